@@ -1,0 +1,1 @@
+"""Sensitivity, latency and budgets meet in one integer program, whose answer is a BitPlan."""

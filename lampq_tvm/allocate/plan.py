@@ -1,0 +1,120 @@
+"""The bit plan: a readable JSON that says each layer's widths, which a person may edit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from lampq_tvm.errors import CorruptError
+from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.store import write_atomic
+
+
+class LayerPlan(pydantic.BaseModel):
+    """One layer's widths.
+
+    Attributes:
+        name, type, params: as in the layer table.
+        w_bits: width of the weights, 2..8.
+        a_bits: width of the layer's input codes, 2..8 (the image is always 8).
+        reason: why this width was chosen, for people.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    name: str
+    type: str
+    w_bits: int = pydantic.Field(ge=2, le=8)
+    a_bits: int = pydantic.Field(ge=2, le=8)
+    params: int = pydantic.Field(ge=0)
+    reason: str = ""
+
+
+class BitPlan(pydantic.BaseModel):
+    """Widths of a whole model.
+
+    Attributes:
+        model: the source it was made for.
+        attention_bits: width of q, k, v and p.
+        softmax: quantizer of p, `uniform` or `log_sqrt2`.
+        layers: in the order of the layer table.
+        budgets: the budgets it was made for, as given.
+        notes: figures of the solver (predicted loss, ms, bytes) and the origin of the latencies.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    version: int = 1
+    model: str
+    attention_bits: int = pydantic.Field(default=8, ge=2, le=8)
+    softmax: str = pydantic.Field(default="uniform", pattern="^(uniform|log_sqrt2)$")
+    layers: tuple[LayerPlan, ...]
+    budgets: tuple[str, ...] = ()
+    notes: dict[str, Any] = {}
+
+    def layer(self, name: str) -> LayerPlan:
+        """The row of layer `name`."""
+        return next(row for row in self.layers if row.name == name)
+
+    @property
+    def avg_w_bits(self) -> float:
+        """Average weight width, weighted by parameters."""
+        return sum(r.w_bits * r.params for r in self.layers) / sum(r.params for r in self.layers)
+
+    @property
+    def avg_a_bits(self) -> float:
+        """Average activation width, weighted by parameters; the patch embedding's image stays out."""
+        rows = [r for r in self.layers if r.type != "patch_embed"]
+        return sum(r.a_bits * r.params for r in rows) / max(1, sum(r.params for r in rows))
+
+    def save(self, path: Path) -> None:
+        """Write as indented JSON."""
+        write_atomic(path, (json.dumps(self.model_dump(), indent=2) + "\n").encode())
+
+    @staticmethod
+    def load(path: Path) -> BitPlan:
+        """Read a plan.
+
+        Raises:
+            CorruptError: it is no plan, or a width is out of range.
+        """
+        try:
+            return BitPlan.model_validate_json(Path(path).read_bytes())
+        except (OSError, UnicodeDecodeError) as e:
+            raise CorruptError(f"cannot read the plan ({e})", where=str(path)) from e
+        except pydantic.ValidationError as e:
+            first = e.errors()[0]
+            at = ".".join(str(x) for x in first["loc"]) or "plan"
+            raise CorruptError(f"not a valid plan: {at}: {first['msg']}", where=str(path)) from e
+
+    def check_fits(self, model: ImportedModel, where: str = "plan") -> None:
+        """Raise CorruptError unless the plan names exactly the model's layers with their types and sizes."""
+        layers = {layer.name: layer for layer in model.layers}
+        names = [row.name for row in self.layers]
+        for name in names:
+            if name not in layers:
+                near = ", ".join(list(layers)[:3])
+                raise CorruptError(f"the model has no layer {name!r}", where=where, hint=f"its layers are {near}, ...")
+        missing = [name for name in layers if name not in names]
+        if missing or len(set(names)) != len(names):
+            what = f"layer {missing[0]!r} has no row" if missing else "a layer has two rows"
+            raise CorruptError(what, where=where, hint="every layer of the model needs one row")
+        for row in self.layers:
+            if (row.type, row.params) != (layers[row.name].type, layers[row.name].params):
+                raise CorruptError(f"layer {row.name!r} has another type or size in this model", where=where)
+
+
+def uniform_plan(model: ImportedModel, w_bits: int, a_bits: int, attention_bits: int = 8, softmax: str = "uniform") -> BitPlan:
+    """The plan with every layer at w_bits / a_bits (the image stays at 8)."""
+    rows = tuple(
+        LayerPlan(
+            name=layer.name,
+            type=layer.type,
+            w_bits=w_bits,
+            a_bits=8 if layer.type == "patch_embed" else a_bits,
+            params=layer.params,
+        )
+        for layer in model.layers
+    )
+    return BitPlan(model=model.source, attention_bits=attention_bits, softmax=softmax, layers=rows)

@@ -1,0 +1,89 @@
+"""What calibration returns: the model to be quantized and, per layer and candidate width, its quantizers."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.store import load_stage, save_stage
+
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class ActQuantizer:
+    """Uniform quantizer of an activation: x is about scale * (code - zero), code in -2^(bits-1) .. 2^(bits-1)-1."""
+
+    bits: int
+    scale: float
+    zero: int
+
+    @property
+    def low(self) -> int:
+        """Smallest code."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def high(self) -> int:
+        """Largest code."""
+        return (1 << (self.bits - 1)) - 1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Quantizers of every layer at every candidate width.
+
+    Attributes:
+        model: the model with LayerNorm outputs reparameterized (RepQ-ViT), the same function as the imported one.
+        weights: layer -> bits -> scale per output channel [N] float64 (codes are symmetric); the patch embedding's
+            scales belong to the weights with pixel scale and std folded in (`quantize.constants`).
+        activations: layer -> bits -> quantizer of the layer's input (the patch embedding has none: pixels are codes).
+        preactivations: Activation op -> its 8-bit input quantizer.
+        attention: Attention op -> bits -> scales [3, heads] float64 of q, k and v (symmetric, per head).
+        samples: layer -> rows [R, K] float32 of its input in the reparameterized model, for errors measured later.
+    """
+
+    model: ImportedModel
+    weights: dict[str, dict[int, np.ndarray]]
+    activations: dict[str, dict[int, ActQuantizer]]
+    preactivations: dict[str, ActQuantizer]
+    attention: dict[str, dict[int, np.ndarray]]
+    samples: dict[str, np.ndarray]
+
+    def save(self, folder: Path) -> None:
+        """Write `calibration.st` and `model.st` into a folder."""
+        tensors = {f"weights/{k}/{b}": v for k, w in self.weights.items() for b, v in w.items()}
+        tensors |= {f"attention/{k}/{b}": v for k, w in self.attention.items() for b, v in w.items()}
+        tensors |= {f"samples/{k}": v for k, v in self.samples.items()}
+        meta = {
+            "activations": {k: [dataclasses.asdict(q) for q in v.values()] for k, v in self.activations.items()},
+            "preactivations": {k: dataclasses.asdict(q) for k, q in self.preactivations.items()},
+        }
+        self.model.save(Path(folder) / "model.st")
+        save_stage(Path(folder) / "calibration.st", "calibration", meta, tensors)
+
+    @staticmethod
+    def load(folder: Path) -> Calibration:
+        """Read what `save` wrote."""
+        meta, tensors = load_stage(Path(folder) / "calibration.st", "calibration")
+        by_bits: dict[str, dict[str, dict[int, np.ndarray]]] = {"weights": {}, "attention": {}}
+        samples = {}
+        for key, array in tensors.items():
+            group, rest = key.split("/", 1)
+            if group == "samples":
+                samples[rest] = array
+            else:
+                name, bits = rest.rsplit("/", 1)
+                by_bits[group].setdefault(name, {})[int(bits)] = array
+        return Calibration(
+            model=ImportedModel.load(Path(folder) / "model.st"),
+            weights=by_bits["weights"],
+            activations={k: {q["bits"]: ActQuantizer(**q) for q in v} for k, v in meta["activations"].items()},
+            preactivations={k: ActQuantizer(**q) for k, q in meta["preactivations"].items()},
+            attention=by_bits["attention"],
+            samples=samples,
+        )

@@ -1,0 +1,1 @@
+"""Where an artifact runs: this machine, the emulated board, a board's RPC server."""

@@ -1,0 +1,71 @@
+"""Every error a user can meet: one line that says what is wrong, where, and what would work."""
+
+from __future__ import annotations
+
+
+class LampqError(Exception):
+    """Base of all expected errors.
+
+    Args:
+        what: what is wrong, one sentence without a final full stop.
+        where: the file, layer, option or board it concerns.
+        hint: what would work.
+
+    The command line prints `str(error)` and exits with `exit_code`.
+
+    >>> str(UsageError("the checkpoint does not exist", where="vit.safetensors", hint="check the path"))
+    'vit.safetensors: the checkpoint does not exist; check the path'
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what, self.where, self.hint = what, where, hint
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        line = self.what if self.where is None else f"{self.where}: {self.what}"
+        line = line if self.hint is None else f"{line}; {self.hint}"
+        return " ".join(line.split())
+
+
+class UsageError(LampqError):
+    """A wrong argument, or an input file that is missing, broken or unsafe."""
+
+    exit_code = 2
+
+
+class UnsupportedError(LampqError):
+    """A model, operator, board or artifact that this program cannot serve."""
+
+    exit_code = 3
+
+
+class InfeasibleError(LampqError):
+    """No plan meets the budget; the hint names the nearest feasible one."""
+
+    exit_code = 4
+
+
+class DeviceError(LampqError):
+    """The device cannot be reached, or there is no latency to plan with."""
+
+    exit_code = 5
+
+
+class GateError(LampqError):
+    """An output differs from the reference, or accuracy fell below a gate."""
+
+    exit_code = 6
+
+
+class CorruptError(LampqError):
+    """A damaged artifact, database or plan, or a plan that does not fit the model."""
+
+    exit_code = 7
+
+
+class OutputError(LampqError):
+    """The output cannot be written."""
+
+    exit_code = 8

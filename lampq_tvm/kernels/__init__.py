@@ -1,0 +1,1 @@
+"""TIR kernels: one file per operator, the instruction sets in isa/."""

@@ -1,0 +1,1 @@
+"""What a bit costs: the measured time of each kernel at each pair of widths."""

@@ -1,0 +1,1 @@
+"""The integer network becomes a Relax module that calls this project's TIR kernels."""

@@ -1,0 +1,165 @@
+"""What quantize returns: the integer network, operator by operator, with every constant that the board will use.
+
+Oracle, torch reference and kernels read these constants; none recomputes them. The rules of each operator are the
+arithmetic table of the documentation (`docs/arithmetic.md`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lampq_tvm.allocate.plan import BitPlan
+from lampq_tvm.frontend.model import InputSpec, Op, op_from_json
+from lampq_tvm.store import load_stage, save_stage
+
+
+@dataclass(frozen=True)
+class QPatchEmbed(Op):
+    """Pixels to stream: r[t, n] = pos[t, n] + fma(acc, S[n], B[n]) for patch tokens, prefix rows before them.
+
+    Input: pixel codes (pixel - 128) [B, C, H, W] int8. Output: stream [B, T, N] float32, T = P + patches.
+    Tensors: `.w` [N, C*p*p] int8 codes (k in the order c, row, column), `.S` `.B` [N] f32, `.pos` [patches, N] f32,
+    `.prefix` [P, N] f32.
+    """
+
+    patch: int
+    w_bits: int
+
+
+@dataclass(frozen=True)
+class QLayerNorm(Op):
+    """Stream to codes of the next layer: sat(rne(fma(c * r, G[c], B[c]))). Tensors: `.G` `.B` [C] f32."""
+
+    eps: float
+    out_bits: int
+
+
+@dataclass(frozen=True)
+class QFloatNorm(Op):
+    """LayerNorm to float: fma(c * r, G[c], B[c]). Tensors: `.G` `.B` [C] f32. Any [..., C]."""
+
+    eps: float
+
+
+@dataclass(frozen=True)
+class QProduct(Op):
+    """Integer product acc[.., n] = sum_k a[.., k] w[n, k], then an epilogue.
+
+    Tensors: `.w` [N, K] int8 codes, and by `epilogue`:
+        codes: `.M` `.B` [N] f32; code = sat(rne(fma(acc, M, B))) at out_bits.
+        table: the 8-bit code of `codes`, then `.table` [256] int8 at index code + 128: the next layer's codes.
+        residual: inputs (codes, stream), `.S` `.B` [N] f32; stream + fma(acc, S, B), float32.
+        float: `.S` `.B` [N] f32; fma(acc, S, B), float32.
+
+    Attributes:
+        w_bits, a_bits: widths of the weight codes and the input codes.
+        out_bits: width of the codes that `codes` saturates to (8 before a table).
+    """
+
+    epilogue: str
+    w_bits: int
+    a_bits: int
+    out_bits: int
+
+
+@dataclass(frozen=True)
+class QAttention(Op):
+    """Softmax attention on symmetric codes, per head.
+
+    Input: qkv codes [B, T, 3 * heads * head_dim] int8 at `bits`. Output: codes [B, T, heads * head_dim] int8 at out_bits.
+    d = rowmax(acc) - acc; i = min(255, rne(d * S[h])); p = P[i]; R = sum p;
+    code = sat(rne(fma(acc2 * (1/R), M[n], B[n]))), acc2 = sum_t p[t] v[t, n].
+    Tensors: `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
+    """
+
+    heads: int
+    head_dim: int
+    bits: int
+    out_bits: int
+
+
+@dataclass(frozen=True)
+class QToCodes(Op):
+    """Float to code: sat(rne(fma(x, inv_scale, zero))). Tensors: `.affine` [2] f32 = (1/s, z)."""
+
+    out_bits: int
+
+
+@dataclass(frozen=True)
+class QTakeToken(Op):
+    """Token `index` of [B, T, C] (float32), giving [B, C]."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class QMeanTokens(Op):
+    """Tokens `start`.. added in their order, then times fl(1/n), float32. Tensors: `.inv` [1] f32."""
+
+    start: int
+
+
+@dataclass(frozen=True)
+class QAverageHeads(Op):
+    """fl(fl(a + b) * 0.5) of two float32 values."""
+
+
+Q_TYPES = {
+    c.__name__: c
+    for c in (
+        QPatchEmbed, QLayerNorm, QFloatNorm, QProduct, QAttention, QToCodes, QTakeToken, QMeanTokens, QAverageHeads,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """The integer network.
+
+    Attributes:
+        ops: in execution order; each value carries its operator's name, the image is `image`.
+        output: name of the float32 output value.
+        input: the image it takes.
+        plan: the plan it was made from.
+        weights: `trained` or `random`.
+        has_classifier: whether the output are class logits.
+        tensors: constants by `{op.name}.{field}`.
+    """
+
+    ops: tuple[Op, ...]
+    output: str
+    input: InputSpec
+    plan: BitPlan
+    weights: str
+    has_classifier: bool
+    tensors: dict[str, np.ndarray]
+
+    def save(self, path: Path) -> None:
+        """Write to one file."""
+        meta = {
+            "ops": [{"kind": type(op).__name__, **dataclasses.asdict(op)} for op in self.ops],
+            "output": self.output,
+            "input": dataclasses.asdict(self.input),
+            "plan": self.plan.model_dump(),
+            "weights": self.weights,
+            "has_classifier": self.has_classifier,
+        }
+        save_stage(path, "quantized", meta, self.tensors)
+
+    @staticmethod
+    def load(path: Path) -> QuantizedModel:
+        """Read what `save` wrote."""
+        meta, tensors = load_stage(path, "quantized")
+        return QuantizedModel(
+            ops=tuple(op_from_json(row, Q_TYPES) for row in meta["ops"]),
+            output=meta["output"],
+            input=InputSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["input"].items()}),
+            plan=BitPlan.model_validate(meta["plan"]),
+            weights=meta["weights"],
+            has_classifier=meta["has_classifier"],
+            tensors=tensors,
+        )

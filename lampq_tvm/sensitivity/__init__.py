@@ -1,0 +1,1 @@
+"""What a bit is worth: the loss of each layer at each pair of widths."""

@@ -1,0 +1,129 @@
+"""Files that survive a kill: atomic writes, the one-file form of every stage, and resumable units of work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from lampq_tvm.errors import CorruptError, OutputError
+
+SCHEMA = 1
+
+
+def cache_dir() -> Path:
+    """Folder of everything that can be made again: `$LAMPQ_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("LAMPQ_CACHE") or platformdirs.user_cache_dir("lampq-tvm"))
+
+
+def digest(*parts: Any) -> str:
+    """Hex sha256 over the parts: arrays by dtype, shape and bytes, bytes as they are, the rest as canonical JSON."""
+    h = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            h.update(f"{part.dtype.str}{part.shape}".encode())
+            h.update(np.ascontiguousarray(part).tobytes())
+        elif isinstance(part, bytes):
+            h.update(part)
+        else:
+            h.update(json.dumps(part, sort_keys=True, separators=(",", ":")).encode())
+        h.update(b"\0")
+    return h.hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: temp file beside it, fsync, rename.
+
+    Raises:
+        OutputError: the folder is missing or read-only, or the disk is full.
+    """
+    path = Path(path)
+    temp = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(temp, 0o644)
+        os.replace(temp, path)
+        temp = None
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as e:
+        raise OutputError(f"cannot write: {e.strerror or e}", where=str(path), hint="choose another folder") from e
+    finally:
+        if temp is not None and os.path.exists(temp):
+            os.unlink(temp)
+
+
+def save_stage(path: Path, kind: str, meta: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a stage's result: safetensors whose metadata holds `meta` as JSON and a digest over everything."""
+    arrays = {k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}
+    text = json.dumps({"schema": SCHEMA, "kind": kind, "meta": dict(meta)}, sort_keys=True)
+    check = digest(text, *(x for item in arrays.items() for x in item))
+    write_atomic(path, save_tensors(arrays, {"lampq": text, "sha256": check}))
+
+
+def load_stage(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `save_stage` wrote.
+
+    Raises:
+        CorruptError: it is damaged, or of another kind or schema.
+    """
+    try:
+        raw = Path(path).read_bytes()
+        arrays = load_tensors(raw)
+        size = int.from_bytes(raw[:8], "little")
+        head = json.loads(raw[8 : 8 + size])["__metadata__"]
+        text = head["lampq"]
+        if digest(text, *(x for item in sorted(arrays.items()) for x in item)) != head["sha256"]:
+            raise CorruptError("its digest does not match its content", where=str(path), hint="delete it and run again")
+        outer = json.loads(text)
+    except (SafetensorError, OSError, KeyError, ValueError) as e:
+        raise CorruptError(f"not a readable {kind} file ({e})", where=str(path), hint="delete it and run again") from e
+    if outer["kind"] != kind or outer["schema"] != SCHEMA:
+        found = f"{outer['kind']!r} of schema {outer['schema']}"
+        raise CorruptError(f"holds {found}, not {kind!r} of schema {SCHEMA}", where=str(path))
+    return outer["meta"], arrays
+
+
+class Units:
+    """Resumable work: a folder of finished units, each one file, so that a kill loses only the unit in flight.
+
+    >>> import tempfile
+    >>> units = Units(Path(tempfile.mkdtemp()))
+    >>> units.get("layer0", lambda: {"loss": np.ones(2)})["loss"]
+    array([1., 1.])
+    >>> units.get("layer0", lambda: 1 / 0)["loss"]  # not computed again
+    array([1., 1.])
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def get(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The arrays of unit `name`: read back when finished before, else computed and stored."""
+        path = self.folder / f"{digest(name)[:24]}.unit"
+        if path.exists():
+            try:
+                return load_stage(path, "unit")[1]
+            except CorruptError:
+                path.unlink()
+        arrays = {k: np.ascontiguousarray(v) for k, v in compute().items()}
+        save_stage(path, "unit", {"name": name}, arrays)
+        return arrays

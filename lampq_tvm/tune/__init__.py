@@ -1,0 +1,1 @@
+"""MetaSchedule over this project's schedule spaces, and the database of records."""
