@@ -202,7 +202,7 @@ class ImportedModel:
             ops=tuple(op_from_json(row, OP_TYPES) for row in meta["ops"]),
             output=meta["output"],
             layers=tuple(Layer(**row) for row in meta["layers"]),
-            input=InputSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["input"].items()}),
+            input=InputSpec(**{**meta["input"], "mean": tuple(meta["input"]["mean"]), "std": tuple(meta["input"]["std"])}),
             weights=meta["weights"],
             has_classifier=meta["has_classifier"],
             tensors=tensors,
