@@ -184,7 +184,7 @@ class ImportedModel:
         """Write to one file."""
         meta = {
             "source": self.source,
-            "ops": [{"kind": type(op).__name__, **dataclasses.asdict(op)} for op in self.ops],
+            "ops": [op_to_json(op) for op in self.ops],
             "output": self.output,
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
             "input": dataclasses.asdict(self.input),
@@ -209,10 +209,15 @@ class ImportedModel:
         )
 
 
+def op_to_json(op: Op) -> dict[str, Any]:
+    """An operator's JSON row: its fields, and `op`, the name of its class."""
+    return {"op": type(op).__name__, **dataclasses.asdict(op)}
+
+
 def op_from_json(row: dict[str, Any], types: dict[str, Any]) -> Any:
-    """An operator dataclass from its JSON row (`kind` names the class; lists become tuples)."""
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k != "kind"}
-    return types[row["kind"]](**fields)
+    """An operator dataclass from its JSON row (lists become tuples)."""
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k != "op"}
+    return types[row["op"]](**fields)
 
 
 def canonical_json(value: Any) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lampq_tvm.allocate.plan import BitPlan
-from lampq_tvm.frontend.model import InputSpec, Op, op_from_json
+from lampq_tvm.frontend.model import InputSpec, Op, op_from_json, op_to_json
 from lampq_tvm.store import load_stage, save_stage
 
 
@@ -141,7 +141,7 @@ class QuantizedModel:
     def save(self, path: Path) -> None:
         """Write to one file."""
         meta = {
-            "ops": [{"kind": type(op).__name__, **dataclasses.asdict(op)} for op in self.ops],
+            "ops": [op_to_json(op) for op in self.ops],
             "output": self.output,
             "input": dataclasses.asdict(self.input),
             "plan": self.plan.model_dump(),
