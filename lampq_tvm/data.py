@@ -185,7 +185,8 @@ def prepare_file(file: Path, spec: InputSpec) -> np.ndarray:
     image = _open_image(file)
     grey = image.mode in ("1", "L", "LA", "I;16")
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    return prepare_array(pixels[None], spec)[0]
+    prepared: np.ndarray = prepare_array(pixels[None], spec)[0]
+    return prepared
 
 
 def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
@@ -213,7 +214,8 @@ def resize(image: np.ndarray, spec: InputSpec) -> np.ndarray:
     source = pillow.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     scaled = np.asarray(source.resize((new_w, new_h), method)).reshape(new_h, new_w, image.shape[2])
     top, left = round((new_h - spec.height) / 2), round((new_w - spec.width) / 2)
-    return scaled[top : top + spec.height, left : left + spec.width]
+    cropped: np.ndarray = scaled[top : top + spec.height, left : left + spec.width]
+    return cropped
 
 
 def _pillow() -> Any:
