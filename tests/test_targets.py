@@ -1,0 +1,126 @@
+"""Board files, target names, and the check that code runs here."""
+
+import re
+
+import numpy as np
+import pytest
+import tvm
+
+from lampq_tvm import targets
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.targets import boards, check_runs_here, local_features, resolve_target
+from tests.device.trivial import trivial_module
+
+BOARDS = sorted(boards())
+
+
+def test_the_named_boards_are_there():
+    assert {"raspberry-pi-4", "raspberry-pi-5", "graviton2", "jetson-agx-orin-64gb", "jetson-agx-thor"} <= set(BOARDS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_board_is_consistent(name):
+    board = boards()[name]
+    assert board.name == name
+    assert resolve_target(f"{name}:cpu").isa == ("dotprod" if "asimddp" in board.cpu.features else "neon")
+    assert ("+dotprod" in board.cpu.mattr) == ("asimddp" in board.cpu.features)
+    assert {"clock", "memory_bandwidth", "memory"} <= set(board.figures)
+    if "cpu_int8" in board.figures:  # a derived figure follows from cores, clock and the rate that its source names
+        rate = float(re.search(r"(\d+) operations", board.figures["cpu_int8"].source)[1])
+        expected = board.cpu.cores * board.figures["clock"].value * rate
+        assert board.figures["cpu_int8"].value == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["host", *(f"{b}:cpu" for b in BOARDS)])
+def test_every_target_compiles_a_function(name):
+    target = resolve_target(name)
+    code = tvm.compile(trivial_module(), target=tvm.target.Target(target.tvm)).mod.inspect_source("ll")
+    assert f'"target-cpu"="{target.tvm["mcpu"]}"' in code
+    assert "native" not in code
+
+
+def test_llvm_knows_the_dot_product_exactly_where_the_board_has_it():
+    for name in BOARDS:
+        target = resolve_target(f"{name}:cpu")
+        assert bool(tvm.target.Target(target.tvm).attrs["feature.has_dotprod"]) == (target.isa == "dotprod")
+
+
+def test_spellings():
+    assert resolve_target("raspberry-pi-5:cpu") == resolve_target("raspberry-pi-5")
+    assert resolve_target("jetson-agx-orin-64gb:cpu@jp6").name == "jetson-agx-orin-64gb:cpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("jetson-agx-orin-64gb", "use jetson-agx-orin-64gb:cpu"),
+        ("jetson-agx-orin-64gb@jp6", "CUDA targets are not there yet"),
+        ("jetson-agx-orin-64gb@jp4", "its levels: jp5, jp6"),
+        ("raspberry-pi-5@jp6", "its levels: none"),
+        ("raspbery-pi5", "did you mean raspberry-pi-5"),
+        ("hots", "did you mean host"),
+        ("", "not a target"),
+        ("../etc/passwd", "unknown target"),
+        ("host:gpu", "not a target"),
+    ],
+)
+def test_a_wrong_name_gets_one_helpful_line(text, words):
+    with pytest.raises(UnsupportedError) as error:
+        resolve_target(text)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert error.value.exit_code == 3
+
+
+def fake_machine(monkeypatch, tmp_path, machine, flags):
+    rows = "".join(f"{'flags' if machine == 'x86_64' else 'Features'}\t: {row}\n" for row in flags)
+    (tmp_path / "cpuinfo").write_text(rows)
+    have = local_features(str(tmp_path / "cpuinfo"))
+    monkeypatch.setattr(targets.platform, "machine", lambda: machine)
+    monkeypatch.setattr(targets, "local_features", lambda: have)
+
+
+AVX2 = "abm avx2 bmi1 bmi2 f16c fma movbe"
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "isa"),
+    [
+        ("x86_64", [AVX2], "avx2"),
+        ("x86_64", [AVX2 + " avx512f avx512bw avx512cd avx512dq avx512vl"], "avx2"),
+        ("x86_64", [AVX2 + " avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni"], "vnni"),
+        ("aarch64", ["fp asimd"], "neon"),
+        ("aarch64", ["fp asimd asimdhp asimddp asimdrdm atomics"], "dotprod"),
+        ("aarch64", ["fp asimd asimdhp asimddp asimdrdm atomics", "fp asimd"], "neon"),  # mixed cores: what all have
+    ],
+)
+def test_the_host_level_follows_its_features(monkeypatch, tmp_path, machine, flags, isa):
+    fake_machine(monkeypatch, tmp_path, machine, flags)
+    target = resolve_target("host")
+    assert target.isa == isa
+    tvm.compile(trivial_module(), target=tvm.target.Target(target.tvm))
+
+
+def test_a_host_without_avx2_is_refused(monkeypatch, tmp_path):
+    fake_machine(monkeypatch, tmp_path, "x86_64", ["sse2 fma"])
+    with pytest.raises(UnsupportedError, match="lacks abm avx2"):
+        resolve_target("host")
+
+
+def test_code_is_judged_by_architecture_and_features(monkeypatch, tmp_path):
+    fake_machine(monkeypatch, tmp_path, "aarch64", ["fp asimd"])
+    check_runs_here("aarch64", resolve_target("raspberry-pi-4").features)
+    with pytest.raises(UnsupportedError, match="lacks asimddp"):
+        check_runs_here("aarch64", resolve_target("raspberry-pi-5").features)
+    with pytest.raises(UnsupportedError, match="compiled for x86"):
+        check_runs_here("x86", ())
+
+
+def test_code_for_this_host_runs_here():
+    target = resolve_target("host")
+    check_runs_here(target.kind, target.features)
+    run = tvm.compile(trivial_module(), target=tvm.target.Target(target.tvm))["main"]
+    x = np.arange(64, dtype="float32")
+    out = tvm.runtime.tensor(np.zeros(64, "float32"))
+    run(tvm.runtime.tensor(x), out)
+    np.testing.assert_array_equal(out.numpy(), 2 * x + 1)
