@@ -18,6 +18,7 @@ from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import InputSpec
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+BATCH = 32  # images in flight
 DECODE_ALL = 4096  # up to so many files are decoded once before long work; more are checked by their headers
 FORMAT_HINT = "give a folder of class folders with PNG or JPEG files, or an .npz with images and labels"
 
@@ -80,6 +81,10 @@ class Dataset:
             else:
                 images = np.stack([prepare_file(file, self.spec) for file in self.files[low:high]])
             yield images, self.labels[low:high]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All batches of `BATCH` images; a data set can be gone through again and again."""
+        return self.batches(BATCH)
 
     def verify(self) -> None:
         """Read every image once, so that a broken one is found before long work.

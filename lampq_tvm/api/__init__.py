@@ -1,0 +1,44 @@
+"""One function per verb of the command line; each imports what it needs when it is called.
+
+`compile`, `plan`, `measure`, `tune` make things; `load`, `run`, `eval`, `bench`, `inspect` use an artifact; `targets` and
+`doctor` look around.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lampq_tvm.api.compiling import compile as compile
+    from lampq_tvm.api.looking import doctor as doctor
+    from lampq_tvm.api.looking import inspect as inspect
+    from lampq_tvm.api.looking import targets as targets
+    from lampq_tvm.api.measuring import measure as measure
+    from lampq_tvm.api.measuring import tune as tune
+    from lampq_tvm.api.planning import plan as plan
+    from lampq_tvm.api.running import bench as bench
+    from lampq_tvm.api.running import eval as eval
+    from lampq_tvm.api.running import load as load
+    from lampq_tvm.api.running import run as run
+
+MODULES = {
+    "compile": "compiling",
+    "plan": "planning",
+    "measure": "measuring",
+    "tune": "measuring",
+    "load": "running",
+    "run": "running",
+    "eval": "running",
+    "bench": "running",
+    "inspect": "looking",
+    "targets": "looking",
+    "doctor": "looking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A verb's function."""
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lampq_tvm.api.{MODULES[name]}"), name)

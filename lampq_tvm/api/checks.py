@@ -1,0 +1,74 @@
+"""Checks of files that are made before long work."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from lampq_tvm.errors import OutputError, UsageError
+
+
+def require_file(path: Path | str, what: str) -> Path:
+    """The path of a file that must be there.
+
+    Raises:
+        UsageError: it is missing, a folder, or not readable.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            reason = "is a folder" if path.is_dir() else "does not exist"
+            raise UsageError(f"{what} {reason}", where=str(path), hint="check the path")
+        with path.open("rb"):
+            return path
+    except OSError as e:
+        raise UsageError(f"{what} cannot be read ({e.strerror})", where=str(path), hint="check its permissions") from e
+
+
+def check_output(path: Path | str) -> Path:
+    """Make sure that a file can be written there; nothing is left behind.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError("is a folder", where=str(path), hint="give a file's name")
+    folder = path.absolute().parent
+    while not folder.exists():  # a missing folder is made when the file is written
+        folder = folder.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", suffix=".tmp") as f:
+            f.write(bytes(4096))
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as e:
+        raise OutputError(f"cannot write: {e.strerror or e}", where=str(path), hint="choose another folder") from e
+    return path
+
+
+def read_input(path: Path | str, shape: tuple[int, int, int]) -> np.ndarray:
+    """Images of an `.npy` file: float32 [N, C, H, W], already normalized.
+
+    Args:
+        path: the file; no pickle is ever loaded.
+        shape: (C, H, W) of the model.
+
+    Raises:
+        UsageError: the file is missing, broken, or of another type or shape.
+    """
+    require_file(path, "the input")
+    expected = f"float32 [N,{','.join(map(str, shape))}]"
+    try:
+        images = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as e:
+        raise UsageError("not a readable .npy file", where=str(path), hint=f"it must hold {expected}") from e
+    if not isinstance(images, np.ndarray) or images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != shape:
+        found = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else "an archive"
+        raise UsageError(f"holds {found}", where=str(path), hint=f"it must hold {expected}")
+    if not len(images) or not np.isfinite(images).all():
+        raise UsageError("holds no images, or values that are not finite", where=str(path), hint=f"it must hold {expected}")
+    return images

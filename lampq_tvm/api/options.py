@@ -1,0 +1,201 @@
+"""What a person asks for: the options that `compile`, `plan`, `measure` and `tune` share, checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lampq_tvm.allocate.budget import DEFAULT, Budget, DropBudget, parse_budget, parse_drop
+from lampq_tvm.errors import UnsupportedError, UsageError
+
+METRICS = ("lampq", "fisher-output", "fisher_output", "kl")
+ALPHAS = ("accuracy", "loss")
+SOFTMAXES = ("uniform", "log_sqrt2")
+DEVICES = "local, emulated, rpc://host:port"
+
+
+@dataclass(frozen=True)
+class Options:
+    """A request.
+
+    Attributes:
+        model: a timm name, a `.pt2` or an `.onnx`.
+        target: `host`, or a board (`raspberry-pi-5`, `jetson-agx-orin-64gb:cpu`).
+        data: labelled images for calibration and sensitivity; may be left out where the weights are random.
+        checkpoint: a safetensors file, or a weights-only torch file.
+        pretrained: take timm's published weights.
+        model_args: arguments of the timm model (`depth`, `img_size`, ...).
+        trust_model: load a `.pt2`, which can hold code.
+        mean, std, size: preprocessing, where the model does not name it or another one is wanted.
+        seed: of random weights and of the images' draw.
+        budgets: what the plan may cost, all to be met (`4bit`, `4/8bit`, `2.5ms`, `0.6x`, `8MiB`).
+        max_drop: largest loss of accuracy in points; the cheapest plan within it is taken.
+        tied: activations take the weights' width (`--tie`), or each layer any pair (`--separate`); None: as metric and budgets
+            ask (`allocate.problem.choose_pairing`).
+        a_bits: one fixed width for all activations.
+        attention_bits: width of q, k, v and p.
+        softmax: quantizer of p.
+        metric: what sensitivity measures; `lampq` does not see activations, so it needs tied or fixed ones.
+        alpha: LampQ's type weights from the drop of accuracy or from the rise of the loss.
+        calib_images, sens_images: how many images each of the two stages uses.
+        update: refine the plan by LampQ's error-based update.
+        device: where latency is measured and the artifact is checked.
+        latency_table: a table measured before.
+        allow_estimates: let estimated latencies decide.
+        batch: images the artifact takes at once; threads: cores it uses (None: all of the target's).
+        trials: tuning trials per kernel before the build; 0 takes the shipped and cached records.
+        use_cache: take finished stages from the cache.
+    """
+
+    model: str
+    target: str = "host"
+    data: Path | None = None
+    checkpoint: Path | None = None
+    pretrained: bool = False
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    trust_model: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: int | None = None
+    seed: int = 0
+    budgets: tuple[str, ...] = (DEFAULT,)
+    max_drop: float | None = None
+    tied: bool | None = None
+    a_bits: int | None = None
+    attention_bits: int = 8
+    softmax: str = "uniform"
+    metric: str = "lampq"
+    alpha: str = "accuracy"
+    calib_images: int = 128
+    sens_images: int = 256
+    update: bool = True
+    device: str | None = None
+    latency_table: Path | None = None
+    allow_estimates: bool = False
+    batch: int = 1
+    threads: int | None = None
+    trials: int = 0
+    use_cache: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no stage could serve.
+
+        Raises:
+            UsageError: a value that is wrong in itself.
+            UnsupportedError: a kind of device that is not there yet.
+        """
+        _choice("--metric", self.metric, METRICS)
+        _choice("--alpha", self.alpha, ALPHAS)
+        _choice("--softmax", self.softmax, SOFTMAXES)
+        for name, value, low, high in self._ranges():
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"{value} is out of range", where=name, hint=f"give {low}..{high}")
+        if self.checkpoint is not None and self.pretrained:
+            raise UsageError("--checkpoint and --pretrained exclude each other", hint="give one of them")
+        if self.tied is not None and self.a_bits is not None:
+            raise UsageError("--tie or --separate and --a-bits exclude each other", hint="give one of them")
+        if self.tied is False and self.metric == "lampq":
+            what = "the metric lampq does not see activations, so it cannot choose their widths"
+            raise UsageError(what, where="--separate", hint="give --metric fisher-output or kl, or --a-bits N, or --tie")
+        for name, values in (("--mean", self.mean), ("--std", self.std)):
+            if values is not None and not all(math.isfinite(v) and (name == "--mean" or v > 0) for v in values):
+                raise UsageError("needs finite numbers, above 0 for --std", where=name, hint="for example 0.485,0.456,0.406")
+        _ = self.parsed_budgets, self.drop
+        check_device(self.device)
+
+    def _ranges(self) -> list[tuple[str, int | None, int, int]]:
+        """(option, value, low, high) of every whole number."""
+        large = 1 << 30
+        return [
+            ("--seed", self.seed, 0, 2**63 - 1),
+            ("--a-bits", self.a_bits, 2, 8),
+            ("--attention-bits", self.attention_bits, 2, 8),
+            ("--calib-images", self.calib_images, 1, large),
+            ("--sens-images", self.sens_images, 1, large),
+            ("--batch", self.batch, 1, 1024),
+            ("--threads", self.threads, 1, 1024),
+            ("--trials", self.trials, 0, large),
+            ("--size", self.size, 1, 1 << 14),
+        ]
+
+    @property
+    def parsed_budgets(self) -> tuple[Budget, ...]:
+        """The budgets, read."""
+        return tuple(parse_budget(text) for text in self.budgets)
+
+    @property
+    def drop(self) -> DropBudget | None:
+        """The largest loss of accuracy, read."""
+        return None if self.max_drop is None else parse_drop(f"{self.max_drop:g}")
+
+    @property
+    def is_uniform8(self) -> bool:
+        """Whether the 8-bit plan is asked for and nothing else: no sensitivity is needed for it."""
+        only8 = all(b.kind == "bits" and b.value >= 8 and (b.a_value or 8) >= 8 for b in self.parsed_budgets)
+        return only8 and self.max_drop is None and self.a_bits in (None, 8)
+
+    def shown(self) -> dict[str, str]:
+        """Every resolved option as text, for the table printed before work starts."""
+        rows = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Mapping):
+                value = " ".join(f"{k}={json.dumps(v)}" for k, v in value.items())
+            elif isinstance(value, Sequence) and not isinstance(value, str):
+                value = " ".join(str(v) for v in value)
+            rows[f.name.replace("_", "-")] = "-" if value is None or value == "" else str(value)
+        return rows
+
+
+def check_device(text: str | None) -> None:
+    """Refuse what is no device.
+
+    Raises:
+        UsageError: not one of the forms of `--device`.
+        UnsupportedError: a form that is not served yet.
+    """
+    if text is None or text in ("local", "emulated") or re.fullmatch(r"rpc://[^/:\s]+:\d+", text):
+        return
+    if re.match(r"(ssh|tracker)://.", text):
+        raise UnsupportedError(f"{text.split(':')[0]}:// devices are not there yet", where="--device", hint=f"use {DEVICES}")
+    raise UsageError(f"{text!r} is not a device", where="--device", hint=f"use {DEVICES}")
+
+
+def parse_model_args(pairs: Sequence[str]) -> dict[str, Any]:
+    """`k=v` pairs; values are read as JSON where they can be.
+
+    >>> parse_model_args(["depths=[2,2]", "act=gelu"])
+    {'depths': [2, 2], 'act': 'gelu'}
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.isidentifier():
+            raise UsageError(f"{pair!r} is not k=v", where="--model-arg", hint="for example depth=6")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
+
+
+def parse_floats(text: str | None, where: str) -> tuple[float, ...] | None:
+    """Numbers separated by commas."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as e:
+        raise UsageError(f"{text!r} is not a list of numbers", where=where, hint="for example 0.485,0.456,0.406") from e
+
+
+def _choice(where: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise UsageError unless value is one of those allowed."""
+    if value not in allowed:
+        raise UsageError(f"{value!r} is not a choice", where=where, hint=f"use {', '.join(allowed)}")

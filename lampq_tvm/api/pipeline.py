@@ -1,0 +1,250 @@
+"""The straight road from a model's name to a plan and an integer network, each stage taken from the cache where it can be."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from lampq_tvm.allocate.plan import BitPlan, uniform_plan
+from lampq_tvm.api.cache import Cache
+from lampq_tvm.api.checks import check_output, require_file
+from lampq_tvm.api.options import Options
+from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
+from lampq_tvm.data import Dataset, open_dataset
+from lampq_tvm.errors import UsageError
+from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.sensitivity.table import Sensitivity
+from lampq_tvm.store import Units, cache_dir, digest
+from lampq_tvm.targets import Target, resolve_target
+
+
+class Pipeline:
+    """The stages of one request; each is worked out when it is first asked for.
+
+    Args:
+        options: the request.
+        plan_file: a plan made before, which takes the place of sensitivity and solver.
+    """
+
+    def __init__(self, options: Options, plan_file: Path | None = None) -> None:
+        self.options = options
+        self.plan_file = plan_file
+        self.cache = Cache(cache_dir())
+
+    def check(self, output: Path | None = None) -> None:
+        """Everything that can be refused before long work, in the order model, target, files, output, budget.
+
+        Raises:
+            LampqError: the first thing that is wrong.
+        """
+        _ = self.model
+        _ = self.target
+        max(self.calib_data, self.sens_data, key=len).verify()
+        if self.plan_file is not None:
+            _ = self.plan
+        _ = self.given_table
+        if output is not None:
+            check_output(output)
+        if self.plan_file is None:
+            self.check_budgets()
+
+    @functools.cached_property
+    def model(self) -> ImportedModel:
+        """The imported model."""
+        return self.cache.get(
+            self.import_folder,
+            "model.st",
+            lambda folder: ImportedModel.load(folder / "model.st"),
+            self._import,
+            lambda folder, model: model.save(folder / "model.st"),
+        )
+
+    @functools.cached_property
+    def import_folder(self) -> Path:
+        """Where the imported model lies: named after the model's files, not after their paths."""
+        o = self.options
+        file = Path(o.model) if Path(o.model).suffix in (".pt2", ".onnx") else None
+        content = [_file_digest(path, what) for path, what in ((file, "model"), (o.checkpoint, "checkpoint")) if path is not None]
+        weights = [o.pretrained, None if o.checkpoint or o.pretrained else o.seed, o.trust_model]
+        name = file.name if file is not None else o.model
+        return self.cache.folder("import", name, content, weights, dict(o.model_args), o.mean, o.std, o.size)
+
+    def _import(self) -> ImportedModel:
+        from lampq_tvm.frontend import load_model
+
+        o = self.options
+        return load_model(
+            o.model,
+            checkpoint=o.checkpoint,
+            pretrained=o.pretrained,
+            model_args=dict(o.model_args),
+            trust_model=o.trust_model,
+            seed=o.seed,
+            mean=o.mean,
+            std=o.std,
+            size=o.size,
+        )
+
+    @functools.cached_property
+    def target(self) -> Target:
+        """What is compiled for."""
+        return resolve_target(self.options.target)
+
+    @functools.cached_property
+    def model_digest(self) -> str:
+        """Hex sha256 of operators and tensors."""
+        m = self.model
+        ops = [[type(op).__name__, dataclasses.asdict(op)] for op in m.ops]
+        return digest(ops, m.output, dataclasses.asdict(m.input), m.weights, *(x for kv in sorted(m.tensors.items()) for x in kv))
+
+    @functools.cached_property
+    def data(self) -> Dataset:
+        """All images; calibration and sensitivity draw theirs from them."""
+        o, model = self.options, self.model
+        if o.data is not None:
+            classes = class_count(model) if model.has_classifier and model.weights == "trained" else None
+            return open_dataset(o.data, model.input, classes=classes)
+        if model.weights == "trained":
+            raise UsageError("calibration needs images", where=o.model, hint="give --data, a folder of class folders or an .npz")
+        count, spec = max(o.calib_images, o.sens_images), model.input
+        images = np.random.default_rng(o.seed).integers(0, 256, (count, spec.height, spec.width, spec.channels), np.uint8)
+        return Dataset(Path("random images"), spec, np.zeros(count, np.int64), images=images)
+
+    @functools.cached_property
+    def calib_data(self) -> Dataset:
+        """The images of calibration."""
+        return self.data.sample(self.options.calib_images, self.options.seed)
+
+    @functools.cached_property
+    def sens_data(self) -> Dataset:
+        """The images of sensitivity and of a plan's evaluation."""
+        return self.data.sample(self.options.sens_images, self.options.seed)
+
+    @functools.cached_property
+    def calibration_key(self) -> str:
+        """What calibration's result depends on."""
+        return digest(self.model_digest, self.calib_data.fingerprint, self.options.seed)
+
+    @functools.cached_property
+    def calibration(self) -> Calibration:
+        """Quantizers of every layer at every width."""
+
+        def compute() -> Calibration:
+            from lampq_tvm.calibrate.fit import calibrate
+
+            return calibrate(self.model, self.calib_data, units=Units(folder / "units"), seed=self.options.seed)
+
+        folder = self.cache.folder("calibrate", self.calibration_key)
+        return self.cache.get(folder, "calibration.st", Calibration.load, compute, lambda path, value: value.save(path))
+
+    @property
+    def sensitivity_key(self) -> tuple[str, ...]:
+        """What sensitivity's result depends on."""
+        return (self.calibration_key, self.sens_data.fingerprint, self.options.metric, self.options.alpha)
+
+    @functools.cached_property
+    def sensitivity(self) -> Sensitivity:
+        """What each layer's bits are worth."""
+
+        def compute() -> Sensitivity:
+            from lampq_tvm.sensitivity.measure import sensitivity
+
+            o, units = self.options, Units(folder / "units")
+            return sensitivity(self.calibration, self.sens_data, metric=o.metric, widths=WIDTHS, units=units, alpha=o.alpha)
+
+        folder = self.cache.folder("sensitivity", *self.sensitivity_key)
+        return self.cache.get(
+            folder,
+            "sensitivity.st",
+            lambda path: Sensitivity.load(path / "sensitivity.st"),
+            compute,
+            lambda path, value: value.save(path / "sensitivity.st"),
+        )
+
+    @functools.cached_property
+    def given_table(self) -> LatencyTable | None:
+        """The latency table that the request names."""
+        path = self.options.latency_table
+        return None if path is None else LatencyTable.load(require_file(path, "the latency table"))
+
+    @functools.cached_property
+    def table(self) -> LatencyTable | None:
+        """Latencies: those given, else measured where a device is named, else estimates where they are allowed."""
+        o = self.options
+        needed = any(b.needs_latency for b in o.parsed_budgets)
+        if self.given_table is not None or not (needed or o.device):
+            return self.given_table
+        if o.device is None and not o.allow_estimates:
+            return None
+        from lampq_tvm.api.measuring import measured_table
+
+        return measured_table(self)
+
+    def check_budgets(self) -> None:
+        """Refuse budgets that no plan can meet, as far as that is known before anything is measured.
+
+        Raises:
+            InfeasibleError: no plan meets them.
+            DeviceError: a time budget, and nothing to know times from.
+        """
+        from lampq_tvm.allocate.solve import allocate
+
+        o = self.options
+        known = self.given_table is not None or not (o.device or o.allow_estimates)
+        budgets = [b for b in o.parsed_budgets if known or not b.needs_latency]
+        names = tuple(layer.name for layer in self.model.layers)
+        nothing = Sensitivity(o.metric, o.metric != "lampq", names, WIDTHS, np.zeros((len(names), len(WIDTHS), len(WIDTHS))))
+        table, estimates = self.given_table, o.allow_estimates
+        allocate(self.model, nothing, budgets, latency=table, tied=o.tied, a_bits=o.a_bits, allow_estimates=estimates)
+
+    @functools.cached_property
+    def plan(self) -> BitPlan:
+        """The widths: read from the file that was given, else worked out."""
+        if self.plan_file is not None:
+            plan = BitPlan.load(require_file(self.plan_file, "the plan"))
+            plan.check_fits(self.model, str(self.plan_file))
+            return plan
+        o = self.options
+        if o.is_uniform8 and self.table is None:
+            plan = uniform_plan(self.model, 8, 8, o.attention_bits, o.softmax)
+            return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})
+        from lampq_tvm.api.planning import solve
+
+        return solve(self)
+
+    @functools.cached_property
+    def quantized(self) -> QuantizedModel:
+        """The integer network."""
+
+        def compute() -> QuantizedModel:
+            from lampq_tvm.quantize.build import quantize
+
+            return quantize(self.calibration, self.plan)
+
+        return self.cache.get(
+            self.cache.folder("quantize", self.calibration_key, self.plan.model_dump()),
+            "quantized.st",
+            lambda path: QuantizedModel.load(path / "quantized.st"),
+            compute,
+            lambda path, value: value.save(path / "quantized.st"),
+        )
+
+
+def class_count(model: ImportedModel) -> int:
+    """Number of a classifier's classes: the rows of its head."""
+    return next(layer.out_features for layer in reversed(model.layers) if layer.type == "head")
+
+
+def _file_digest(path: Path, what: str) -> str:
+    """Hex sha256 of a file's content."""
+    h = hashlib.sha256()
+    with require_file(path, f"the {what}").open("rb") as f:
+        while chunk := f.read(1 << 20):
+            h.update(chunk)
+    return h.hexdigest()
