@@ -1,0 +1,41 @@
+"""Which pairs of widths a layer may take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lampq_tvm.frontend.model import Layer
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The rule that joins weight width w and activation width a.
+
+    Attributes:
+        mode: `tied` (a = w, LampQ's 4MP/4MP), `fixed` (a is `a_bits` everywhere) or `separate` (every pair).
+        a_bits: of `fixed`.
+
+    >>> Pairing("fixed", 8).choices("fc1", (2, 4))
+    [(4, 8), (2, 8)]
+    """
+
+    mode: str
+    a_bits: int = 8
+
+    def choices(self, layer_type: str, widths: Sequence[int]) -> list[Pair]:
+        """Pairs (w, a) of a layer, wider ones first; the patch embedding reads the image, which is always 8 bits."""
+        down = sorted(widths, reverse=True)
+        if layer_type == "patch_embed":
+            return [(w, 8) for w in down]
+        if self.mode == "tied":
+            return [(w, w) for w in down]
+        if self.mode == "fixed":
+            return [(w, self.a_bits) for w in down]
+        return [(w, a) for w in down for a in down]
+
+    def of_layers(self, layers: Sequence[Layer], widths: Sequence[int]) -> list[list[Pair]]:
+        """Choices of every layer."""
+        return [self.choices(layer.type, widths) for layer in layers]

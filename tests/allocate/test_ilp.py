@@ -1,0 +1,98 @@
+import itertools
+import math
+import time
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lampq_tvm.allocate.ilp import Row, polish, solve
+
+
+def brute(loss, rows):
+    """Least loss over every combination, or None."""
+    best = None
+    for choice in itertools.product(*(range(len(x)) for x in loss)):
+        if all(row.holds(choice) for row in rows):
+            value = math.fsum(float(x[p]) for x, p in zip(loss, choice, strict=True))
+            best = value if best is None else min(best, value)
+    return best
+
+
+def value(loss, choice):
+    return math.fsum(float(x[p]) for x, p in zip(loss, choice, strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    layers=st.integers(1, 5),
+    choices=st.integers(1, 5),
+    count=st.integers(0, 3),
+    tight=st.floats(0.0, 1.2),
+    span=st.sampled_from([1.0, 5.0]),
+)
+def test_equals_brute_force(seed, layers, choices, count, tight, span):
+    rng = np.random.default_rng(seed)
+    loss = [10 ** rng.uniform(-span, span / 2, choices) for _ in range(layers)]
+    rows = []
+    for r in range(count):
+        cost = [rng.integers(1, 20, choices).astype(float) if r % 2 else rng.uniform(0.1, 2, choices) for _ in range(layers)]
+        least, most = (sum(f(c) for c in cost) for f in (np.min, np.max))
+        rows.append(Row(cost, least + tight * (most - least)))
+    want, got = brute(loss, rows), solve(loss, rows)
+    if want is None:
+        assert got is None
+    else:
+        assert got is not None and all(row.holds(got) for row in rows)
+        assert value(loss, got) <= want * (1 + 1e-9)
+
+
+def test_never_takes_what_was_not_measured():
+    loss = [np.array([1.0, np.inf]), np.array([np.inf, np.inf])]
+    assert solve(loss[:1], [Row([np.array([5.0, 1.0])], 6.0)]) == [0]
+    assert solve(loss[:1], [Row([np.array([5.0, 1.0])], 2.0)]) is None
+    assert solve(loss, []) is None
+
+
+def test_equal_losses_go_to_the_preferred_choice_that_fits():
+    loss = [np.zeros(3)] * 3
+    cost = [np.array([8.0, 4.0, 2.0])] * 3
+    assert solve(loss, [Row(cost, 24.0)]) == [0, 0, 0]
+    assert solve(loss, [Row(cost, 18.0)]) == [0, 0, 2]
+
+
+def test_tiny_gains_are_not_lost_beside_large_losses():
+    loss = [np.array([1e3, 2e3]), np.array([1e-8, 2e-8])]
+    cost = [np.array([2.0, 1.0]), np.array([2.0, 1.0])]
+    assert solve(loss, [Row(cost, 4.0)]) == [0, 0]
+    assert polish([0, 1], loss, [Row(cost, 4.0)]) == [0, 0]
+
+
+def test_whole_number_limits_are_exact():
+    cost = [np.array([1000001.0, 1000000.0])] * 2
+    loss = [np.array([0.0, 1.0])] * 2
+    assert sorted(solve(loss, [Row(cost, 2000001.0)])) == [0, 1]
+    assert solve(loss, [Row(cost, 2000000.0)]) == [1, 1]
+    assert solve(loss, [Row(cost, 1999999.0)]) is None
+
+
+def test_two_hundred_layers_with_three_rows_in_a_second():
+    rng = np.random.default_rng(0)
+    loss = [10 ** rng.uniform(-8, 3) * 4.0 ** -np.arange(8, 1, -1) for _ in range(200)]
+    size = rng.choice([3, 1, 4, 4], 200) * 36864
+    bits = Row([n * np.arange(8.0, 1, -1) for n in size], 4 * float(size.sum()))
+    ms = Row([rng.uniform(0.5, 1, 7) for _ in size], 136.0)
+    byte = Row([n * np.arange(8.0, 1, -1) / 8 for n in size], 0.51 * float(size.sum()))
+    start = time.process_time()
+    first = solve(loss, [bits, ms, byte])
+    seconds = time.process_time() - start
+    assert first is not None and all(row.holds(first) for row in (bits, ms, byte))
+    assert seconds < 1.0
+    assert solve(loss, [bits, ms, byte]) == first
+
+
+def test_solver_prints_nothing(capfd):
+    solve([np.array([1.0, 2.0])] * 3, [Row([np.array([2.0, 1.0])] * 3, 5.0)])
+    out = capfd.readouterr()
+    assert out.out == out.err == ""
