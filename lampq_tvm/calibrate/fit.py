@@ -1,0 +1,103 @@
+"""Calibration: observe the images, reparameterize, then search every layer's quantizers at every width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lampq_tvm.calibrate.calibration import WIDTHS, ActQuantizer, Calibration
+from lampq_tvm.calibrate.observe import Observed, observe
+from lampq_tvm.calibrate.repq import reparameterize
+from lampq_tvm.calibrate.search import quantizer, search_activation
+from lampq_tvm.calibrate.search_weights import search_heads, search_weights
+from lampq_tvm.frontend.model import Activation, Attention, ImportedModel, Linear, PatchEmbed
+from lampq_tvm.progress import track
+from lampq_tvm.quantize.weights import layer_ops, layer_weight, pixel_units
+from lampq_tvm.store import Units
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def calibrate(
+    model: ImportedModel,
+    batches: Iterable[tuple[npt.NDArray[np.uint8], Any]],
+    *,
+    units: Units,
+    widths: tuple[int, ...] = WIDTHS,
+    seed: int = 0,
+) -> Calibration:
+    """Fit the quantizers of every layer at every candidate width.
+
+    Args:
+        model: the float model.
+        batches: (images uint8 [B, C, H, W] at the model's size, labels); labels are unused.
+        units: finished work; a batch and a layer are a unit each. Belongs to one model, data set and seed.
+        widths: candidate widths, ascending.
+        seed: of the choice of sample rows.
+
+    Raises:
+        UsageError: there is no image.
+    """
+    model, seen = reparameterize(model, observe(model, batches, units, seed))
+    layers = layer_ops(model)
+    fitted = {op.name: units.get(f"fit/{op.name}", lambda op=op: _fit_layer(model, seen, op, widths)) for op in track(layers, "quantizers")}
+    attention = [op for op in model.ops if isinstance(op, Attention)]
+    heads = {op.name: units.get(f"fit/{op.name}", lambda op=op: _fit_heads(model, seen, op, widths)) for op in attention}
+    return Calibration(
+        model=model,
+        weights={name: {b: fit[f"weight/{b}"] for b in widths} for name, fit in fitted.items()},
+        activations={
+            op.name: {b: _from_array(b, fitted[op.name][f"act/{b}"]) for b in widths} for op in layers if isinstance(op, Linear)
+        },
+        preactivations={
+            op.name: quantizer(float(seen.low[op.name][0]), float(seen.high[op.name][0]), 8)
+            for op in model.ops
+            if isinstance(op, Activation)
+        },
+        attention={name: {b: fit[str(b)] for b in widths} for name, fit in heads.items()},
+        samples=dict(seen.rows),
+    )
+
+
+def _from_array(bits: int, array: npt.NDArray[np.float64]) -> ActQuantizer:
+    return ActQuantizer(bits, float(array[0]), int(array[1]))
+
+
+@torch.no_grad()
+def _fit_layer(model: ImportedModel, seen: Observed, op: PatchEmbed | Linear, widths: tuple[int, ...]) -> Arrays:
+    """Weight scales and input quantizers of one layer."""
+    rows = torch.from_numpy(seen.rows[op.name])
+    weight = torch.from_numpy(layer_weight(model, op.name).astype(np.float32))
+    found: Arrays = {}
+    if isinstance(op, PatchEmbed):
+        rows = rows * torch.from_numpy(pixel_units(model, op)[0].astype(np.float32))
+    else:
+        low, high = float(seen.low[op.name].min()), float(seen.high[op.name].max())
+        acts = search_activation(rows, weight, low, high, widths)
+        found |= {f"act/{b}": np.array([a.scale, a.zero], np.float64) for b, a in acts.items()}
+    moments = rows.T @ rows / len(rows)
+    return found | {f"weight/{b}": search_weights(weight, moments, b) for b in widths}
+
+
+@torch.no_grad()
+def _fit_heads(model: ImportedModel, seen: Observed, op: Attention, widths: tuple[int, ...]) -> Arrays:
+    """Scales [3, heads] of q, k and v at every width; q and k weigh a channel by the other's second moment."""
+    qkv = op.inputs[0]
+    rows, weight, bias = (torch.from_numpy(a) for a in (seen.rows[qkv], model.tensors[f"{qkv}.weight"], model.tensors[f"{qkv}.bias"]))
+    parts = (rows @ weight.T + bias).view(-1, 3, op.heads, op.head_dim).unbind(1)
+    square = [part.square().mean(0) for part in parts]
+    importance = (square[1], square[0], torch.ones_like(square[2]))
+    peaks = np.maximum(np.abs(seen.low[op.name]), np.abs(seen.high[op.name])).reshape(3, op.heads, op.head_dim).max(2)
+    return {
+        str(b): np.stack(
+            [
+                search_heads(part, weigh, torch.from_numpy(peak), b).double().numpy()
+                for part, weigh, peak in zip(parts, importance, peaks, strict=True)
+            ]
+        )
+        for b in widths
+    }

@@ -1,0 +1,131 @@
+"""One pass of images through the float model: ranges and a fixed number of sample rows of every layer's input.
+
+Memory holds one batch and the samples, however many images there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lampq_tvm.errors import UsageError
+from lampq_tvm.frontend.execute import normalize, run_float
+from lampq_tvm.frontend.model import Activation, Attention, ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.store import Units
+
+SAMPLE_ROWS = 1024
+F32 = npt.NDArray[np.float32]
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class Observed:
+    """What calibration keeps of the images.
+
+    Attributes:
+        low, high: layer -> smallest and largest input per channel [K]; Attention op -> the same of q, k and v
+            [3 * heads * head_dim]; Activation op -> the same of its input, [1].
+        rows: layer -> sampled input rows [R, K], R at most SAMPLE_ROWS (normalized pixels for the patch embedding).
+    """
+
+    low: dict[str, F32] = field(default_factory=dict)
+    high: dict[str, F32] = field(default_factory=dict)
+    rows: dict[str, F32] = field(default_factory=dict)
+    ranks: dict[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
+
+    def add(self, batch: Arrays) -> None:
+        """Merge the statistics of one batch."""
+        for key, array in sorted(batch.items()):
+            group, name = key.split("/", 1)
+            if group == "low":
+                self.low[name] = np.minimum(self.low.get(name, array), array)
+            elif group == "high":
+                self.high[name] = np.maximum(self.high.get(name, array), array)
+            elif group == "rows":
+                self._keep(name, array, batch[f"ranks/{name}"])
+
+    def _keep(self, name: str, rows: F32, ranks: npt.NDArray[np.uint64]) -> None:
+        """Of the old and new rows keep the SAMPLE_ROWS of lowest rank."""
+        if name in self.rows:
+            rows, ranks = np.concatenate([self.rows[name], rows]), np.concatenate([self.ranks[name], ranks])
+        order = np.argsort(ranks, kind="stable")[:SAMPLE_ROWS]
+        self.rows[name], self.ranks[name] = rows[order], ranks[order]
+
+    def limit(self, name: str) -> np.uint64:
+        """Rank that a new row of `name` must stay below to be kept."""
+        ranks = self.ranks.get(name)
+        return ranks[-1] if ranks is not None and len(ranks) == SAMPLE_ROWS else np.uint64(2**64 - 1)
+
+
+def observe(
+    model: ImportedModel, batches: Iterable[tuple[npt.NDArray[np.uint8], Any]], units: Units, seed: int = 0
+) -> Observed:
+    """Statistics of all images; every batch is a unit of work, so a kill loses one.
+
+    Args:
+        model: the float model.
+        batches: (images uint8 [B, C, H, W], labels), labels unused.
+        units: where finished batches are kept.
+        seed: of the choice of sample rows.
+
+    Raises:
+        UsageError: there is no image.
+    """
+    seen, first = Observed(), 0
+    for index, (images, _) in enumerate(batches):
+        found = units.get(f"observe/{index}", lambda images=images, first=first: _batch(model, images, first, seed, seen.limit))
+        seen.add(found)
+        first += len(images)
+    if first == 0:
+        raise UsageError("the calibration set has no image", hint="give a data set with images")
+    return seen
+
+
+@torch.no_grad()
+def _batch(
+    model: ImportedModel, images: npt.NDArray[np.uint8], first: int, seed: int, limit: Callable[[str], np.uint64]
+) -> Arrays:
+    """Statistics of one batch, whose first image has number `first`, and its rows that enter the sample."""
+    found: Arrays = {}
+
+    def see(op: Op, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        x = inputs[0]
+        if isinstance(op, Linear | PatchEmbed):
+            rows = _patches(x, op.patch) if isinstance(op, PatchEmbed) else x.reshape(len(x), -1, x.shape[-1])
+            found[f"low/{op.name}"] = rows.amin((0, 1)).numpy()
+            found[f"high/{op.name}"] = rows.amax((0, 1)).numpy()
+            ranks = row_ranks(first, rows.shape[0], rows.shape[1], seed)
+            kept = np.flatnonzero(ranks <= limit(op.name))
+            kept = kept[np.argsort(ranks[kept], kind="stable")][:SAMPLE_ROWS]
+            found[f"rows/{op.name}"] = rows.flatten(0, 1)[torch.from_numpy(kept)].numpy()
+            found[f"ranks/{op.name}"] = ranks[kept]
+        elif isinstance(op, Activation):
+            found[f"low/{op.name}"], found[f"high/{op.name}"] = x.amin().view(1).numpy(), x.amax().view(1).numpy()
+        elif isinstance(op, Attention):
+            found[f"low/{op.name}"], found[f"high/{op.name}"] = x.amin((0, 1)).numpy(), x.amax((0, 1)).numpy()
+
+    run_float(model, normalize(images, model.input), observe=see)
+    return found
+
+
+def _patches(images: Tensor, patch: int) -> Tensor:
+    """[B, C, H, W] -> [B, tokens, C * patch * patch]."""
+    return torch.nn.functional.unfold(images, patch, stride=patch).transpose(1, 2)
+
+
+def row_ranks(first: int, images: int, tokens: int, seed: int) -> npt.NDArray[np.uint64]:
+    """Pseudo-random rank of every (image, token), a function of their numbers alone: [images * tokens] uint64.
+
+    The mixing steps are those of splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+    """
+    number = (np.arange(first, first + images, dtype=np.uint64)[:, None] << np.uint64(20)) + np.arange(tokens, dtype=np.uint64)
+    z = (number.ravel() + np.uint64(seed << 48)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

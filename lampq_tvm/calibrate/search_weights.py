@@ -1,0 +1,74 @@
+"""Search for the scales of weights and of the attention's operands: symmetric codes, one scale per channel or head.
+
+A symmetric range of 2^b codes has one more code below zero than above. A negative scale turns it round, so both signs are
+candidates for weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+SHRINK = torch.linspace(1.0, 0.3, 36)
+FINALISTS = 6
+
+F64 = npt.NDArray[np.float64]
+
+
+def search_weights(weight: Tensor, moments: Tensor, bits: int) -> F64:
+    """Scales [N] of the weight rows, by the error of the layer's output.
+
+    Args:
+        weight: [N, K] float32.
+        moments: [K, K] second moments of the layer's input.
+        bits: width of the codes.
+
+    Candidates are ranked by the diagonal of the moments; the best few per row are measured with all of them.
+    """
+    candidates = _candidates(weight, bits)
+    diagonal = moments.diagonal()
+    coarse = torch.stack([(_error(weight, s, bits).square() @ diagonal) for s in candidates])
+    order = torch.argsort(coarse, dim=0, stable=True)[:FINALISTS]
+    finalists = candidates.gather(0, order)
+    fine = torch.stack([((e := _error(weight, s, bits)) @ moments).mul_(e).sum(1) for s in finalists])
+    return finalists.gather(0, fine.argmin(0, keepdim=True))[0].double().numpy()
+
+
+def _candidates(weight: Tensor, bits: int) -> Tensor:
+    """[candidates, N] scales of both signs; the first of each sign loses nothing at the ends."""
+    half = 1 << (bits - 1)
+    low, high = -weight.amin(1), weight.amax(1)
+    upright = torch.maximum(low / half, high / (half - 1)).clamp(min=1e-12)
+    turned = torch.maximum(high / half, low / (half - 1)).clamp(min=1e-12)
+    return torch.cat([SHRINK[:, None] * upright, -SHRINK[:, None] * turned])
+
+
+def _error(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """What weight codes at `scale` [N] get wrong, [N, K]."""
+    half = 1 << (bits - 1)
+    scale = scale[:, None]
+    return (weight / scale).round_().clamp_(-half, half - 1).mul_(scale).sub_(weight)
+
+
+def search_heads(values: Tensor, importance: Tensor, peak: Tensor, bits: int) -> Tensor:
+    """Scales [heads] of one attention operand, by its squared error weighted per channel; the full range at 8 bits.
+
+    Args:
+        values: [R, heads, head_dim] sampled values.
+        importance: [heads, head_dim] weight of each channel's error.
+        peak: [heads] largest magnitude.
+        bits: width of the symmetric codes.
+    """
+    half = 1 << (bits - 1)
+    full = (peak / (half - 1)).clamp(min=1e-12)
+    if bits >= 8:
+        return full
+    candidates = SHRINK[:, None] * full
+    errors = []
+    for scale in candidates:
+        s = scale[:, None]
+        wrong = (values / s).round_().clamp_(-half, half - 1).mul_(s).sub_(values)
+        errors.append((wrong.square().mean(0) * importance).sum(1))
+    return candidates.gather(0, torch.stack(errors).argmin(0, keepdim=True))[0]

@@ -1,0 +1,155 @@
+"""The arithmetic table in NumPy: one function per operator of the integer network, on plain arrays.
+
+Written to be read beside the table, not to be fast. Integers are int8 codes and int32 sums; floats are float32 and every
+operation on them rounds once. Sums of integers run in float64, where they are exact below 2^53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lampq_tvm.oracle.fma import fma32
+
+F32 = npt.NDArray[np.float32]
+I8 = npt.NDArray[np.int8]
+I32 = npt.NDArray[np.int32]
+U8 = npt.NDArray[np.uint8]
+LANES = 32
+ONE = np.float32(1)
+
+
+def saturate(x: F32, bits: int) -> I8:
+    """Round to nearest, ties to even, and clamp to -2^(bits-1) .. 2^(bits-1)-1."""
+    half = 1 << (bits - 1)
+    return np.clip(np.rint(x), -half, half - 1).astype(np.int8)
+
+
+def product_acc(a: I8 | U8, w: I8) -> I32:
+    """acc[.., n] = sum over k of a[.., k] w[n, k]."""
+    return (a.astype(np.float64) @ w.astype(np.float64).swapaxes(-1, -2)).astype(np.int32)
+
+
+def requantize(acc: I32, M: F32, B: F32, bits: int) -> I8:
+    """sat(rne(fma(fl(acc), M[n], B[n])))."""
+    return saturate(fma32(acc.astype(np.float32), M, B), bits)
+
+
+def apply_table(codes: I8, table: I8) -> I8:
+    """table[code + 128], `table` [256]."""
+    return np.asarray(table[codes.astype(np.int32) + 128])
+
+
+def float_out(acc: I32, S: F32, B: F32) -> F32:
+    """fma(fl(acc), S[n], B[n])."""
+    return fma32(acc.astype(np.float32), S, B)
+
+
+def residual(stream: F32, acc: I32, S: F32, B: F32) -> F32:
+    """fl(stream + fma(fl(acc), S[n], B[n]))."""
+    return np.asarray(stream + float_out(acc, S, B))
+
+
+def pixels_from_float(x: F32, mean: Sequence[float], std: Sequence[float]) -> U8:
+    """8-bit pixels of a normalized image x [B, C, H, W]: rne(fma(x, fl(255 std), fl(255 mean))), clamped to 0..255."""
+    scale = np.array([255 * s for s in std], np.float32)[:, None, None]
+    shift = np.array([255 * m for m in mean], np.float32)[:, None, None]
+    return np.clip(np.rint(fma32(x, scale, shift)), 0, 255).astype(np.uint8)
+
+
+def pixel_codes(pixels: U8) -> I8:
+    """pixel - 128."""
+    return (pixels.astype(np.int16) - 128).astype(np.int8)
+
+
+def patches(codes: I8, patch: int) -> I8:
+    """[B, C, H, W] -> [B, T, C * patch * patch], tokens in row-major order, k in the order channel, row, column."""
+    B, C, H, W = codes.shape
+    tiles = codes.reshape(B, C, H // patch, patch, W // patch, patch).transpose(0, 2, 4, 1, 3, 5)
+    return tiles.reshape(B, (H // patch) * (W // patch), C * patch * patch)
+
+
+def patch_embed(codes: I8, w: I8, S: F32, B: F32, pos: F32, prefix: F32, patch: int) -> F32:
+    """Pixel codes [B, C, H, W] to the stream [B, P + T, N]: prefix rows, then fl(pos[t] + fma(fl(acc), S, B))."""
+    tokens = pos + float_out(product_acc(patches(codes, patch), w), S, B)
+    rows = np.broadcast_to(prefix, (len(codes), *prefix.shape))
+    return np.concatenate([rows, tokens], 1)
+
+
+def _halve(lanes: F32) -> F32:
+    """Lane sums [.., 32] added in halves 16, 8, 4, 2, 1: [.., 1]."""
+    width = LANES // 2
+    while width:
+        lanes = lanes[..., :width] + lanes[..., width : 2 * width]
+        width //= 2
+    return lanes
+
+
+def normalized(x: F32, eps: float) -> F32:
+    """fl(c * r) of LayerNorm over the last axis, summed in 32 strided lanes (lane l: l, l + 32, ...)."""
+    C = x.shape[-1]
+    inverse = ONE / np.float32(C)
+    sums = np.zeros((*x.shape[:-1], LANES), np.float32)
+    for start in range(0, C, LANES):
+        part = x[..., start : start + LANES]
+        sums[..., : part.shape[-1]] += part
+    centred = fma32(-inverse, _halve(sums), x)
+    squares = np.zeros_like(sums)
+    for start in range(0, C, LANES):
+        part = centred[..., start : start + LANES]
+        squares[..., : part.shape[-1]] = fma32(part, part, squares[..., : part.shape[-1]])
+    variance = fma32(_halve(squares), inverse, np.float32(eps))
+    return np.asarray(centred * (ONE / np.sqrt(variance)))
+
+
+def layer_norm_float(x: F32, G: F32, B: F32, eps: float) -> F32:
+    """LayerNorm to float32: fma(fl(c * r), G[c], B[c])."""
+    return fma32(normalized(x, eps), G, B)
+
+
+def layer_norm_codes(x: F32, G: F32, B: F32, eps: float, bits: int) -> I8:
+    """LayerNorm to codes: sat(rne(fma(fl(c * r), G[c], B[c])))."""
+    return saturate(layer_norm_float(x, G, B, eps), bits)
+
+
+def attention(qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int, bits: int) -> I8:
+    """Softmax attention on codes qkv [B, T, 3 * heads * head_dim]: codes [B, T, heads * head_dim].
+
+    The row's maximum is subtracted in int32, the difference indexes P, and the value sums are divided once, by the
+    reciprocal of the integer sum of p.
+    """
+    N, T, _ = qkv.shape
+    q, k, v = qkv.reshape(N, T, 3, heads, head_dim).transpose(2, 0, 3, 1, 4)
+    scores = product_acc(q, k)
+    distance = scores.max(-1, keepdims=True) - scores
+    index = np.minimum(np.rint(distance.astype(np.float32) * S[:, None, None]), 255).astype(np.int32)
+    p = P[index]
+    reciprocal = ONE / p.sum(-1, keepdims=True, dtype=np.int32).astype(np.float32)
+    acc = product_acc(p, v.swapaxes(-1, -2))
+    merged = (acc.astype(np.float32) * reciprocal).transpose(0, 2, 1, 3).reshape(N, T, heads * head_dim)
+    return saturate(fma32(merged, M, B), bits)
+
+
+def to_codes(x: F32, affine: F32, bits: int) -> I8:
+    """sat(rne(fma(x, fl(1/s), fl(z)))), `affine` = (1/s, z)."""
+    return saturate(fma32(x, affine[0], affine[1]), bits)
+
+
+def take_token(x: F32, index: int) -> F32:
+    """Token `index` of [B, T, C]."""
+    return x[:, index]
+
+
+def mean_tokens(x: F32, start: int, inv: F32) -> F32:
+    """Tokens `start`.. of [B, T, C] added in their order, then fl(sum * inv), `inv` [1]."""
+    total = x[:, start].copy()
+    for t in range(start + 1, x.shape[1]):
+        total += x[:, t]
+    return np.asarray(total * inv)
+
+
+def average_heads(a: F32, b: F32) -> F32:
+    """fl(fl(a + b) * 0.5)."""
+    return np.asarray((a + b) * np.float32(0.5))

@@ -1,0 +1,105 @@
+"""Constants of the integer network, computed once in float64 and rounded once.
+
+Names are those of the arithmetic table: acc is the integer sum, x = s_x (code - z_x), w = s_w code, y = s_y (code - z_y).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from lampq_tvm.calibrate.calibration import ActQuantizer
+from lampq_tvm.errors import UnsupportedError
+
+F64 = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
+I8 = npt.NDArray[np.int8]
+U8 = npt.NDArray[np.uint8]
+STEPS = 255  # of the score index
+NATS = 6.4  # exp(-6.4) * 255 is the first value that rounds to 0
+
+
+def check_range(k: int, largest_a: int, largest_w: int, where: str) -> None:
+    """Raise UnsupportedError where a sum of k products could leave int32."""
+    if k * largest_a * largest_w >= 1 << 31:
+        raise UnsupportedError(
+            f"a sum of {k} products of codes up to {largest_a} and {largest_w} could leave int32",
+            where=where,
+            hint="use fewer bits there",
+        )
+
+
+def output_affine(codes: I8, scale: F64, bias: F64, x: ActQuantizer) -> tuple[F64, F64]:
+    """(S, B) with y = S[n] acc[n] + B[n]: S = s_w s_x, B = bias - s_w s_x z_x sum_k w[n, k]. codes [N, K], scale [N]."""
+    S = scale * x.scale
+    return S, bias - S * x.zero * codes.sum(1, dtype=np.int64)
+
+
+def pixel_affine(codes: I8, scale: F64, bias: F64, shift: F64) -> tuple[F64, F64]:
+    """(S, B) of the patch embedding on codes pixel - 128; `shift` [K] is 255 mean, which the weights see as data."""
+    return scale, bias + scale * (codes @ (128.0 - shift))
+
+
+def requantizer(S: F64, B: F64, y: ActQuantizer) -> tuple[F32, F32]:
+    """(M, B) with code = sat(rne(M acc + B)) from y = S acc + B; for LayerNorm likewise, from gamma and beta."""
+    return (S / y.scale).astype(np.float32), (B / y.scale + y.zero).astype(np.float32)
+
+
+def to_codes(y: ActQuantizer) -> F32:
+    """[2] = (1 / s, z)."""
+    return np.array([1 / y.scale, y.zero], np.float32)
+
+
+def score_scale(q: F64, k: F64, scale: float) -> F32:
+    """S[h] = s_q[h] s_k[h] scale 255 / 6.4: index steps per unit of the score sum."""
+    return np.asarray(q * k * (scale * STEPS / NATS), np.float64).astype(np.float32)
+
+
+def _erf_gelu(x: float) -> float:
+    return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+
+
+def _tanh_gelu(x: float) -> float:
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _sigmoid(x: float) -> float:
+    return 0.5 * (1 + math.tanh(x / 2))
+
+
+UNARY: dict[str, Callable[[float], float]] = {
+    "gelu": _erf_gelu,
+    "gelu_tanh": _tanh_gelu,
+    "quick_gelu": lambda x: x * _sigmoid(1.702 * x),
+    "relu": lambda x: max(x, 0.0),
+    "silu": lambda x: x * _sigmoid(x),
+}
+
+
+def activation_table(kind: str, x: ActQuantizer, y: ActQuantizer) -> I8:
+    """[256] codes of y at index (8-bit code of x) + 128, for an activation function of `ACTIVATIONS`."""
+    values = np.array([UNARY[kind](x.scale * (code - x.zero)) for code in range(-128, 128)])
+    return np.clip(np.rint(values / y.scale + y.zero), y.low, y.high).astype(np.int8)
+
+
+def softmax_table(kind: str, bits: int) -> U8:
+    """P [256]: unsigned 8-bit values of exp(-6.4 i / 255), at most 2^bits distinct, P[0] = 255 and P[255] = 0.
+
+    Args:
+        kind: `uniform` (2^bits equal steps; at 8 bits round(255 exp(-6.4 i / 255))) or `log_sqrt2` (2^(-code / 2) with
+            code = rne(-2 log2 p), the last code standing for 0; after RepQ-ViT, ICCV 2023).
+        bits: of the codes.
+    """
+    nats = NATS * np.arange(STEPS + 1) / STEPS
+    last = (1 << bits) - 1
+    if kind == "uniform":
+        values = np.rint(last * np.exp(-nats)) / last
+    else:
+        codes = np.minimum(np.rint(2 * nats / math.log(2)), last)
+        values = np.where(codes == last, 0.0, 2.0 ** (-codes / 2))
+    table = np.rint(255 * values).astype(np.uint8)
+    table[-1] = 0
+    return table

@@ -1,0 +1,86 @@
+"""Exact arithmetic in torch for the reference: fused multiply-add, integer products, LayerNorm.
+
+Written apart from the oracle and by another route, so that agreement of the two means something.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LANES = 32
+_LOW = (1 << 29) - 1  # float64 mantissa bits that float32 does not have
+_TIE = 1 << 28
+_SMALLEST_NORMAL = 2.0**-126
+
+
+def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """a * b + c of float32 tensors with one rounding.
+
+    Rounding the float64 sum again to float32 goes wrong only where the sum lies on a tie of float32 (or below its normal
+    range) and was itself rounded; those few elements are corrected by the error of the sum (Knuth's TwoSum).
+    """
+    product = a.double() * b.double()
+    addend = c.double()
+    total = product + addend
+    result = total.float()
+    doubtful = ((total.view(torch.int64) & _LOW) == _TIE) | (total.abs() < _SMALLEST_NORMAL)
+    if doubtful.any():
+        at = doubtful.nonzero(as_tuple=True)
+        result[at] = _corrected(total[at], product.expand_as(total)[at], addend.expand_as(total)[at])
+    return result
+
+
+def _corrected(total: Tensor, product: Tensor, addend: Tensor) -> Tensor:
+    """Float32 of product + addend where `total` is their rounded float64 sum: rounded to odd first."""
+    back = total - product
+    error = (product - (total - back)) + (addend - back)
+    bits = total.view(torch.int64)
+    step = torch.where((error > 0) == (total > 0), 1, -1)
+    return torch.where((error != 0) & (bits & 1 == 0), bits + step, bits).view(torch.float64).float()
+
+
+def product(a: Tensor, b: Tensor, largest: int) -> Tensor:
+    """a @ b of integer codes, exact: float32 where every partial sum (at most `largest`) fits its mantissa, else float64."""
+    narrow = largest <= 1 << 24 and torch.get_float32_matmul_precision() == "highest"
+    kind = torch.float32 if narrow else torch.float64
+    return a.to(kind) @ b.to(kind)
+
+
+def saturate(x: Tensor, bits: int) -> Tensor:
+    """Nearest code, ties to even, within `bits` signed bits: int8."""
+    half = 1 << (bits - 1)
+    return x.round().clamp(-half, half - 1).to(torch.int8)
+
+
+def _strided(x: Tensor) -> tuple[Tensor, ...]:
+    """x [.., C] cut into pieces [.., 32], the last padded with zeros (adding zero changes no sum)."""
+    return torch.nn.functional.pad(x, (0, -x.shape[-1] % LANES)).split(LANES, dim=-1)
+
+
+def _fold(lanes: Tensor) -> Tensor:
+    """[.., 32] -> [.., 1], upper half onto lower half five times."""
+    while lanes.shape[-1] > 1:
+        low, high = lanes.chunk(2, dim=-1)
+        lanes = low + high
+    return lanes
+
+
+def normalize(x: Tensor, eps: float) -> Tensor:
+    """LayerNorm without its affine part, over the last axis, in the fixed order of sums."""
+    channels = x.shape[-1]
+    inverse = torch.tensor(1 / channels, dtype=torch.float64).float()
+    first, *rest = _strided(x)
+    for piece in rest:
+        first = first + piece
+    centred = fma(_fold(first), -inverse, x)
+    squares = torch.zeros(())
+    for piece in _strided(centred):
+        squares = fma(piece, piece, squares)
+    variance = fma(_fold(squares), inverse, torch.tensor(eps, dtype=torch.float64).float())
+    return centred * reciprocal(variance.double().sqrt().float())
+
+
+def reciprocal(x: Tensor) -> Tensor:
+    """fl(1 / x); through float64, where the second rounding is innocuous, so that no vector library's accuracy matters."""
+    return (1.0 / x.double()).float()

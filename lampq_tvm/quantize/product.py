@@ -1,0 +1,58 @@
+"""A layer under a plan: its integer weights and the affine map from integer sums to real outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lampq_tvm.allocate.plan import LayerPlan
+from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
+from lampq_tvm.frontend.model import ImportedModel, PatchEmbed
+from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
+from lampq_tvm.quantize.weights import layer_weight, pixel_units, weight_codes
+
+F64 = npt.NDArray[np.float64]
+PIXELS = ActQuantizer(bits=8, scale=1.0, zero=-128)
+
+
+@dataclass(frozen=True)
+class Product:
+    """Integer weights [N, K] int8 and y = S acc + B, both [N] float64."""
+
+    codes: npt.NDArray[np.int8]
+    S: F64
+    B: F64
+
+    def times(self, factor: F64) -> Product:
+        """The same product with its output multiplied by `factor` [N]."""
+        return Product(self.codes, self.S * factor, self.B * factor)
+
+
+def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
+    """The integer product of a layer at its planned widths.
+
+    Raises:
+        UnsupportedError: its sums could leave int32.
+    """
+    model, op = calibration.model, calibration.model.op(row.name)
+    scale = calibration.weights[row.name][row.w_bits]
+    codes = weight_codes(layer_weight(model, row.name), scale, row.w_bits)
+    bias = model.tensors[f"{row.name}.bias"].astype(np.float64)
+    x = input_quantizer(calibration, row)
+    check_range(codes.shape[1], 1 << (x.bits - 1), 1 << (row.w_bits - 1), row.name)
+    if isinstance(op, PatchEmbed):
+        return Product(codes, *pixel_affine(codes, scale, bias, pixel_units(model, op)[1]))
+    return Product(codes, *output_affine(codes, scale, bias, x))
+
+
+def input_quantizer(calibration: Calibration, row: LayerPlan) -> ActQuantizer:
+    """Quantizer of a layer's input at its planned width; the image's codes are pixels minus 128."""
+    return PIXELS if row.type == "patch_embed" else calibration.activations[row.name][row.a_bits]
+
+
+def token_count(model: ImportedModel) -> int:
+    """Tokens of the stream: prefix tokens and patches."""
+    op = next(op for op in model.ops if isinstance(op, PatchEmbed))
+    return op.prefix_tokens + (model.input.height // op.patch) * (model.input.width // op.patch)
