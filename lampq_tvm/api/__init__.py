@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lampq_tvm.api.compiling import compile as compile
-    from lampq_tvm.api.looking import doctor as doctor
+    from lampq_tvm.api.health import doctor as doctor
     from lampq_tvm.api.looking import inspect as inspect
     from lampq_tvm.api.looking import targets as targets
     from lampq_tvm.api.measuring import measure as measure
@@ -33,7 +33,7 @@ MODULES = {
     "bench": "running",
     "inspect": "looking",
     "targets": "looking",
-    "doctor": "looking",
+    "doctor": "health",
 }
 
 

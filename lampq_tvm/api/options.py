@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lampq_tvm.allocate.budget import DEFAULT, Budget, DropBudget, parse_budget, parse_drop
+from lampq_tvm.allocate.budget import DEFAULT as DEFAULT
+from lampq_tvm.allocate.budget import Budget, DropBudget, parse_budget, parse_drop
 from lampq_tvm.errors import UnsupportedError, UsageError
 
-METRICS = ("lampq", "fisher-output", "fisher_output", "kl")
+METRICS = ("lampq", "fisher_output", "kl")
 ALPHAS = ("accuracy", "loss")
 SOFTMAXES = ("uniform", "log_sqrt2")
 DEVICES = "local, emulated, rpc://host:port"
@@ -102,7 +103,7 @@ class Options:
             raise UsageError("--tie or --separate and --a-bits exclude each other", hint="give one of them")
         if self.tied is False and self.metric == "lampq":
             what = "the metric lampq does not see activations, so it cannot choose their widths"
-            raise UsageError(what, where="--separate", hint="give --metric fisher-output or kl, or --a-bits N, or --tie")
+            raise UsageError(what, where="--separate", hint="give --metric fisher_output or kl, or --a-bits N, or --tie")
         for name, values in (("--mean", self.mean), ("--std", self.std)):
             if values is not None and not all(math.isfinite(v) and (name == "--mean" or v > 0) for v in values):
                 raise UsageError("needs finite numbers, above 0 for --std", where=name, hint="for example 0.485,0.456,0.406")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.store import Units, cache_dir, digest
 from lampq_tvm.targets import Target, resolve_target
@@ -35,7 +37,9 @@ class Pipeline:
     def __init__(self, options: Options, plan_file: Path | None = None) -> None:
         self.options = options
         self.plan_file = plan_file
-        self.cache = Cache(cache_dir())
+        # Without the cache, stages still need a place for their files; it goes when the pipeline goes.
+        self._scratch = None if options.use_cache else tempfile.TemporaryDirectory(prefix="lampq-")
+        self.cache = Cache(cache_dir() if self._scratch is None else Path(self._scratch.name))
 
     def check(self, output: Path | None = None) -> None:
         """Everything that can be refused before long work, in the order model, target, files, output, budget.
@@ -70,7 +74,8 @@ class Pipeline:
         """Where the imported model lies: named after the model's files, not after their paths."""
         o = self.options
         file = Path(o.model) if Path(o.model).suffix in (".pt2", ".onnx") else None
-        content = [_file_digest(path, what) for path, what in ((file, "model"), (o.checkpoint, "checkpoint")) if path is not None]
+        files = ((file, "model"), (o.checkpoint, "checkpoint"))
+        content = [_file_digest(path, what) for path, what in files if path is not None]
         weights = [o.pretrained, None if o.checkpoint or o.pretrained else o.seed, o.trust_model]
         name = file.name if file is not None else o.model
         return self.cache.folder("import", name, content, weights, dict(o.model_args), o.mean, o.std, o.size)
@@ -101,7 +106,8 @@ class Pipeline:
         """Hex sha256 of operators and tensors."""
         m = self.model
         ops = [[type(op).__name__, dataclasses.asdict(op)] for op in m.ops]
-        return digest(ops, m.output, dataclasses.asdict(m.input), m.weights, *(x for kv in sorted(m.tensors.items()) for x in kv))
+        tensors = (x for pair in sorted(m.tensors.items()) for x in pair)
+        return digest(ops, m.output, dataclasses.asdict(m.input), m.weights, *tensors)
 
     @functools.cached_property
     def data(self) -> Dataset:
@@ -111,7 +117,8 @@ class Pipeline:
             classes = class_count(model) if model.has_classifier and model.weights == "trained" else None
             return open_dataset(o.data, model.input, classes=classes)
         if model.weights == "trained":
-            raise UsageError("calibration needs images", where=o.model, hint="give --data, a folder of class folders or an .npz")
+            hint = "give --data, a folder of class folders or an .npz"
+            raise UsageError("calibration needs images", where=o.model, hint=hint)
         count, spec = max(o.calib_images, o.sens_images), model.input
         images = np.random.default_rng(o.seed).integers(0, 256, (count, spec.height, spec.width, spec.channels), np.uint8)
         return Dataset(Path("random images"), spec, np.zeros(count, np.int64), images=images)
@@ -146,7 +153,16 @@ class Pipeline:
     @property
     def sensitivity_key(self) -> tuple[str, ...]:
         """What sensitivity's result depends on."""
-        return (self.calibration_key, self.sens_data.fingerprint, self.options.metric, self.options.alpha)
+        o = self.options
+        return (self.calibration_key, self.sens_data.fingerprint, o.metric, o.alpha, self.pairing.mode, str(self.pairing.a_bits))
+
+    @functools.cached_property
+    def pairing(self) -> Pairing:
+        """The pairs of widths that a plan may take."""
+        from lampq_tvm.allocate.problem import choose_pairing
+
+        o = self.options
+        return choose_pairing(o.metric != "lampq", o.parsed_budgets, o.tied, o.a_bits)
 
     @functools.cached_property
     def sensitivity(self) -> Sensitivity:
@@ -155,8 +171,9 @@ class Pipeline:
         def compute() -> Sensitivity:
             from lampq_tvm.sensitivity.measure import sensitivity
 
-            o, units = self.options, Units(folder / "units")
-            return sensitivity(self.calibration, self.sens_data, metric=o.metric, widths=WIDTHS, units=units, alpha=o.alpha)
+            o, data, units = self.options, self.sens_data, Units(folder / "units")
+            batches = data.__iter__  # called once per pass
+            return sensitivity(self.calibration, batches, metric=o.metric, units=units, pairs=self.pairing, alpha=o.alpha)
 
         folder = self.cache.folder("sensitivity", *self.sensitivity_key)
         return self.cache.get(
@@ -214,9 +231,9 @@ class Pipeline:
         if o.is_uniform8 and self.table is None:
             plan = uniform_plan(self.model, 8, 8, o.attention_bits, o.softmax)
             return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})
-        from lampq_tvm.api.planning import solve
+        from lampq_tvm.api.planning import solved
 
-        return solve(self)
+        return solved(self)
 
     @functools.cached_property
     def quantized(self) -> QuantizedModel:

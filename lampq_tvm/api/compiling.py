@@ -1,0 +1,114 @@
+"""`compile`: a trained model and a board's name become one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.build.artifact import pack, read_artifact, write_artifact
+from lampq_tvm.errors import GateError, UnsupportedError
+from lampq_tvm.progress import note
+from lampq_tvm.store import write_atomic
+from lampq_tvm.targets import Target, check_runs_here
+
+if TYPE_CHECKING:
+    from lampq_tvm.build.artifact import Artifact
+
+GATE_IMAGES = 2
+
+
+def compile(model: str | Path, *, output: str | Path, plan: str | Path | None = None, **options: Any) -> Path:
+    """Compile a model into an artifact.
+
+    Args:
+        model: a timm name, a `.pt2` or an `.onnx`.
+        output: the `.lampq` file to write.
+        plan: a plan made before; without it the options' budgets decide.
+        **options: fields of `Options`.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        LampqError: what is wrong; nothing was written then.
+    """
+    pipeline = Pipeline(Options(model=str(model), **options), None if plan is None else Path(plan))
+    return compile_pipeline(pipeline, Path(output))
+
+
+def compile_pipeline(pipeline: Pipeline, output: Path) -> Path:
+    """Check the request, build, compare with the reference, write."""
+    pipeline.check(output)
+    if pipeline.model.weights == "random":
+        note("warning: the weights are random, so accuracy means nothing; give --checkpoint or --pretrained")
+    built = build(pipeline)
+    write_artifact(output, built.sections, {k: v for k, v in built.manifest.items() if k not in ("schema", "sections")})
+    return output
+
+
+def build(pipeline: Pipeline) -> Artifact:
+    """The compiled and checked artifact of a request, from the cache where it can be."""
+    o = pipeline.options
+    database = tuned_records(pipeline)
+    records = None if database is None else database.read_bytes()
+    key = (pipeline.calibration_key, pipeline.plan.model_dump(), pipeline.target.tvm, o.batch, records, o.device)
+    folder = pipeline.cache.folder("build", *(part for part in key if part is not None))
+
+    def compute() -> Artifact:
+        from lampq_tvm.build import build as compile_quantized
+
+        sections, manifest = compile_quantized(pipeline.quantized, pipeline.target, batch=o.batch, database=database)
+        manifest["imported"] = pipeline.import_folder.name
+        unchecked = folder / "unchecked.lampq"
+        write_atomic(unchecked, pack(sections, manifest))
+        gate(pipeline, unchecked)
+        return read_artifact(unchecked)
+
+    def save(path: Path, _: Artifact) -> None:
+        (path / "unchecked.lampq").replace(path / "checked.lampq")
+
+    return pipeline.cache.get(folder, "checked.lampq", lambda path: read_artifact(path / "checked.lampq"), compute, save)
+
+
+def tuned_records(pipeline: Pipeline) -> Path | None:
+    """The database of records to build with: tuned now where trials are asked for; None takes the shipped ones."""
+    if not pipeline.options.trials:
+        return None
+    from lampq_tvm.api.measuring import tune_pipeline
+
+    return tune_pipeline(pipeline)
+
+
+def gate(pipeline: Pipeline, artifact: Path) -> None:
+    """Compare the artifact's logits with the reference's, where there is a machine that runs it.
+
+    Raises:
+        GateError: a bit differs.
+    """
+    device = pipeline.options.device or ("local" if runs_here(pipeline.target) else None)
+    if device is None:
+        note(f"not run: this machine is no {pipeline.target.name}; --device checks the artifact on one")
+        return
+    from lampq_tvm.quantize.reference import run_reference
+    from lampq_tvm.runtime import load
+
+    images, _ = next(pipeline.calib_data.batches(GATE_IMAGES))
+    expected = run_reference(pipeline.quantized, images)
+    got = load(artifact, device=device, threads=pipeline.options.threads)(images)
+    if not np.array_equal(np.asarray(expected), got):
+        differ = int((np.asarray(expected) != got).sum())
+        what = f"{differ} of {got.size} outputs differ from the reference"
+        raise GateError(what, where=f"{pipeline.target.name} on {device}", hint="please report this")
+
+
+def runs_here(target: Target) -> bool:
+    """Whether this machine can run code for the target."""
+    try:
+        check_runs_here(target.kind, target.features)
+    except UnsupportedError:
+        return False
+    return True

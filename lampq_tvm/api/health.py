@@ -1,0 +1,78 @@
+"""`doctor`: what works here, and what would be refused."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lampq_tvm.api.checks import check_output
+from lampq_tvm.api.options import Options
+from lampq_tvm.errors import LampqError
+from lampq_tvm.store import cache_dir
+
+FFI_RANGE = ("0.1.14", "0.1.15")
+PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "torch", "torchvision", "timm", "onnx", "mip", "xgboost", "pillow")
+
+
+def doctor(model: str | None = None, **options: Any) -> dict[str, Any]:
+    """What works here, and, for a model, what would be refused.
+
+    Args:
+        model: a timm name, a `.pt2` or an `.onnx`.
+        **options: fields of `Options`.
+
+    Returns:
+        `checks`: rows of (name, ok, text); `layers`: the model's layer table.
+
+    Raises:
+        UnsupportedError: the model would be refused; the operator is named.
+    """
+    checks = [_tvm_pair(), _host(), _writable(cache_dir())]
+    checks += [{"name": name, "ok": _version(name) is not None, "text": _version(name) or "not installed"} for name in PACKAGES]
+    layers: list[dict[str, Any]] = []
+    if model is not None:
+        from lampq_tvm.api.pipeline import Pipeline
+
+        imported = Pipeline(Options(model=model, **options)).model
+        layers = [
+            {"name": r.name, "type": r.type, "shape": [r.out_features, r.in_features], "params": r.params, "macs": r.macs}
+            for r in imported.layers
+        ]
+    return {"checks": checks, "layers": layers}
+
+
+def _version(name: str) -> str | None:
+    """Version of an installed package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _tvm_pair() -> dict[str, Any]:
+    """TVM and its FFI must fit: 0.1.15 crashes every tuning context."""
+    found = _version("apache-tvm-ffi")
+    ok = _version("apache-tvm") is not None and found is not None and found.startswith(FFI_RANGE[0])
+    text = "fit together" if ok else f"install apache-tvm==0.27.0.post1 and apache-tvm-ffi>={FFI_RANGE[0]},<{FFI_RANGE[1]}"
+    return {"name": "TVM and its FFI", "ok": ok, "text": text}
+
+
+def _host() -> dict[str, Any]:
+    """Whether artifacts for `host` can be made and run here."""
+    from lampq_tvm.targets import resolve_target
+
+    try:
+        host = resolve_target("host")
+    except LampqError as e:
+        return {"name": "target host", "ok": False, "text": str(e)}
+    return {"name": "target host", "ok": True, "text": f"{host.isa}, {host.cores} cores"}
+
+
+def _writable(folder: Path) -> dict[str, Any]:
+    """Whether the cache can be written."""
+    try:
+        check_output(folder / "trial")
+    except LampqError as e:
+        return {"name": "cache", "ok": False, "text": str(e)}
+    return {"name": "cache", "ok": True, "text": str(folder)}

@@ -1,0 +1,86 @@
+"""`inspect` and `targets`: look without making anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lampq_tvm.build.artifact import read_artifact
+from lampq_tvm.errors import UnsupportedError, UsageError
+
+
+def inspect(artifact: str | Path) -> dict[str, Any]:
+    """What is in an artifact.
+
+    Returns:
+        `layers` (name, type, w_bits, a_bits, params), `payload_bytes`, `code_bytes`, `size_bytes`, `avg_w_bits`, `avg_a_bits`,
+        `target`, `weights` (`trained` or `random`).
+    """
+    opened = read_artifact(artifact)
+    layers = opened.manifest["layers"]
+    return {
+        "layers": layers,
+        "payload_bytes": len(opened.sections["payload.safetensors"]),
+        "code_bytes": len(opened.sections["lib.so"]),
+        "size_bytes": opened.size_bytes,
+        "avg_w_bits": average(layers, "w_bits"),
+        "avg_a_bits": average([row for row in layers if row["type"] != "patch_embed"], "a_bits"),
+        "target": opened.manifest["target"],
+        "weights": opened.manifest["weights"],
+    }
+
+
+def average(layers: list[dict[str, Any]], key: str) -> float:
+    """Average width weighted by parameters."""
+    params = [int(row["params"]) for row in layers]
+    return sum(int(row[key]) * n for row, n in zip(layers, params, strict=True)) / max(1, sum(params))
+
+
+def assembly(artifact: str | Path) -> str:
+    """The kernels of an artifact as assembly text.
+
+    Raises:
+        UsageError: no disassembler is installed.
+    """
+    opened = read_artifact(artifact)
+    tool = disassembler(opened.manifest["arch"])
+    with tempfile.NamedTemporaryFile(suffix=".so") as f:
+        f.write(opened.sections["lib.so"])
+        f.flush()
+        return subprocess.run([tool, "-d", "--no-show-raw-insn", f.name], capture_output=True, text=True, check=True).stdout
+
+
+def disassembler(arch: str) -> str:
+    """Path of a disassembler for `x86` or `aarch64`.
+
+    Raises:
+        UsageError: none is installed.
+    """
+    triple = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}[arch]
+    names = ["llvm-objdump", *(f"llvm-objdump-{n}" for n in range(22, 13, -1)), f"{triple}-objdump"]
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        raise UsageError("no disassembler is installed", where="--asm", hint=f"install llvm, or binutils for {triple}")
+    return found
+
+
+def targets() -> list[dict[str, Any]]:
+    """Every target: name, cores, ISA, GPU, description."""
+    from lampq_tvm.targets import boards, resolve_target
+
+    try:
+        host = resolve_target("host")
+        rows = [{"name": "host", "isa": host.isa, "cores": host.cores, "cuda_arch": None, "description": "this machine"}]
+    except UnsupportedError as e:
+        rows = [{"name": "host", "isa": None, "cores": os.cpu_count(), "cuda_arch": None, "description": str(e)}]
+    for name, board in boards().items():
+        arch = None if board.gpu is None else board.gpu.arch
+        isa = resolve_target(name if board.gpu is None else f"{name}:cpu").isa
+        rows.append(
+            {"name": name, "isa": isa, "cores": board.cpu.cores, "cuda_arch": arch, "description": board.description}
+        )
+    return rows

@@ -1,0 +1,32 @@
+"""`plan`: how many bits each layer gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lampq_tvm.allocate.plan import BitPlan
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    pass
+
+
+def plan(model: str | Path, *, output: str | Path | None = None, **options: Any) -> BitPlan:
+    """Work out a bit plan.
+
+    Args:
+        model: a timm name, a `.pt2` or an `.onnx`.
+        output: the JSON file to write, if any.
+        **options: fields of `Options`.
+
+    Raises:
+        LampqError: what is wrong; nothing was written then.
+    """
+    pipeline = Pipeline(Options(model=str(model), **options))
+    pipeline.check(None if output is None else Path(output))
+    found = pipeline.plan
+    if output is not None:
+        found.save(Path(output))
+    return found

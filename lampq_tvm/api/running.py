@@ -1,0 +1,175 @@
+"""`load`, `run`, `eval`, `bench`: what one does with an artifact; only the runtime is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import resource
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lampq_tvm.api.checks import check_output, read_input, require_file
+from lampq_tvm.api.options import check_device
+from lampq_tvm.build.artifact import Artifact, read_artifact
+from lampq_tvm.data import open_dataset
+from lampq_tvm.errors import CorruptError, UsageError
+from lampq_tvm.frontend.model import ImportedModel, InputSpec
+from lampq_tvm.progress import track
+from lampq_tvm.store import cache_dir, write_atomic
+
+if TYPE_CHECKING:
+    from lampq_tvm.runtime import Runner
+
+EVAL_BATCH = 32
+
+
+def load(artifact: str | Path, device: str | None = None, threads: int | None = None) -> Runner:
+    """Load an artifact for running.
+
+    Args:
+        artifact: the `.lampq` file.
+        device: `local` (default), `emulated` or `rpc://host:port`.
+        threads: cores to use; all of the machine's where None.
+
+    Returns:
+        A callable: images float32 [N, C, H, W] normalized, or uint8 [N, C, H, W], to logits float32 [N, classes].
+
+    Raises:
+        CorruptError: a byte of the file was changed.
+        UnsupportedError: it is for another target.
+        DeviceError: the device cannot be reached.
+    """
+    check_device(device)
+    from lampq_tvm.runtime import load as load_runner
+
+    return load_runner(require_file(artifact, "the artifact"), device=device or "local", threads=threads)
+
+
+def run(
+    artifact: str | Path,
+    *,
+    input: str | Path,
+    output: str | Path,
+    device: str | None = None,
+    repeat: int = 1,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Run an artifact on images of an `.npy` file, exactly `repeat` times, without a hidden warm-up.
+
+    Args:
+        artifact: the `.lampq` file.
+        input: float32 [N, C, H, W], already normalized.
+        output: the `.npy` file for the logits, float32 [N, classes].
+        device, threads: as for `load`.
+        repeat: how often the whole input is run; the output is the last run's.
+    """
+    check_device(device)
+    if repeat < 1:
+        raise UsageError(f"{repeat} runs", where="--repeat", hint="give 1 or more")
+    spec = input_spec(read_artifact(artifact))
+    images = read_input(input, (spec.channels, spec.height, spec.width))
+    check_output(output)
+    runner = load(artifact, device, threads)
+    for _ in range(repeat):
+        logits: np.ndarray = runner(images)
+    file = io.BytesIO()
+    np.save(file, logits)
+    write_atomic(Path(output), file.getvalue())
+    return logits
+
+
+def eval(
+    artifact: str | Path,
+    *,
+    data: str | Path,
+    device: str | None = None,
+    threads: int | None = None,
+    images: int | None = None,
+    fp32: bool = True,
+) -> dict[str, Any]:
+    """Accuracy of an artifact on labelled images.
+
+    Args:
+        artifact: the `.lampq` file.
+        data: a folder of class folders or an `.npz`.
+        device, threads: as for `load`.
+        images: how many images are drawn; all where None.
+        fp32: run the float model beside it where it is still in the cache and torch is installed.
+
+    Returns:
+        `n`, `top1`, `fp32_top1` and `agreement_fp32`, shares of 1; the last two are None where the float model is not at hand.
+    """
+    check_device(device)
+    opened = read_artifact(artifact)
+    model = cached_model(opened) if fp32 else None
+    dataset = open_dataset(data, input_spec(opened)).sample(images)
+    runner = load(artifact, device, threads)
+    right = float_right = agree = 0
+    batches = dataset.batches(EVAL_BATCH)
+    for pixels, labels in track(batches, "evaluating", -(-len(dataset) // EVAL_BATCH)):
+        found = runner(pixels).argmax(1)
+        right += int((found == labels).sum())
+        if model is not None:
+            reference = float_logits(model, pixels).argmax(1)
+            float_right += int((reference == labels).sum())
+            agree += int((reference == found).sum())
+    shares = [right, float_right, agree] if model is not None else [right, None, None]
+    keys = ("top1", "fp32_top1", "agreement_fp32")
+    n = len(dataset)
+    return {"n": n, **{k: None if v is None else v / n for k, v in zip(keys, shares, strict=True)}}
+
+
+def bench(
+    artifact: str | Path, *, device: str | None = None, threads: int | None = None, repeat: int = 50
+) -> dict[str, Any]:
+    """Time of one run of an artifact at its own batch.
+
+    Returns:
+        `median_ms`, `p95_ms`, `n`, `kind` (`measured`, or `estimated` for an emulated board), `device`, `peak_rss_bytes`.
+    """
+    if repeat < 1:
+        raise UsageError(f"{repeat} runs", where="--repeat", hint="give 1 or more")
+    runner = load(artifact, device, threads)
+    times = runner.bench(repeat)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    kind = "estimated" if device == "emulated" else "measured"
+    return {**summary(times), "kind": kind, "device": device or "local", "peak_rss_bytes": peak}
+
+
+def summary(times_ms: Sequence[float]) -> dict[str, Any]:
+    """Median, 95th percentile and number of samples."""
+    p95 = float(np.percentile(np.asarray(times_ms), 95))
+    return {"median_ms": statistics.median(times_ms), "p95_ms": p95, "n": len(times_ms)}
+
+
+def input_spec(artifact: Artifact) -> InputSpec:
+    """The image that an artifact takes."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in artifact.manifest["input"].items()}
+    return InputSpec(**fields)
+
+
+def cached_model(artifact: Artifact) -> ImportedModel | None:
+    """The float model an artifact was made from, where it is still in the cache and torch is installed."""
+    key = artifact.manifest.get("imported")
+    path = cache_dir() / "stages" / "import" / str(key) / "model.st"
+    if key is None or not path.exists() or importlib.util.find_spec("torch") is None:
+        return None
+    try:
+        return ImportedModel.load(path)
+    except CorruptError:
+        return None
+
+
+def float_logits(model: ImportedModel, pixels: np.ndarray) -> np.ndarray:
+    """Logits float32 [B, classes] of the float model for images uint8 [B, C, H, W]."""
+    import torch
+
+    from lampq_tvm.frontend.execute import normalize, run_float
+
+    with torch.inference_mode():
+        logits: np.ndarray = run_float(model, normalize(pixels, model.input)).numpy()
+    return logits

@@ -1,0 +1,58 @@
+"""`lampq compile`: a trained model and a board's name become one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lampq_tvm.cli import options as o
+
+
+def compile(
+    model: o.Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .lampq file to write.")],
+    target: o.Target = "host",
+    data: o.Data = None,
+    checkpoint: o.Checkpoint = None,
+    pretrained: o.Pretrained = False,
+    model_arg: o.ModelArg = None,
+    trust_model: o.TrustModel = False,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    size: o.Size = None,
+    plan: Annotated[Path | None, typer.Option(help="A bit plan made before; takes the place of budgets.")] = None,
+    budget: o.Budget = None,
+    max_drop: o.MaxDrop = None,
+    tied: o.Tied = None,
+    a_bits: o.ABits = None,
+    attention_bits: o.AttentionBits = 8,
+    softmax: o.Softmax = "uniform",
+    metric: o.Metric = "lampq",
+    alpha: o.Alpha = "accuracy",
+    calib_images: o.CalibImages = 128,
+    sens_images: o.SensImages = 256,
+    no_update: o.NoUpdate = False,
+    device: o.Device = None,
+    latency_table: o.LatencyTable = None,
+    allow_estimates: o.AllowEstimates = False,
+    batch: o.Batch = 1,
+    threads: o.Threads = None,
+    trials: o.Trials = 0,
+    seed: o.Seed = 0,
+    no_cache: o.NoCache = False,
+    json: o.Json = False,
+) -> None:
+    """Compile MODEL for a board within a budget."""
+    arguments = {k: v for k, v in locals().items() if k not in ("output", "plan", "json")}
+    request = o.request(**arguments)
+    from lampq_tvm.api.compiling import compile_pipeline
+    from lampq_tvm.api.looking import inspect
+    from lampq_tvm.api.pipeline import Pipeline
+    from lampq_tvm.cli.inspect import show
+    from lampq_tvm.cli.output import show_options
+
+    show_options("compile", request.shown() | {"plan": str(plan or "-"), "output": str(output)})
+    compile_pipeline(Pipeline(request, plan), output)
+    show(inspect(output), json)

@@ -1,0 +1,48 @@
+"""`lampq measure`: what each layer's widths cost on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lampq_tvm.cli import options as o
+
+
+def measure(
+    model: o.Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The JSON table to write; --latency-table takes it.")],
+    target: o.Target = "host",
+    data: o.Data = None,
+    checkpoint: o.Checkpoint = None,
+    pretrained: o.Pretrained = False,
+    model_arg: o.ModelArg = None,
+    trust_model: o.TrustModel = False,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    size: o.Size = None,
+    calib_images: o.CalibImages = 128,
+    device: o.Device = None,
+    batch: o.Batch = 1,
+    threads: o.Threads = None,
+    seed: o.Seed = 0,
+    no_cache: o.NoCache = False,
+    json: o.Json = False,
+) -> None:
+    """Build and time each distinct kernel of MODEL at every pair of widths."""
+    arguments = {k: v for k, v in locals().items() if k not in ("output", "json")}
+    request = o.request(**arguments)
+    from lampq_tvm.api.measuring import measure_pipeline
+    from lampq_tvm.api.pipeline import Pipeline
+    from lampq_tvm.cli.output import print_json, print_table, show_options
+
+    show_options("measure", request.shown() | {"output": str(output)})
+    table = measure_pipeline(Pipeline(request), output)
+    if json:
+        print_json(table.model_dump())
+        return
+    pairs = list(table.layers[0].pairs)
+    rows = [(row.name, *(row.pairs[p].median_ms if p in row.pairs else None for p in pairs)) for row in table.layers]
+    print_table(("ms", *pairs), rows)
+    print(f"{table.kind} on {table.device}; operators that no plan changes take {table.fixed_ms:.3f} ms")

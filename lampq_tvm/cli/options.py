@@ -1,0 +1,67 @@
+"""Options that several verbs share, and how they become the fields of `api.options.Options`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="A timm name, a .pt2 or an .onnx.")]
+Artifact = Annotated[Path, typer.Argument(help="The .lampq file.")]
+Target = Annotated[str, typer.Option(help="host, or a board: raspberry-pi-5, jetson-agx-orin-64gb:cpu, ...")]
+Data = Annotated[Path | None, typer.Option(help="Folder of class folders, or .npz with images and labels.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Trained weights: safetensors, or a weights-only torch file.")]
+Pretrained = Annotated[bool, typer.Option("--pretrained", help="Take timm's published weights.")]
+ModelArg = Annotated[list[str] | None, typer.Option(help="Argument of the timm model, k=v; may be repeated.")]
+TrustModel = Annotated[bool, typer.Option("--trust-model", help="Load a .pt2, which can hold code.")]
+Mean = Annotated[str | None, typer.Option(help="Mean per channel of pixels in 0..1, by commas.")]
+Std = Annotated[str | None, typer.Option(help="Standard deviation per channel, by commas.")]
+Size = Annotated[int | None, typer.Option(help="Side of the input image in pixels.")]
+Seed = Annotated[int, typer.Option(help="Of random weights and of the draw of images.")]
+Budget = Annotated[list[str] | None, typer.Option(help="4bit, 4/8bit, 2.5ms, 0.6x or 8MiB; may be repeated. [default: 8bit]")]
+MaxDrop = Annotated[float | None, typer.Option(help="Largest loss of accuracy in points; takes the cheapest plan within it.")]
+Tied = Annotated[bool | None, typer.Option("--tie/--separate", help="Activations take the weights' width, or any.")]
+ABits = Annotated[int | None, typer.Option(help="One fixed width for all activations.")]
+AttentionBits = Annotated[int, typer.Option(help="Width of q, k, v and of the attention weights.")]
+Softmax = Annotated[str, typer.Option(help="Quantizer of the attention weights: uniform or log_sqrt2.")]
+Metric = Annotated[str, typer.Option(help="What a bit is worth: lampq, fisher_output or kl.")]
+Alpha = Annotated[str, typer.Option(help="LampQ's type weights from accuracy or loss.")]
+CalibImages = Annotated[int, typer.Option(help="Images for calibration.")]
+SensImages = Annotated[int, typer.Option(help="Images for sensitivity.")]
+NoUpdate = Annotated[bool, typer.Option("--no-update", help="Leave out LampQ's error-based update of the plan.")]
+Device = Annotated[str | None, typer.Option(help="local, emulated or rpc://host:port.")]
+LatencyTable = Annotated[Path | None, typer.Option(help="A latency table measured before.")]
+AllowEstimates = Annotated[bool, typer.Option("--allow-estimates", help="Let estimated latencies decide.")]
+Batch = Annotated[int, typer.Option(help="Images the artifact takes at once.")]
+Threads = Annotated[int | None, typer.Option(help="Cores to use; all where left out.")]
+Trials = Annotated[int, typer.Option(help="Tuning trials per kernel; 0 takes known schedules.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Work everything out anew.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable: one line of JSON on stdout.")]
+
+
+def request(
+    model: str,
+    model_arg: list[str] | None,
+    mean: str | None,
+    std: str | None,
+    budget: list[str] | None = None,
+    no_update: bool = False,
+    no_cache: bool = False,
+    **rest: Any,
+) -> Any:
+    """The `Options` of a command line: texts are read, `--no-...` are turned round."""
+    from lampq_tvm.api.options import DEFAULT, Options, parse_floats, parse_model_args
+
+    rest["metric"] = rest.get("metric", "lampq").replace("-", "_")
+
+    return Options(
+        model=model,
+        model_args=parse_model_args(model_arg or []),
+        mean=parse_floats(mean, "--mean"),
+        std=parse_floats(std, "--std"),
+        budgets=tuple(budget or (DEFAULT,)),
+        update=not no_update,
+        use_cache=not no_cache,
+        **rest,
+    )
