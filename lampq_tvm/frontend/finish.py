@@ -1,0 +1,98 @@
+"""The last steps of recognition: drop what is unused, choose tokens before LayerNorm, name layer types."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lampq_tvm.frontend.model import Activation, Attention, AverageHeads, Layer, LayerNorm, Linear, Op, PatchEmbed, TakeToken
+from lampq_tvm.frontend.trace import Base, Trace
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """The network without its origin: fields as in `ImportedModel`, tensors still torch's."""
+
+    ops: tuple[Op, ...]
+    output: str
+    layers: tuple[Layer, ...]
+    has_classifier: bool
+    tensors: dict[str, Tensor]
+
+
+def finish(trace: Trace, output: Base) -> Recognized:
+    """Complete a trace whose output value is `output`.
+
+    Raises:
+        UnsupportedError: the output is no vector per image, there is no attention, or a layer's place is unknown.
+    """
+    if len(output.shape) != 2 or output.op is None:
+        trace.refuse(f"an output of shape {list(output.shape)} (not one vector per image)")
+    ops = _needed(trace.ops, output.name)
+    if not any(isinstance(op, Attention) for op in ops) or not any(isinstance(op, PatchEmbed) for op in ops):
+        trace.refuse("a network whose output does not pass a patch embedding and attention")
+    ops, final, tensors = _tokens_before_norms(ops, output.name, trace.tensors)
+    ops = [dataclasses.replace(op, type=_layer_type(trace, op, ops, final)) if isinstance(op, Linear) else op for op in ops]
+    names = {op.name for op in ops}
+    tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
+    tokens = {base.name: base.shape[1] if len(base.shape) == 3 else 1 for base in trace.bases if base.op}
+    layers = tuple(_layer(op, tokens[op.name], tensors) for op in ops if isinstance(op, (PatchEmbed, Linear)))
+    last = next(op for op in ops if op.name == final)
+    return Recognized(tuple(ops), final, layers, isinstance(last, (Linear, AverageHeads)), tensors)
+
+
+def _needed(ops: list[Op], output: str) -> list[Op]:
+    """The operators that the output depends on."""
+    wanted, kept = {output}, []
+    for op in reversed(ops):
+        if op.name in wanted:
+            kept.append(op)
+            wanted |= set(op.inputs)
+    return kept[::-1]
+
+
+def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor]) -> tuple[list[Op], str, dict[str, Tensor]]:
+    """Move every LayerNorm of which only single tokens are read behind the choice of the token (it works per token)."""
+    tensors, renamed, moved = dict(tensors), {}, []
+    norms = {op.name: op for op in ops if isinstance(op, LayerNorm) and op.name != output}
+    readers = {name: [op for op in ops if name in op.inputs] for name in norms}
+    norms = {name: op for name, op in norms.items() if all(isinstance(r, TakeToken) for r in readers[name])}
+    for op in ops:
+        if op.name in norms:
+            continue
+        op = dataclasses.replace(op, inputs=tuple(renamed.get(name, name) for name in op.inputs))
+        if not (isinstance(op, TakeToken) and op.inputs[0] in norms):
+            moved.append(op)
+            continue
+        norm = norms[op.inputs[0]]
+        name = norm.name if op.name == readers[norm.name][0].name else f"{norm.name}.token{op.index}"
+        moved += [TakeToken(op.name, norm.inputs, op.index), LayerNorm(name, (op.name,), norm.eps)]
+        tensors |= {f"{name}.{field}": tensors[f"{norm.name}.{field}"] for field in ("gamma", "beta")}
+        renamed[op.name] = name
+    return moved, renamed.get(output, output), tensors
+
+
+def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str) -> str:
+    """A linear layer's type by what stands before and behind it."""
+    source = next((o for o in ops if o.name == op.inputs[0]), None)
+    readers = [o for o in ops if op.name in o.inputs]
+    if any(isinstance(r, Attention) for r in readers):
+        return "qkv"
+    if isinstance(source, Attention):
+        return "proj"
+    if any(isinstance(r, Activation) for r in readers):
+        return "fc1"
+    if isinstance(source, Activation):
+        return "fc2"
+    if op.name == output or all(isinstance(r, AverageHeads) for r in readers):
+        return "head"
+    return trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
+
+
+def _layer(op: PatchEmbed | Linear, tokens: int, tensors: dict[str, Tensor]) -> Layer:
+    weight = tensors[f"{op.name}.weight"].flatten(1)
+    rows = tokens - op.prefix_tokens if isinstance(op, PatchEmbed) else tokens
+    kind = op.type if isinstance(op, Linear) else "patch_embed"
+    return Layer(op.name, kind, len(weight), weight.shape[1], rows * weight.numel())

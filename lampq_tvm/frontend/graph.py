@@ -1,0 +1,104 @@
+"""An exported program with its parameters bound: what the recognizer and the layer table walk over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from lampq_tvm.errors import UnsupportedError
+
+
+class Graph:
+    """Nodes of an exported program, the values of its placeholders, and where each node comes from.
+
+    Attributes:
+        program: the exported program.
+        nodes: its FX nodes in execution order.
+        bound: placeholder node -> parameter, buffer or constant.
+        fqn: placeholder node -> its name in the source model (`blocks.0.attn.qkv.weight`).
+        image: the placeholder of the network's input.
+        result: the node that gives the network's output.
+        computed: nodes whose value depends on the image.
+
+    Raises:
+        UnsupportedError: several outputs, or parameters that are not float32.
+    """
+
+    def __init__(self, program: ExportedProgram, where: str, parameters: Mapping[str, Tensor] | None = None) -> None:
+        """Bind the program's own parameters, or those of `parameters` where they are named there."""
+        self.program, self.where = program, where
+        self.nodes = [n for n in program.graph.nodes if n.op != "output"]
+        self.bound: dict[fx.Node, Any] = {}
+        self.fqn: dict[fx.Node, str] = {}
+        own = {**dict(program.state_dict), **dict(program.constants)}
+        specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+        for node in (n for n in self.nodes if n.op == "placeholder"):
+            spec = specs[node.name]
+            if spec.kind is InputKind.USER_INPUT:
+                self.image = node
+                continue
+            self.fqn[node] = str(spec.target)
+            self.bound[node] = (parameters or {}).get(str(spec.target), own[str(spec.target)])
+        self._check_float32()
+        self.result = self._only_output()
+        self.computed = self._computed()
+
+    def _check_float32(self) -> None:
+        for node, value in self.bound.items():
+            if isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float32:
+                what = f"{self.fqn[node]} is {str(value.dtype).removeprefix('torch.')}"
+                raise UnsupportedError(what, where=self.where, hint="export the model in float32")
+
+    def _only_output(self) -> fx.Node:
+        outputs = next(n for n in self.program.graph.nodes if n.op == "output").args[0]
+        if len(outputs) != 1 or not isinstance(outputs[0], fx.Node):
+            raise UnsupportedError(f"the model has {len(outputs)} outputs", where=self.where, hint="export it with one")
+        return outputs[0]
+
+    def _computed(self) -> set[fx.Node]:
+        computed = {self.image}
+        for node in self.nodes:
+            if any(arg in computed for arg in node.all_input_nodes):
+                computed.add(node)
+        return computed
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Trainable tensors by name (buffers and constants are not among them)."""
+        names = set(self.program.graph_signature.parameters)
+        return {self.fqn[n]: v for n, v in self.bound.items() if self.fqn[n] in names}
+
+    def run(self, images: Tensor) -> Tensor:
+        """The program's own output for `images`, with the bound parameters."""
+        inputs = [images if n is self.image else self.bound[n] for n in self.nodes if n.op == "placeholder"]
+        with torch.no_grad():
+            output: Tensor = fx.Interpreter(self.program.graph_module).run(*inputs)[0]
+        return output
+
+
+def operator(node: fx.Node) -> str:
+    """An FX node's operator without namespace, overload and in-place mark: `add`, `scaled_dot_product_attention`."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return node.target._schema.name.split("::")[-1].rstrip("_")
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def module_path(node: fx.Node) -> str:
+    """Path of the module that a node comes from (`blocks.0.attn`); empty where none is known."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def parameter_name(graph: Graph, node: fx.Node) -> str:
+    """Name of the first parameter that a constant node is made from; empty where there is none."""
+    queue = [node]
+    while queue:
+        node = queue.pop(0)
+        if node in graph.fqn:
+            return graph.fqn[node]
+        queue += node.all_input_nodes
+    return ""

@@ -1,0 +1,68 @@
+"""Compares a recognized network with the program it came from, before anything is built on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.execute import run_float
+from lampq_tvm.frontend.finish import Recognized
+from lampq_tvm.frontend.graph import Graph
+from lampq_tvm.frontend.model import ImportedModel, InputSpec
+from lampq_tvm.frontend.recognize import recognize
+
+TOLERANCE = 1e-4
+
+
+def recognize_and_prove(graph: Graph, shape: tuple[int, int, int, int]) -> Recognized:
+    """Recognize a graph, and prove it twice: with its own parameters and with random ones.
+
+    Own parameters alone prove little: a LayerScale of 1e-6 hides a whole branch, zeros and ones hide a bias or a gamma.
+
+    Args:
+        graph: the exported program.
+        shape: [B, C, H, W] it was exported for.
+
+    Raises:
+        UnsupportedError: an operator is not recognized, or an output differs by more than 1e-4 of its largest value.
+    """
+    found = recognize(graph, shape)
+    _compare(graph, found, shape)
+    random = Graph(graph.program, graph.where, _random_parameters(graph.parameters()))
+    other = recognize(random, shape)
+    if (other.ops, other.output) != (found.ops, found.output):
+        raise UnsupportedError("what the network computes depends on its parameters' values", where=graph.where)
+    _compare(random, other, shape)
+    return found
+
+
+def _random_parameters(own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters none of which is zero or one: vectors around one, matrices that keep a signal's size."""
+    generator = torch.Generator().manual_seed(1)
+    made = {}
+    for name, value in sorted(own.items()):
+        noise = torch.randn(value.shape, generator=generator)
+        fan_in = value[0].numel() if value.ndim > 1 and len(value) > 1 else 4
+        made[name] = 1 + 0.3 * noise if value.ndim < 2 else noise / fan_in**0.5
+    return made
+
+
+def _compare(graph: Graph, found: Recognized, shape: tuple[int, int, int, int]) -> None:
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        wanted, got = graph.run(images), run_float(_as_model(found, shape), images)
+    error = float((got - wanted).abs().max() / wanted.abs().max()) if got.shape == wanted.shape else float("inf")
+    if not error <= TOLERANCE:
+        what = f"the recognized operators do not compute what the model computes (relative error {error:.1e})"
+        raise UnsupportedError(what, where=graph.where, hint="please report this model")
+
+
+def _as_model(found: Recognized, shape: tuple[int, int, int, int]) -> ImportedModel:
+    _, channels, height, width = shape
+    spec = InputSpec(channels, height, width, (0.0,) * channels, (1.0,) * channels)
+    tensors: dict[str, np.ndarray] = {k: v.numpy() for k, v in found.tensors.items()}
+    return ImportedModel("proof", found.ops, found.output, found.layers, spec, "random", found.has_classifier, tensors)
+
+

@@ -1,0 +1,121 @@
+"""Recognition of LayerNorm, whole or written out, and of the mean over tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from lampq_tvm.frontend.abstract import Elements, Statistic
+from lampq_tvm.frontend.graph import module_path
+from lampq_tvm.frontend.model import LayerNorm, Linear, MeanTokens, TakeToken
+from lampq_tvm.frontend.trace import Base, Trace
+
+# The steps of a LayerNorm written out: (what is done, kind before) -> kind after.
+STEPS = {
+    ("square", "centred"): "squares",
+    ("mean", "squares"): "variance",
+    ("sqrt", "variance"): "deviation",
+    ("rsqrt", "variance"): "inverse",
+    ("reciprocal", "deviation"): "inverse",
+}
+
+
+def layer_norm(
+    trace: Trace,
+    x: Any,
+    shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *unused: Any,
+) -> Elements:
+    """LayerNorm over the last axis."""
+    if len(shape) != 1:
+        trace.refuse("a LayerNorm over several axes")
+    names = [arg for arg in trace.node.args[2:4] if isinstance(arg, fx.Node)]
+    name = trace.weight_name(names[0], "norm") if names else module_path(trace.node) or "norm"
+    return _emit(trace, x, name, eps, weight, bias)
+
+
+def native_layer_norm(trace: Trace, *args: Any) -> tuple[Any, None, None]:
+    """The decomposed form, which also returns mean and deviation."""
+    return layer_norm(trace, *args), None, None
+
+
+def _emit(trace: Trace, x: Any, name: str, eps: float, weight: Tensor | None, bias: Tensor | None) -> Elements:
+    if not isinstance(x, Elements):
+        trace.refuse("a LayerNorm of an activation function's output (inside the MLP)")
+    base = trace.base_of(x.ids)
+    if base is not None and isinstance(base.op, Linear):
+        trace.refuse(f"a LayerNorm on the output of {base.name} (normalization of q and k, or post-norm)")
+    base = trace.tokens(x)
+    if not trace.is_stream(base) and not isinstance(base.op, (TakeToken, MeanTokens)):
+        trace.refuse(f"a LayerNorm on {base.name}")
+    channels = base.shape[-1]
+    gamma = torch.ones(channels) if weight is None else weight
+    beta = torch.zeros(channels) if bias is None else bias
+    norm = trace.emit(LayerNorm(name, (base.name,), float(eps)), base.shape, gamma=gamma, beta=beta)
+    moved: Elements = norm.elements.moved(lambda t: t.reshape(x.shape))
+    return moved
+
+
+def mean(trace: Trace, x: Any, dim: Any = None, keepdim: bool = False, **unused: Any) -> Any:
+    """Mean over channels (a LayerNorm's first step) or over tokens (pooling)."""
+    dims = [dim] if isinstance(dim, int) else list(dim or [])
+    if isinstance(x, Statistic):
+        return step(trace, "mean", x)
+    if not isinstance(x, Elements) or len(dims) != 1:
+        return trace.refuse("this mean")
+    axis = dims[0] % len(x.shape)
+    if axis == len(x.shape) - 1 and keepdim:
+        return Statistic("mean", trace.tokens(x).elements.ids)
+    if axis == 1 and len(x.shape) == 3:
+        pooled: Elements = _mean_tokens(trace, x).elements
+        return pooled.moved(lambda t: t.unsqueeze(1)) if keepdim else pooled
+    return trace.refuse(f"a mean over axis {axis}")
+
+
+def _mean_tokens(trace: Trace, x: Elements) -> Base:
+    if trace.patch is not None and trace.touches(x, trace.patch[0]):
+        return trace.refuse("pooling before the first block")
+    base = trace.base_of(x.ids)
+    start = base.shape[1] - x.shape[1] if base is not None and len(base.shape) == 3 else -1
+    if base is None or start < 0 or not x.plain or not torch.equal(base.elements.ids[:, start:], x.ids):
+        return trace.refuse("pooling over these tokens")
+    return trace.emit(MeanTokens(f"{base.name}.mean", (base.name,), start), (base.shape[0], base.shape[2]))
+
+
+def step(trace: Trace, action: str, x: Statistic) -> Statistic:
+    """The next step of a LayerNorm written out."""
+    kind = STEPS.get((action, x.kind))
+    return Statistic(kind, x.ids, x.eps) if kind else trace.refuse(f"{action} of a token's {x.kind}")
+
+
+def multiply_statistics(trace: Trace, a: Statistic, b: Statistic) -> Any:
+    """Centred times centred, or centred times the inverse deviation."""
+    if not torch.equal(a.ids, b.ids):
+        return trace.refuse("this product of statistics")
+    if a.kind == b.kind == "centred":
+        return step(trace, "square", a)
+    if {a.kind, b.kind} == {"centred", "inverse"}:
+        return _written_out(trace, a if a.kind == "inverse" else b)
+    return trace.refuse("this product of statistics")
+
+
+def divide_statistic(trace: Trace, a: Any, b: Statistic) -> Any:
+    """Centred over the deviation, or one over the deviation."""
+    if isinstance(a, Statistic) and a.kind == "centred" and b.kind == "deviation" and torch.equal(a.ids, b.ids):
+        return _written_out(trace, b)
+    if not isinstance(a, (Elements, Statistic)) and float(a) == 1.0:
+        return step(trace, "reciprocal", b)
+    return trace.refuse("this division by a token's deviation")
+
+
+def _written_out(trace: Trace, root: Statistic) -> Elements:
+    """The LayerNorm that the steps make; gamma and beta follow as a product and a sum."""
+    source = trace.base_of(root.ids)
+    name = f"{source.name}.norm" if source else "norm"
+    return _emit(trace, Elements(root.ids), name, root.eps, None, None)

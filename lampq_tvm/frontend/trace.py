@@ -1,0 +1,190 @@
+"""The recognizer's state: operators found so far, their tensors, and the numbering of their elements."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Tensor, fx
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.abstract import NOTHING, Elements
+from lampq_tvm.frontend.graph import Graph, module_path, parameter_name
+from lampq_tvm.frontend.model import Op, PatchEmbed, Residual, TakeToken
+
+HINT = "recognized are ViT, DeiT, DeiT III and DINOv2 built of LayerNorm, softmax attention and a two-layer MLP"
+
+
+@dataclass(eq=False)
+class Base:
+    """A value whose elements have numbers.
+
+    Attributes:
+        op: the operator that computes it; None for the image and for the patch grid before positions are added.
+        shape: of the value; start: the number of its first element.
+        alive: False once the value was replaced by another one (a bias was folded into it).
+    """
+
+    op: Op | None
+    shape: tuple[int, ...]
+    start: int
+    alive: bool = True
+
+    @property
+    def name(self) -> str:
+        """The operator's name, `image` for the image."""
+        return self.op.name if self.op else "image"
+
+    @property
+    def elements(self) -> Elements:
+        """The whole value."""
+        count = int(torch.Size(self.shape).numel())
+        return Elements(torch.arange(self.start, self.start + count).view(self.shape))
+
+
+class Trace:
+    """Recognition in progress over one graph.
+
+    Attributes:
+        graph: what is recognized.
+        node: the node being interpreted, for names and errors.
+        ops: operators found, in execution order; tensors: theirs by name.
+        batch: number of images that the graph works on.
+    """
+
+    def __init__(self, graph: Graph, image_shape: tuple[int, ...]) -> None:
+        self.graph, self.node = graph, graph.image
+        self.ops: list[Op] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.bases: list[Base] = []
+        self.batch = image_shape[0]
+        self.patch: tuple[Base, str, Tensor, Tensor] | None = None
+        self.pending: list[tuple[Elements, Base]] = []
+        self.image = self.number(None, image_shape)
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise UnsupportedError for the node being interpreted."""
+        place = module_path(self.node) or (f"after {self.ops[-1].name}" if self.ops else "")
+        raise UnsupportedError(f"{what} is not supported", where=place or self.graph.where, hint=HINT)
+
+    def number(self, op: Op | None, shape: tuple[int, ...]) -> Base:
+        """Give numbers to the elements of a new value."""
+        last = self.bases[-1] if self.bases else None
+        start = last.start + int(torch.Size(last.shape).numel()) if last else 0
+        self.bases.append(Base(op, shape, start))
+        return self.bases[-1]
+
+    def emit(self, op: Op, shape: tuple[int, ...], **tensors: Tensor) -> Base:
+        """Append an operator with its tensors (by field name)."""
+        op = dataclasses.replace(op, name=self.unique(op.name))
+        self.ops.append(op)
+        self.tensors |= {f"{op.name}.{k}": v.detach().to(torch.float32).contiguous() for k, v in tensors.items()}
+        return self.number(op, shape)
+
+    def unique(self, name: str) -> str:
+        """`name`, or with a number behind it if an operator has it already."""
+        taken = {op.name for op in self.ops} | {"image"}
+        candidates = [name, *(f"{name}_{i}" for i in range(1, len(taken) + 1))]
+        return next(c for c in candidates if c not in taken)
+
+    def rebase(self, base: Base) -> Base:
+        """New numbers for a value whose operator's tensors just changed; the old value may not be read any more."""
+        base.alive = False
+        return self.number(base.op, base.shape)
+
+    def is_read(self, base: Base) -> bool:
+        """Whether an operator reads this value already."""
+        return any(base.name in op.inputs for op in self.ops)
+
+    def base_of(self, ids: Tensor) -> Base | None:
+        """The one living value that all of `ids` belong to, or None."""
+        low, high = int(ids.min()), int(ids.max())
+        for base in reversed(self.bases):
+            if base.start <= low:
+                inside = low != NOTHING and high < base.start + int(torch.Size(base.shape).numel())
+                return base if inside and base.alive else None
+        return None
+
+    def whole(self, x: Elements) -> Base | None:
+        """The value of which `x` is all, in order and unchanged but for its leading axes; None if there is none."""
+        base = self.base_of(x.ids)
+        if base is None or not x.plain or x.shape[-1] != base.shape[-1] or x.ids.numel() != torch.Size(base.shape).numel():
+            return None
+        return base if torch.equal(x.ids.flatten(), base.elements.ids.flatten()) else None
+
+    def tokens(self, x: Elements) -> Base:
+        """The value that an operator reads when it reads `x`; emits what is still due (patch stream, token choice)."""
+        if self.patch is not None and self.touches(x, self.patch[0]):
+            return self._patch_stream(x)
+        base = self.whole(x) or self._taken_token(x)
+        if base is not None:
+            return base
+        source = self.base_of(x.ids)
+        if source is None:
+            self.refuse("joining values of several operators")
+        if not x.plain:
+            self.refuse(f"multiplying or adding constants to the output of {source.name}")
+        self.refuse(f"regrouping the tokens of {source.name} (windows or merged patches)")
+
+    def touches(self, x: Elements, base: Base) -> bool:
+        """Whether `x` holds elements of `base` among others."""
+        high = int(x.ids.max())
+        return base.start <= high < base.start + int(torch.Size(base.shape).numel())
+
+    def _patch_stream(self, x: Elements) -> Base:
+        """Emit the patch embedding: prefix tokens (constants) in front, patches in row-major order, positions added."""
+        assert self.patch is not None
+        for known, base in self.pending:
+            same = torch.equal(known.ids, x.ids) and torch.equal(_offset(known), _offset(x))
+            if same:
+                return base
+        grid, name, weight, bias = self.patch
+        prefix = int((x.ids[0, :, 0] == NOTHING).sum()) if x.ids.ndim == 3 else -1
+        patches = grid.elements.ids.flatten(2).transpose(1, 2)
+        offset = _offset(x)
+        in_order = prefix >= 0 and torch.equal(x.ids[:, prefix:], patches) and bool((x.ids[:, :prefix] == NOTHING).all())
+        if not in_order or isinstance(x.scale, Tensor) or x.scale != 1.0 or not torch.equal(offset, offset[:1].expand_as(offset)):
+            self.refuse("this order of patch tokens")
+        op = PatchEmbed(name, ("image",), weight.shape[-1], prefix)
+        base = self.emit(op, x.shape, weight=weight, bias=bias, pos=offset[0, prefix:], prefix=offset[0, :prefix])
+        self.pending.append((x, base))
+        return base
+
+    def _taken_token(self, x: Elements) -> Base | None:
+        """The value after choosing one token of a [B, T, C] value."""
+        base = self.base_of(x.ids)
+        if base is None or not x.plain or len(base.shape) != 3 or x.ids.numel() != base.shape[0] * base.shape[2]:
+            return None
+        index = (int(x.ids.flatten()[0]) - base.start) // base.shape[2]
+        if index >= base.shape[1] or not torch.equal(x.ids.flatten(), base.elements.ids[:, index].flatten()):
+            return None
+        for other in self.bases:
+            if isinstance(other.op, TakeToken) and other.op.inputs == (base.name,) and other.op.index == index:
+                return other
+        return self.emit(TakeToken(f"{base.name}.token{index}", (base.name,), index), (base.shape[0], base.shape[2]))
+
+    def is_stream(self, base: Base) -> bool:
+        """Whether a value is the residual stream."""
+        return isinstance(base.op, (PatchEmbed, Residual))
+
+    def weight_name(self, node: fx.Node, fallback: str) -> str:
+        """Name of the layer that the constant `node` is the weight of."""
+        name = parameter_name(self.graph, node).removesuffix(".weight")
+        return name or module_path(self.node) or fallback
+
+
+def _offset(x: Elements) -> Tensor:
+    return torch.zeros(x.shape) if x.offset is None else x.offset
+
+
+def parent(name: str) -> str:
+    """`blocks.0.attn` of `blocks.0.attn.qkv`; the name itself where it has no dot."""
+    return name.rpartition(".")[0] or name
+
+
+def per_channel(value: Tensor) -> Tensor | None:
+    """The [C] vector that a [..., C] tensor repeats along all other axes, or None."""
+    rows = value.reshape(-1, value.shape[-1])
+    return rows[0] if torch.equal(rows, rows[:1].expand_as(rows)) else None
