@@ -154,7 +154,8 @@ class Pipeline:
     def sensitivity_key(self) -> tuple[str, ...]:
         """What sensitivity's result depends on."""
         o = self.options
-        return (self.calibration_key, self.sens_data.fingerprint, o.metric, o.alpha, self.pairing.mode, str(self.pairing.a_bits))
+        pairs = (self.pairing.mode, str(self.pairing.a_bits))
+        return (self.calibration_key, self.sens_data.fingerprint, o.metric, o.alpha, *pairs)
 
     @functools.cached_property
     def pairing(self) -> Pairing:
