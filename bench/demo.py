@@ -1,0 +1,128 @@
+"""The main job on the shipped sample, offline: float, uniform 8 and 4 bits and LampQ's 4 bits, from compiled artifacts.
+
+    python bench/demo.py            (or: make demo)
+
+Leaves build/demo/*.lampq, prints a table and writes build/demo/summary.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "bench" / "data" / "fashion_mnist_sample"
+CHECKPOINT = ROOT / "bench" / "checkpoints" / "fashion_mnist_vit.safetensors"
+MODEL = "vit_tiny_patch16_224"
+MEAN, STD = (0.2860,), (0.3530,)
+COLUMNS = ("name", "top1", "payload_bytes", "size_bytes", "median_ms", "avg_w_bits", "avg_a_bits")
+
+Call = Callable[[np.ndarray], np.ndarray]  # uint8 [B, 1, 28, 28] to logits [B, 10]
+
+
+def model_args(checkpoint: Path) -> dict[str, Any]:
+    """Arguments of the timm model, from the checkpoint's metadata."""
+    with checkpoint.open("rb") as f:
+        (size,) = struct.unpack("<Q", f.read(8))
+        return json.loads(json.loads(f.read(size))["__metadata__"]["model_args"])
+
+
+def float_model(threads: int) -> tuple[Call, int]:
+    """timm's model in float32 by torch, and its number of parameters."""
+    import timm
+    import torch
+    from safetensors.torch import load_file
+
+    torch.set_num_threads(threads)
+    model = timm.create_model(MODEL, **model_args(CHECKPOINT)).eval()
+    model.load_state_dict(load_file(CHECKPOINT))
+
+    def call(pixels: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model((torch.from_numpy(pixels).float() / 255 - MEAN[0]) / STD[0]).numpy()
+
+    return call, sum(p.numel() for p in model.parameters())
+
+
+def compile_rows(out: Path, threads: int) -> dict[str, Path]:
+    """The three artifacts, by the name of their row."""
+    from lampq_tvm import compile
+    from lampq_tvm.allocate.plan import uniform_plan
+    from lampq_tvm.api.options import Options
+    from lampq_tvm.api.pipeline import Pipeline
+
+    common: dict[str, Any] = {
+        "checkpoint": CHECKPOINT, "model_args": model_args(CHECKPOINT), "mean": MEAN, "std": STD,
+        "data": SAMPLE / "calib512.npz", "calib_images": 512, "sens_images": 512, "threads": threads,
+    }  # fmt: skip
+    model = Pipeline(Options(MODEL, **common)).model
+    plans: dict[str, Path | None] = {"lampq4": None}
+    for bits in (4, 8):
+        plans[f"uniform{bits}"] = out / f"uniform{bits}.json"
+        uniform_plan(model, bits, bits).save(out / f"uniform{bits}.json")
+    made = {}
+    for name, plan in sorted(plans.items(), reverse=True):
+        start = time.perf_counter()
+        made[name] = compile(MODEL, output=out / f"{name}.lampq", plan=plan, budgets=("4bit",), **common)
+        print(f"{name}: compiled in {time.perf_counter() - start:.0f} s", flush=True)
+    return made
+
+
+def top1(call: Call, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share of images whose largest logit is the label."""
+    right = sum(int((call(images[i : i + 50]).argmax(1) == labels[i : i + 50]).sum()) for i in range(0, len(images), 50))
+    return right / len(images)
+
+
+def median_times(calls: dict[str, Call], image: np.ndarray, rounds: int) -> dict[str, float]:
+    """Median milliseconds for one image; the calls take turns, so that they meet the same machine."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + 5):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call(image)
+            if turn >= 5:  # the first turns warm up
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "demo")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--rounds", type=int, default=200, help="timed turns")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("LAMPQ_CACHE", str(args.output / "cache"))
+    from lampq_tvm import inspect, load
+    from lampq_tvm.cli.output import print_table
+
+    artifacts = compile_rows(args.output, args.threads)
+    call, parameters = float_model(args.threads)
+    calls = {"float": call, **{name: load(path, threads=args.threads) for name, path in artifacts.items()}}
+    sizes = {"payload_bytes": 4 * parameters, "size_bytes": 4 * parameters, "avg_w_bits": 32, "avg_a_bits": 32}
+    facts = {"float": sizes, **{name: inspect(path) for name, path in artifacts.items()}}
+    with np.load(SAMPLE / "test2000.npz") as sample:
+        images, labels = sample["images"][:, None], sample["labels"]
+    times = median_times(calls, images[:1], args.rounds)
+    rows = [
+        {"name": name, "top1": top1(calls[name], images, labels), "median_ms": times[name]}
+        | {key: facts[name][key] for key in COLUMNS if key in facts[name]}
+        for name in ("float", "uniform8", "uniform4", "lampq4")
+    ]
+    (args.output / "summary.json").write_text(json.dumps({"rows": [{k: r[k] for k in COLUMNS} for r in rows]}, indent=1) + "\n")
+    print_table(COLUMNS, [[row[k] for k in COLUMNS] for row in rows])
+
+
+if __name__ == "__main__":
+    main()
