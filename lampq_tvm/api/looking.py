@@ -80,7 +80,5 @@ def targets() -> list[dict[str, Any]]:
     for name, board in boards().items():
         arch = None if board.gpu is None else board.gpu.arch
         isa = resolve_target(name if board.gpu is None else f"{name}:cpu").isa
-        rows.append(
-            {"name": name, "isa": isa, "cores": board.cpu.cores, "cuda_arch": arch, "description": board.description}
-        )
+        rows.append({"name": name, "isa": isa, "cores": board.cpu.cores, "cuda_arch": arch, "description": board.description})
     return rows

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.running import float_logits
+from lampq_tvm.progress import track
+from lampq_tvm.store import Units, digest
 
 if TYPE_CHECKING:
-    pass
+    from lampq_tvm.allocate.problem import Problem
 
 
 def plan(model: str | Path, *, output: str | Path | None = None, **options: Any) -> BitPlan:
@@ -24,9 +30,80 @@ def plan(model: str | Path, *, output: str | Path | None = None, **options: Any)
     Raises:
         LampqError: what is wrong; nothing was written then.
     """
-    pipeline = Pipeline(Options(model=str(model), **options))
-    pipeline.check(None if output is None else Path(output))
+    return plan_pipeline(Pipeline(Options(model=str(model), **options)), None if output is None else Path(output))
+
+
+def plan_pipeline(pipeline: Pipeline, output: Path | None) -> BitPlan:
+    """Check the request, work out the plan, write it."""
+    pipeline.check(output)
     found = pipeline.plan
     if output is not None:
-        found.save(Path(output))
+        found.save(output)
     return found
+
+
+def problem(pipeline: Pipeline) -> Problem:
+    """The integer program of a request; latency comes first, since it may show that a budget cannot be met."""
+    from lampq_tvm.allocate.problem import make_problem
+
+    o, table = pipeline.options, pipeline.table
+    return make_problem(
+        pipeline.model,
+        pipeline.sensitivity,
+        o.parsed_budgets,
+        latency=table,
+        tied=o.tied,
+        a_bits=o.a_bits,
+        attention_bits=o.attention_bits,
+        softmax=o.softmax,
+        allow_estimates=o.allow_estimates,
+    )
+
+
+def within_drop(pipeline: Pipeline) -> BitPlan:
+    """The cheapest plan within the allowed loss of accuracy, judged on the sensitivity images."""
+    from lampq_tvm.allocate.drop import allocate_within_drop
+
+    drop, evaluate = pipeline.options.drop, evaluator(pipeline)
+    assert drop is not None
+    return allocate_within_drop(problem(pipeline), drop, evaluate, evaluate(None))
+
+
+def evaluator(pipeline: Pipeline) -> Callable[[BitPlan | None], float]:
+    """Accuracy of a plan's integer network (of the float model for None) on the sensitivity images; each is kept."""
+    data = digest(pipeline.calibration_key, pipeline.sens_data.fingerprint)
+    kept = Units(pipeline.cache.folder("plan", data) / "evaluations")
+
+    def evaluate(candidate: BitPlan | None) -> float:
+        widths = None if candidate is None else [[row.w_bits, row.a_bits] for row in candidate.layers]
+        name = digest(widths, *(() if candidate is None else (candidate.attention_bits, candidate.softmax)))
+        return float(kept.get(name, lambda: {"top1": np.array(accuracy(pipeline, candidate))})["top1"])
+
+    return evaluate
+
+
+def accuracy(pipeline: Pipeline, candidate: BitPlan | None) -> float:
+    """Share of the sensitivity images that a plan's integer network, or for None the float model, gets right."""
+    from lampq_tvm.quantize.build import quantize
+    from lampq_tvm.quantize.reference import run_reference
+
+    quantized = None if candidate is None else quantize(pipeline.calibration, candidate)
+    right = 0
+    for pixels, labels in track(pipeline.sens_data, "evaluating a plan"):
+        logits = float_logits(pipeline.model, pixels) if quantized is None else np.asarray(run_reference(quantized, pixels))
+        right += int((logits.argmax(1) == labels).sum())
+    return right / len(pipeline.sens_data)
+
+
+def solved(pipeline: Pipeline) -> BitPlan:
+    """The plan of least predicted loss within the budgets, refined by LampQ's update where accuracy means something."""
+    if pipeline.options.drop is not None:
+        return within_drop(pipeline)
+    program = problem(pipeline)
+    found = program.plan(program.solve())
+    judged = pipeline.sensitivity.details.get("labels_used", False) and pipeline.model.weights == "trained"
+    if not (pipeline.options.update and judged):
+        return found
+    from lampq_tvm.allocate.update import iterative_update
+
+    return iterative_update(pipeline.calibration, program, found, evaluator(pipeline))

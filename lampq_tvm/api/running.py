@@ -123,9 +123,7 @@ def eval(
     return {"n": n, **{k: None if v is None else v / n for k, v in zip(keys, shares, strict=True)}}
 
 
-def bench(
-    artifact: str | Path, *, device: str | None = None, threads: int | None = None, repeat: int = 50
-) -> dict[str, Any]:
+def bench(artifact: str | Path, *, device: str | None = None, threads: int | None = None, repeat: int = 50) -> dict[str, Any]:
     """Time of one run of an artifact at its own batch.
 
     Returns:

@@ -1,0 +1,92 @@
+"""`measure` and `tune`: what kernels cost on a device, and how to make them cost less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.errors import UsageError
+from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.store import Units, cache_dir
+
+
+def measure(model: str | Path, *, output: str | Path | None = None, **options: Any) -> LatencyTable:
+    """Build each distinct kernel of a model at every pair of widths and time it on a device.
+
+    Args:
+        model: a timm name, a `.pt2` or an `.onnx`.
+        output: the JSON table to write, if any.
+        **options: fields of `Options`; `device` is `local` where it is not given.
+
+    Raises:
+        DeviceError: the device cannot be reached.
+    """
+    return measure_pipeline(Pipeline(Options(model=str(model), **options)), None if output is None else Path(output))
+
+
+def measure_pipeline(pipeline: Pipeline, output: Path | None) -> LatencyTable:
+    """Check the request, measure, write the table."""
+    pipeline.check(output)
+    table = measured_table(pipeline)
+    if output is not None:
+        table.save(output)
+    return table
+
+
+def measured_table(pipeline: Pipeline) -> LatencyTable:
+    """Latencies on the device that is named (`local` where none is), from the cache where it can be."""
+    from lampq_tvm.latency.measure import measure as measure_kernels
+
+    o, target = pipeline.options, pipeline.target
+    device = o.device or "local"
+    folder = pipeline.cache.folder(
+        "latency", pipeline.calibration_key, target.name, target.tvm, device, o.batch, o.threads or 0
+    )
+
+    def compute() -> LatencyTable:
+        units = Units(folder / "units")
+        return measure_kernels(pipeline.calibration, target, device, batch=o.batch, threads=o.threads, units=units)
+
+    return pipeline.cache.get(
+        folder,
+        "latency.json",
+        lambda path: LatencyTable.load(path / "latency.json"),
+        compute,
+        lambda path, table: table.save(path / "latency.json"),
+    )
+
+
+def tune(model: str | Path, *, plan: str | Path | None = None, **options: Any) -> Path:
+    """Search for fast schedules of the kernels that a model's plan needs.
+
+    Args:
+        model: a timm name, a `.pt2` or an `.onnx`.
+        plan: a plan made before; without it the options' budgets decide.
+        **options: fields of `Options`; `trials` counts per kernel.
+
+    Returns:
+        The database of records; `compile` finds it.
+    """
+    return tune_pipeline(Pipeline(Options(model=str(model), **options), None if plan is None else Path(plan)))
+
+
+def tune_pipeline(pipeline: Pipeline) -> Path:
+    """Tune the kernels of the request's plan; records are added to the cache's database."""
+    o = pipeline.options
+    if not o.trials:
+        raise UsageError("0 trials", where="--trials", hint="give 1 or more")
+    pipeline.check()
+    from lampq_tvm.tune import tune as tune_kernels
+
+    database: Path = tune_kernels(
+        pipeline.quantized,
+        pipeline.target,
+        trials=o.trials,
+        device=o.device or "local",
+        batch=o.batch,
+        seed=o.seed,
+        database=cache_dir() / "tuning",
+    )
+    return database
