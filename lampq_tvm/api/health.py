@@ -76,3 +76,18 @@ def _writable(folder: Path) -> dict[str, Any]:
     except LampqError as e:
         return {"name": "cache", "ok": False, "text": str(e)}
     return {"name": "cache", "ok": True, "text": str(folder)}
+
+
+def device_doctor(device: str) -> dict[str, Any]:
+    """What a device says about itself.
+
+    Raises:
+        DeviceError: it cannot be reached.
+    """
+    from lampq_tvm.device.rpc import connect
+    from lampq_tvm.device.serve import device_info
+
+    if device == "local":
+        return dict(device_info())
+    with connect(device) as session:
+        return session.info

@@ -82,3 +82,18 @@ def targets() -> list[dict[str, Any]]:
         isa = resolve_target(name if board.gpu is None else f"{name}:cpu").isa
         rows.append({"name": name, "isa": isa, "cores": board.cpu.cores, "cuda_arch": arch, "description": board.description})
     return rows
+
+
+def devices() -> list[dict[str, str]]:
+    """Every form of `--device`."""
+    from lampq_tvm.targets import boards
+
+    played = ", ".join(name for name, board in boards().items() if board.cpu.qemu)
+    return [
+        {"device": "local", "description": "this machine"},
+        {"device": "emulated", "description": f"the target's board under qemu ({played}); its times are estimates"},
+        {
+            "device": "rpc://host:port[/key]",
+            "description": "a machine where `lampq device serve` runs; ssh -L reaches its port",
+        },
+    ]

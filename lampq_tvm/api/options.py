@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Any
 
 from lampq_tvm.allocate.budget import DEFAULT as DEFAULT
 from lampq_tvm.allocate.budget import Budget, DropBudget, parse_budget, parse_drop
-from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.errors import UsageError
 
 METRICS = ("lampq", "fisher_output", "kl")
 ALPHAS = ("accuracy", "loss")
 SOFTMAXES = ("uniform", "log_sqrt2")
-DEVICES = "local, emulated, rpc://host:port"
 
 
 @dataclass(frozen=True)
@@ -161,11 +159,11 @@ def check_device(text: str | None) -> None:
         UsageError: not one of the forms of `--device`.
         UnsupportedError: a form that is not served yet.
     """
-    if text is None or text in ("local", "emulated") or re.fullmatch(r"rpc://[^/:\s]+:\d+", text):
+    if text in (None, "local", "emulated"):
         return
-    if re.match(r"(ssh|tracker)://.", text):
-        raise UnsupportedError(f"{text.split(':')[0]}:// devices are not there yet", where="--device", hint=f"use {DEVICES}")
-    raise UsageError(f"{text!r} is not a device", where="--device", hint=f"use {DEVICES}")
+    from lampq_tvm.device.rpc import parse_rpc
+
+    parse_rpc(text)
 
 
 def parse_model_args(pairs: Sequence[str]) -> dict[str, Any]:
