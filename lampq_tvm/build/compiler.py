@@ -1,0 +1,122 @@
+"""A lowered module becomes the sections and the manifest of an artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from safetensors.numpy import save as save_tensors
+from tvm import relax
+
+from lampq_tvm import __version__
+from lampq_tvm.lower.module import Lowered, default_schedules, lower
+from lampq_tvm.lower.operators import TilesFor
+from lampq_tvm.quantize.model import QAttention, QPatchEmbed, QProduct, QuantizedModel
+from lampq_tvm.runtime.bits import pack_bits
+from lampq_tvm.targets import Target
+
+
+def build(
+    qm: QuantizedModel, target: Target, *, batch: int = 1, tiles: TilesFor = default_schedules
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Compile an integer network for a target.
+
+    Args:
+        qm: the network.
+        target: what to compile for.
+        batch: images per call of the compiled function.
+        tiles: tuned tile sizes by product; default ones where it returns None.
+
+    Returns:
+        (sections, manifest) for `write_artifact`: `lib.so`, `payload.safetensors`, `plan.json`.
+    """
+    lowered = lower(qm, target.isa, batch, tiles)
+    sections = {
+        "lib.so": compile_library(lowered, target),
+        "payload.safetensors": payload(qm),
+        "plan.json": qm.plan.model_dump_json(indent=2).encode(),
+    }
+    return sections, manifest(qm, lowered, target, batch)
+
+
+def compile_library(lowered: Lowered, target: Target) -> bytes:
+    """The shared library of a lowered module, the same bytes every time."""
+    executable = tvm.compile(lowered.module, target=tvm.target.Target(target.tvm), relax_pipeline=pipeline())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lib.so"
+        executable.export_library(str(path), workspace_dir=folder, **linker(target))
+        return path.read_bytes()
+
+
+def pipeline() -> tvm.transform.Pass:
+    """The passes a module of kernel calls needs: static memory, then the virtual machine's instructions."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )
+
+
+def linker(target: Target) -> dict[str, Any]:
+    """Options of `export_library`: the system's compiler for this machine, a cross linker for a board."""
+    if target.kind == "x86" and shutil.which("g++"):
+        return {"cc": "g++", "options": ["-Wl,--build-id=none"]}
+    from lampq_tvm.device.cross import cross_compiler
+
+    compiler: Callable[..., Any] | str = cross_compiler(target.kind)
+    return {"cc": compiler}
+
+
+def payload(qm: QuantizedModel) -> bytes:
+    """The network's constants: weights at exactly their width, everything else as it is."""
+    widths = {f"{op.name}.w": op.w_bits for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)}
+    arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in qm.tensors.items()}
+    return save_tensors(dict(sorted(arrays.items())))
+
+
+def manifest(qm: QuantizedModel, lowered: Lowered, target: Target, batch: int) -> dict[str, Any]:
+    """What the runtime and `inspect` need to know."""
+    return {
+        "model": qm.plan.model,
+        "target": target.name,
+        "arch": target.kind,
+        "isa": target.isa,
+        "features": list(target.features),
+        "batch": batch,
+        "input": dataclasses.asdict(qm.input),
+        "params": list(lowered.recipes),
+        "values": [dataclasses.asdict(value) for value in lowered.values],
+        "layers": layer_rows(qm),
+        "weights": qm.weights,
+        "has_classifier": qm.has_classifier,
+        "versions": {"lampq_tvm": __version__, "tvm": tvm.__version__},
+    }
+
+
+def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
+    """Rows of `inspect`: the plan's layers and, without parameters, the two attention products after their qkv layer."""
+    attention = iter([op for op in qm.ops if isinstance(op, QAttention)])
+    rows: list[dict[str, Any]] = []
+    for layer in qm.plan.layers:
+        rows.append(layer.model_dump(exclude={"reason"}))
+        if layer.type == "qkv":
+            op = next(attention)
+            widths = {"w_bits": op.bits, "a_bits": op.bits, "params": 0}
+            rows += [{"name": f"{op.name}.{kind}", "type": kind, **widths} for kind in ("scores", "values")]
+    return rows

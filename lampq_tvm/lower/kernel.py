@@ -1,0 +1,70 @@
+"""What lowering makes of an operator: calls of TIR kernels, with recipes for their constant arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tvm.tirx import PrimFunc
+
+Recipe = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call.
+
+    Attributes:
+        kernel: the kernel's global name; calls of equal names share one kernel.
+        build: makes the kernel.
+        value: name of the value it writes.
+        inputs: names of the values it reads, the function's first arguments.
+        recipes: constant arguments by the position that `order` gives them (see `arguments`).
+        shape, dtype: of the output.
+        order: argument order: names of inputs, or indices into recipes.
+    """
+
+    kernel: str
+    build: Callable[[], PrimFunc]
+    value: str
+    order: tuple[str | int, ...]
+    recipes: tuple[Recipe, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass
+class Arguments:
+    """Collects a call's arguments in order: values by name, constants by recipe."""
+
+    order: list[str | int] = field(default_factory=list)
+    recipes: list[Recipe] = field(default_factory=list)
+
+    def value(self, name: str) -> Arguments:
+        """The value `name`."""
+        self.order.append(name)
+        return self
+
+    def recipe(self, **recipe: Any) -> Arguments:
+        """A constant."""
+        self.order.append(len(self.recipes))
+        self.recipes.append(recipe)
+        return self
+
+    def arrays(self, *tensors: str) -> Arguments:
+        """Payload tensors as they are."""
+        for tensor in tensors:
+            self.recipe(**{"from": "array", "tensor": tensor})
+        return self
+
+    def code_range(self, bits: int) -> Arguments:
+        """Lowest and highest code of a width, float32 [2]."""
+        half = 1 << (bits - 1)
+        return self.recipe(**{"from": "values", "values": [-half, half - 1], "dtype": "float32"})
+
+    def call(
+        self, kernel: str, build: Callable[[], PrimFunc], value: str, shape: tuple[int, ...], dtype: str
+    ) -> Call:
+        """The finished call."""
+        return Call(kernel, build, value, tuple(self.order), tuple(self.recipes), shape, dtype)

@@ -1,0 +1,137 @@
+"""The integer network as a Relax module: functions `main`, `trace` and `pixels` that call the kernels.
+
+    main(image, *params)    [B, C, H, W] uint8 to the output float32
+    trace(image, *params)   the same, and every operator's value
+    pixels(x, scale, shift) normalized float32 image to uint8
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import relax
+from tvm.ir import Expr, GlobalVar, IRModule
+from tvm.tirx import Buffer, PrimFunc
+
+from lampq_tvm.frontend.model import canonical_json
+from lampq_tvm.kernels.product import ProductShape
+from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.kernels.tokens import build_pixels
+from lampq_tvm.lower.kernel import Call, Recipe
+from lampq_tvm.lower.operators import Context, TilesFor, lower_op
+from lampq_tvm.quantize.model import QuantizedModel
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value that `trace` returns: operator name, shape [B, ...] and dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A lowered network.
+
+    Attributes:
+        module: the Relax module.
+        recipes: how the runtime makes the parameters, in order.
+        calls: every kernel call, in order.
+        values: what `trace` returns, in order.
+    """
+
+    module: IRModule
+    recipes: tuple[Recipe, ...]
+    calls: tuple[Call, ...]
+    values: tuple[Value, ...]
+
+
+def default_schedules(shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles | None:
+    """No tuned tiles: every product takes the default ones."""
+    return None
+
+
+def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = default_schedules) -> Lowered:
+    """Lower an integer network for an instruction set level and a batch.
+
+    Raises:
+        UnsupportedError: an operator has no kernel.
+    """
+    context = Context(isa, batch, qm.input, qm.tensors, tiles)
+    calls = [call for op in qm.ops for call in lower_op(op, context)]
+    values = tuple(Value(op.name, (batch, *context.shapes[op.name]), _dtype(calls, op.name)) for op in qm.ops)
+    functions = _kernels(calls)
+    program = _Program(calls, functions)
+    builder = relax.BlockBuilder()
+    kernels = {name: builder.add_func(function, name) for name, function in functions.items()}
+    image = relax.TensorType((batch, qm.input.channels, qm.input.height, qm.input.width), "uint8")
+    program.emit(builder, kernels, "main", image, [qm.output])
+    program.emit(builder, kernels, "trace", image, [value.name for value in values])
+    _emit_pixels(builder, image)
+    return Lowered(builder.get(), tuple(program.recipes), tuple(calls), values)
+
+
+def _dtype(calls: list[Call], value: str) -> str:
+    return next(call.dtype for call in calls if call.value == value)
+
+
+def _kernels(calls: list[Call]) -> dict[str, PrimFunc]:
+    builders = {call.kernel: call.build for call in calls}
+    return {name: build().with_attr("global_symbol", name) for name, build in builders.items()}
+
+
+class _Program:
+    """The calls with their constants numbered: equal recipes share one parameter."""
+
+    def __init__(self, calls: list[Call], functions: dict[str, PrimFunc]) -> None:
+        self.calls = calls
+        self.recipes: list[Recipe] = []
+        self.types: list[relax.TensorType] = []
+        self.numbers: dict[str, int] = {}
+        for call in calls:
+            function = functions[call.kernel]
+            for position, argument in enumerate(call.order):
+                if isinstance(argument, int):
+                    self._number(call.recipes[argument], function.buffer_map[function.params[position]])
+
+    def _number(self, recipe: Recipe, buffer: Buffer) -> None:
+        key = canonical_json(recipe)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.recipes)
+            self.recipes.append(recipe)
+            self.types.append(relax.TensorType([int(extent) for extent in buffer.shape], str(buffer.dtype)))
+
+    def emit(
+        self,
+        builder: relax.BlockBuilder,
+        kernels: dict[str, GlobalVar],
+        name: str,
+        image: relax.TensorType,
+        results: list[str],
+    ) -> None:
+        """Add a function that runs the calls and returns the values `results`."""
+        pixels = relax.Var("image", image)
+        params = [relax.Var(f"p{i}", type_) for i, type_ in enumerate(self.types)]
+        values: dict[str, Expr] = {"image": pixels}
+        with builder.function(name, [pixels, *params]), builder.dataflow():
+            for call in self.calls:
+                arguments = [
+                    values[a] if isinstance(a, str) else params[self.numbers[canonical_json(call.recipes[a])]]
+                    for a in call.order
+                ]
+                out = relax.TensorType(call.shape, call.dtype)
+                values[call.value] = builder.emit(relax.call_tir(kernels[call.kernel], arguments, out))
+            output = builder.emit_output(values[results[0]] if len(results) == 1 else [values[r] for r in results])
+            builder.emit_func_output(output)
+
+
+def _emit_pixels(builder: relax.BlockBuilder, image: relax.TensorType) -> None:
+    shape = [int(extent) for extent in image.shape]
+    kernel = builder.add_func(build_pixels(*shape), "pixels_from_float")
+    x = relax.Var("x", relax.TensorType(shape, "float32"))
+    constants = [relax.Var(name, relax.TensorType([shape[1]], "float32")) for name in ("scale", "shift")]
+    with builder.function("pixels", [x, *constants]), builder.dataflow():
+        output = builder.emit_output(relax.call_tir(kernel, [x, *constants], relax.TensorType(shape, "uint8")))
+        builder.emit_func_output(output)

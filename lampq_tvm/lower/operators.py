@@ -1,0 +1,251 @@
+"""One function per operator of the integer network: which kernels it calls, with which constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from tvm.tirx import PrimFunc
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.model import InputSpec, Op
+from lampq_tvm.kernels import tokens
+from lampq_tvm.kernels.attention import AttentionShape, build_attention
+from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.kernels.layernorm import build_layernorm
+from lampq_tvm.kernels.product import ProductShape, padded
+from lampq_tvm.kernels.product_schedule import Tiles, build_product
+from lampq_tvm.lower.kernel import Arguments, Call
+from lampq_tvm.quantize import model as q
+
+TilesFor = Callable[[ProductShape, str, int, int], Tiles | None]
+
+
+@dataclass
+class Context:
+    """What every operator's lowering knows.
+
+    Attributes:
+        isa: instruction set level.
+        batch: images per call.
+        input: the image.
+        tensors: the network's constants.
+        tiles: tuned tiles of a product, or None for the default ones.
+        shapes: shape of every value so far, without the batch: (tokens, channels) or (channels,).
+    """
+
+    isa: str
+    batch: int
+    input: InputSpec
+    tensors: Mapping[str, np.ndarray]
+    tiles: TilesFor
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def rows(self, value: str) -> int:
+        """Rows of a value as a matrix [rows, channels], the batch included."""
+        return self.batch * int(np.prod(self.shapes[value][:-1]))
+
+    def channels(self, value: str) -> int:
+        """Channels of a value."""
+        return self.shapes[value][-1]
+
+
+def lower_op(op: Op, c: Context) -> list[Call]:
+    """Kernel calls of an operator; its output's shape is added to the context.
+
+    Raises:
+        UnsupportedError: there is no kernel for it.
+    """
+    handler = HANDLERS.get(type(op))
+    if handler is None:
+        raise UnsupportedError("there is no kernel for this operator", where=f"{op.name} ({type(op).__name__})")
+    return handler(op, c)
+
+
+def product_call(
+    c: Context, op_name: str, source: str, shape: ProductShape, widths: tuple[int, int], rest: Callable[[Arguments], None]
+) -> Call:
+    """Call of a product kernel; `rest` adds the epilogue's arguments."""
+    w_bits, a_bits = widths
+    dot = dot_for(c.isa, w_bits, a_bits)
+    weights = {"tensor": f"{op_name}.w", "bits": w_bits, "shape": [shape.n, shape.k]}
+    arguments = Arguments().value(source)
+    arguments.recipe(**{"from": "weights", **weights, "padded": padded(shape, dot), "lanes": dot.lanes, "group": dot.group})
+    if dot.shift:
+        arguments.recipe(**{"from": "correction", **weights, "shift": dot.shift})
+    rest(arguments)
+    tiles = c.tiles(shape, c.isa, w_bits, a_bits)
+    dtype = "int8" if shape.epilogue in ("codes", "table") else "float32"
+
+    def build() -> PrimFunc:
+        return build_product(shape, c.isa, w_bits, a_bits, tiles)
+
+    suffix = f"_t{tiles.rows}x{tiles.vectors}" if tiles else ""
+    return arguments.call(f"{shape.key}_{dot.name}{suffix}", build, op_name, (shape.rows, shape.n), dtype)
+
+
+def lower_product(op: q.QProduct, c: Context) -> list[Call]:
+    """Product with its epilogue."""
+    source, n, k = op.inputs[0], *c.tensors[f"{op.name}.w"].shape
+    c.shapes[op.name] = (*c.shapes[source][:-1], n)
+
+    def rest(arguments: Arguments) -> None:
+        if op.epilogue == "residual":
+            arguments.value(op.inputs[1])
+        scale = "M" if op.epilogue in ("codes", "table") else "S"
+        arguments.arrays(f"{op.name}.{scale}", f"{op.name}.B")
+        if op.epilogue == "codes":
+            arguments.code_range(op.out_bits)
+        if op.epilogue == "table":
+            arguments.arrays(f"{op.name}.table")
+
+    shape = ProductShape(c.rows(source), n, k, op.epilogue)
+    return [product_call(c, op.name, source, shape, (op.w_bits, op.a_bits), rest)]
+
+
+def lower_patch_embed(op: q.QPatchEmbed, c: Context) -> list[Call]:
+    """Gather patches, multiply onto the positions, put the prefix tokens in front."""
+    spec, n = c.input, c.tensors[f"{op.name}.w"].shape[0]
+    count = (spec.height // op.patch) * (spec.width // op.patch)
+    k = spec.channels * op.patch * op.patch
+    prefix = len(c.tensors[f"{op.name}.prefix"])
+    image = (c.batch, spec.channels, spec.height, spec.width, op.patch)
+    gathered, embedded = f"{op.name}.patches", f"{op.name}.tokens" if prefix else op.name
+    gather = Arguments().value("image")
+    calls = [
+        gather.call(
+            "patches_" + "x".join(map(str, image)),
+            lambda: tokens.build_patches(*image),
+            gathered,
+            (c.batch * count, k),
+            "int8",
+        )
+    ]
+    shape = ProductShape(c.batch * count, n, k, "stream", count)
+    names = [f"{op.name}.S", f"{op.name}.B", f"{op.name}.pos"]
+    product = product_call(c, op.name, gathered, shape, (op.w_bits, 8), lambda a: a.arrays(*names) and None)
+    calls.append(Call(product.kernel, product.build, embedded, product.order, product.recipes, product.shape, product.dtype))
+    if prefix:
+        calls.append(
+            Arguments()
+            .value(embedded)
+            .arrays(f"{op.name}.prefix")
+            .call(
+                f"prepend_b{c.batch}_p{prefix}_t{count}_c{n}",
+                lambda: tokens.build_prepend(c.batch, prefix, count, n),
+                op.name,
+                (c.batch * (prefix + count), n),
+                "float32",
+            )
+        )
+    c.shapes[op.name] = (prefix + count, n)
+    return calls
+
+
+def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: Context) -> list[Call]:
+    """LayerNorm to codes or to float."""
+    source, to_codes = op.inputs[0], isinstance(op, q.QLayerNorm)
+    rows, channels = c.rows(source), c.channels(source)
+    c.shapes[op.name] = c.shapes[source]
+    arguments = Arguments().value(source).arrays(f"{op.name}.G", f"{op.name}.B")
+    arguments.code_range(op.out_bits if isinstance(op, q.QLayerNorm) else 8)
+    kind = "codes" if to_codes else "float"
+    name = f"layernorm_{kind}_r{rows}_c{channels}_e{op.eps:g}".replace("-", "m").replace(".", "p")
+    dtype = "int8" if to_codes else "float32"
+    return [
+        arguments.call(
+            name, lambda: build_layernorm(rows, channels, op.eps, to_codes), op.name, (rows, channels), dtype
+        )
+    ]
+
+
+def lower_attention(op: q.QAttention, c: Context) -> list[Call]:
+    """Scores, table softmax and values in one kernel."""
+    source = op.inputs[0]
+    token_count = c.shapes[source][0]
+    shape = AttentionShape(c.batch, token_count, op.heads, op.head_dim)
+    channels = op.heads * op.head_dim
+    c.shapes[op.name] = (token_count, channels)
+    fields = [f"{op.name}.{name}" for name in ("S", "P", "M", "B")]
+    arguments = Arguments().value(source).arrays(*fields).code_range(op.out_bits)
+    steps = f"{dot_for(c.isa, op.bits, op.bits).name}_{dot_for(c.isa, op.bits, 8).name}"
+    return [
+        arguments.call(
+            f"{shape.key}_{steps}",
+            lambda: build_attention(shape, c.isa, op.bits),
+            op.name,
+            (c.batch * token_count, channels),
+            "int8",
+        )
+    ]
+
+
+def lower_take_token(op: q.QTakeToken, c: Context) -> list[Call]:
+    """One token of each image."""
+    source = op.inputs[0]
+    token_count, channels = c.shapes[source]
+    c.shapes[op.name] = (channels,)
+    return [
+        Arguments()
+        .value(source)
+        .call(
+            f"take_token_b{c.batch}_t{token_count}_c{channels}_i{op.index}",
+            lambda: tokens.build_take_token(c.batch, token_count, channels, op.index),
+            op.name,
+            (c.batch, channels),
+            "float32",
+        )
+    ]
+
+
+def lower_mean_tokens(op: q.QMeanTokens, c: Context) -> list[Call]:
+    """Mean over an image's tokens."""
+    source = op.inputs[0]
+    token_count, channels = c.shapes[source]
+    c.shapes[op.name] = (channels,)
+    return [
+        Arguments()
+        .value(source)
+        .arrays(f"{op.name}.inv")
+        .call(
+            f"mean_tokens_b{c.batch}_t{token_count}_c{channels}_s{op.start}",
+            lambda: tokens.build_mean_tokens(c.batch, token_count, channels, op.start),
+            op.name,
+            (c.batch, channels),
+            "float32",
+        )
+    ]
+
+
+def lower_to_codes(op: q.QToCodes, c: Context) -> list[Call]:
+    """Codes of a float value."""
+    source = op.inputs[0]
+    rows, channels = c.rows(source), c.channels(source)
+    c.shapes[op.name] = c.shapes[source]
+    arguments = Arguments().value(source).arrays(f"{op.name}.affine").code_range(op.out_bits)
+    name = f"to_codes_r{rows}_c{channels}"
+    return [arguments.call(name, lambda: tokens.build_to_codes(rows, channels), op.name, (rows, channels), "int8")]
+
+
+def lower_average(op: q.QAverageHeads, c: Context) -> list[Call]:
+    """Mean of two classifiers."""
+    a, b = op.inputs
+    rows, channels = c.rows(a), c.channels(a)
+    c.shapes[op.name] = c.shapes[a]
+    arguments = Arguments().value(a).value(b)
+    name = f"average_r{rows}_c{channels}"
+    return [arguments.call(name, lambda: tokens.build_average(rows, channels), op.name, (rows, channels), "float32")]
+
+
+HANDLERS: dict[type, Callable[..., list[Call]]] = {
+    q.QPatchEmbed: lower_patch_embed,
+    q.QLayerNorm: lower_norm,
+    q.QFloatNorm: lower_norm,
+    q.QProduct: lower_product,
+    q.QAttention: lower_attention,
+    q.QTakeToken: lower_take_token,
+    q.QMeanTokens: lower_mean_tokens,
+    q.QToCodes: lower_to_codes,
+    q.QAverageHeads: lower_average,
+}

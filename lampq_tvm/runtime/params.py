@@ -1,0 +1,42 @@
+"""From an artifact's payload to the arrays that the kernels read, by the recipes of the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from lampq_tvm.runtime.bits import unpack_bits
+
+
+def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
+    """The arrays of the recipes, in order.
+
+    A recipe's `from` is `array` (a payload tensor as it is), `values` (numbers in the recipe), `weights` (a bit stream
+    unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes, group]) or `correction`
+    (-shift times the sum over k of the weights, [N] int32).
+    """
+    for recipe in recipes:
+        match recipe["from"]:
+            case "array":
+                yield payload[recipe["tensor"]]
+            case "values":
+                yield np.array(recipe["values"], recipe["dtype"])
+            case "weights":
+                yield lay_out(_codes(recipe, payload), recipe["padded"], recipe["lanes"], recipe["group"])
+            case "correction":
+                sums = _codes(recipe, payload).sum(1, dtype=np.int64)
+                yield (-recipe["shift"] * sums).astype(np.int32)
+
+
+def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndarray:
+    return unpack_bits(payload[recipe["tensor"]], recipe["bits"], tuple(recipe["shape"]))
+
+
+def lay_out(codes: np.ndarray, padded: list[int], lanes: int, group: int) -> np.ndarray:
+    """Codes [N, K] int8 to the kernels' layout [Np / lanes, Kp / group, lanes, group], zeros beyond N and K."""
+    n, k = padded
+    full = np.zeros((n, k), np.int8)
+    full[: codes.shape[0], : codes.shape[1]] = codes
+    return np.ascontiguousarray(full.reshape(n // lanes, lanes, k // group, group).transpose(0, 2, 1, 3))
