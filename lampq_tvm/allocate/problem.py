@@ -17,7 +17,7 @@ from lampq_tvm.allocate.reasons import infeasible, reason
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
-from lampq_tvm.sensitivity.pairs import Pair, Pairing
+from lampq_tvm.sensitivity.pairs import Pair, Pairing, slot
 from lampq_tvm.sensitivity.table import Sensitivity
 
 
@@ -170,7 +170,7 @@ def make_problem(
     table = monotone(s.loss)
     loss = []
     for i, (layer, pairs) in enumerate(zip(model.layers, choices, strict=True)):
-        loss.append(np.array([table[i, s.widths.index(w), _a_index(s, a)] for w, a in pairs]))
+        loss.append(np.array([table[i, s.widths.index(w), slot(s.widths, a)] for w, a in pairs]))
         if not np.isfinite(loss[i]).any():
             what = f"no loss was measured for layer {layer.name!r} at {pairing.mode} widths"
             raise UsageError(what, where="sensitivity", hint="measure it with the same pairs as the plan, or with all of them")
@@ -181,8 +181,3 @@ def make_problem(
     return Problem(
         model, s, asked, latency, pairing, choices, loss, rows, base, attention_bits, softmax, counts
     )  # fmt: skip
-
-
-def _a_index(s: Sensitivity, a_bits: int) -> int:
-    """Where the table keeps an activation width; one it lacks (8 for an image) stands at the widest."""
-    return s.widths.index(a_bits) if a_bits in s.widths else len(s.widths) - 1

@@ -39,3 +39,8 @@ class Pairing:
     def of_layers(self, layers: Sequence[Layer], widths: Sequence[int]) -> list[list[Pair]]:
         """Choices of every layer."""
         return [self.choices(layer.type, widths) for layer in layers]
+
+
+def slot(widths: Sequence[int], bits: int) -> int:
+    """Where a table over candidate widths keeps a width; one that is no candidate (a fixed one) stands at the widest."""
+    return list(widths).index(bits) if bits in widths else len(widths) - 1

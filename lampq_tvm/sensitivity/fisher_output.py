@@ -1,0 +1,49 @@
+"""The Fisher metric seen through a layer's output: E[(g . dY)^2], which knows what activations cost.
+
+A quantized layer gives Y + dY. To second order the loss it causes is half E[(g . dY)^2], with g the gradient of the
+log-likelihood by the layer's output and the product taken over all tokens and channels of one image. With
+x' = x + dx the input at a bits and W' = W + dW the weights at w bits, dY = dx W'^T + x dW^T, hence
+g . dY = <G^T dX, W'> + <G^T X, dW>: one product per width, then every pair (w, a) at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.frontend.execute import model_tensors
+from lampq_tvm.frontend.model import Layer
+from lampq_tvm.quantize.fake import fake_quantize_layer
+from lampq_tvm.sensitivity.context import Context
+from lampq_tvm.sensitivity.fisher import inputs_and_gradients, score_loss
+from lampq_tvm.sensitivity.pieces import Piece
+
+
+def output_errors(context: Context, piece: Piece) -> dict[str, npt.NDArray[np.float64]]:
+    """Sum over a piece's images of (g . dY)^2: `error` [layers, w, a] float64; an image's a (always 8) fills its row."""
+    calibration, model = context.calibration, context.calibration.model
+    loss = score_loss(model, piece, context.labels, context.seed)
+    found = inputs_and_gradients(model, piece.images(model), loss)
+    with torch.no_grad():
+        rows = [_layer(calibration, layer, *found[layer.name], context.widths) for layer in model.layers]
+    return {"error": np.stack(rows)}
+
+
+def _layer(calibration: Calibration, layer: Layer, x: Tensor, g: Tensor, widths: Sequence[int]) -> npt.NDArray[np.float64]:
+    """One layer's [w, a]; x: [B, T, K], g: [B, T, N]."""
+    image = layer.type == "patch_embed"
+    exact = model_tensors(calibration.model)[f"{layer.name}.weight"].flatten(1)
+    pairs = [fake_quantize_layer(calibration, layer.name, b, 8 if image else b) for b in widths]
+    weights = torch.stack([torch.from_numpy(weight) for weight, _ in pairs])
+    turned = g.transpose(1, 2)
+    by_weight = torch.bmm(turned, x).flatten(1) @ (weights - exact).flatten(1).T  # [B, w]
+    total = by_weight[:, :, None].double().expand(-1, -1, len(widths)).clone()
+    if not image:
+        for a, (_, act) in enumerate(pairs):
+            total[:, :, a] += torch.bmm(turned, act(x) - x).flatten(1) @ weights.flatten(1).T
+    return total.square().sum(0).numpy()

@@ -1,0 +1,63 @@
+"""The float model with one layer quantized, started right at that layer."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+
+import torch
+from torch import Tensor
+
+from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.frontend.execute import Replacement, model_tensors, run_float, run_op
+from lampq_tvm.frontend.model import ImportedModel, Op
+from lampq_tvm.quantize.fake import fake_quantize_layer
+
+
+def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_bits: int | None) -> Replacement:
+    """The layer with its weights at w_bits and its input at a_bits; None leaves that side in float."""
+    known = model_tensors(calibration.model)
+    name = f"{layer}.weight"
+    weight, act = fake_quantize_layer(calibration, layer, w_bits or 8, a_bits or 8)
+    tensors = ChainMap({name: torch.from_numpy(weight).view(known[name].shape)} if w_bits else {}, known)
+
+    def run(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Compute the layer from fake-quantized values."""
+        return run_op(op, (act(inputs[0]) if a_bits else inputs[0], *inputs[1:]), tensors)
+
+    return run
+
+
+class FloatRun:
+    """One piece of images through the float model, with the values needed to start again at any layer.
+
+    Attributes:
+        output: the float model's output [B, classes].
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: ImportedModel, images: Tensor) -> None:
+        self.model, self.images = model, images
+        self.order = {op.name: i for i, op in enumerate(model.ops)}
+        wanted = _live_at_layers(model, self.order)
+        self.values: dict[str, Tensor] = {}
+
+        def keep(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            """Keep what some layer's start needs."""
+            if op.name in wanted:
+                self.values[op.name] = output
+
+        self.output = run_float(model, images, observe=keep)
+
+    @torch.no_grad()
+    def with_layer(self, layer: str, function: Replacement) -> Tensor:
+        """Output [B, classes] with `function` in the place of one layer."""
+        start = self.order[layer]
+        before = {name: value for name, value in self.values.items() if self.order[name] < start}
+        return run_float(self.model, self.images, replace={layer: function}, values=before)
+
+
+def _live_at_layers(model: ImportedModel, order: dict[str, int]) -> set[str]:
+    """Values made before a layer and read by it or after it, over all layers."""
+    last = {name: i for i, op in enumerate(model.ops) for name in op.inputs}
+    starts = [order[layer.name] for layer in model.layers]
+    return {name for name, i in order.items() if any(i < start <= last.get(name, -1) for start in starts)}

@@ -1,0 +1,114 @@
+"""LampQ's type-aware Fisher metric: Omega_i = alpha_t tr(F_i), and a bit divides it by gamma.
+
+alpha_t = A(t) / tr(F(t)): the average drop of accuracy when one of mu layers of type t is quantized to beta bits, over
+the average trace of these layers, so that layers of different types become comparable (LampQ, Sec. "I2"; the loss at
+b bits is gamma^-b Omega_i, Sec. "I3"). The trace is the sum over a layer's weights: no factor c_i joins it, since the
+budget's row already weighs a bit by c_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lampq_tvm.frontend.model import ImportedModel, Layer
+from lampq_tvm.progress import track
+from lampq_tvm.sensitivity.context import Context
+from lampq_tvm.sensitivity.criteria import divergence, hits, nll
+from lampq_tvm.sensitivity.fisher import traces
+from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+from lampq_tvm.sensitivity.pieces import Piece, pieces
+
+F64 = npt.NDArray[np.float64]
+SOURCES = ("accuracy", "loss", "divergence")  # of A(t): the columns of `drops`
+TINY = 1e-30
+FLOOR = 1e-3  # of the largest type's figure: the least that a type counts
+
+
+def sampled_layers(model: ImportedModel, mu: int) -> dict[str, list[Layer]]:
+    """Per type at most mu of its layers, evenly spaced over the depth, types in the order of the layer table."""
+    by_type: dict[str, list[Layer]] = {}
+    for layer in model.layers:
+        by_type.setdefault(layer.type, []).append(layer)
+    return {
+        kind: [layers[i] for i in dict.fromkeys(np.linspace(0, len(layers) - 1, min(mu, len(layers))).round().astype(int))]
+        for kind, layers in by_type.items()
+    }
+
+
+def drops(context: Context, piece: Piece, layers: Sequence[Layer], pair: tuple[int, int]) -> dict[str, F64]:
+    """What quantizing each layer alone does to a piece: sums over images, float64 [3].
+
+    The three are images lost (right before, minus right after), the rise of the cross entropy, and KL(float ||
+    quantized), the rise that is expected under labels drawn from the model. Without usable labels the first two are 0.
+    """
+    calibration, empirical = context.calibration, context.labels_used
+    model = calibration.model
+    run: list[FloatRun] = []
+
+    def measure(layer: Layer) -> dict[str, F64]:
+        """One layer; the float run is shared, and made only where a layer is not yet known."""
+        if not run:
+            run.append(FloatRun(model, piece.images(model)))
+        base, output = run[0].output, run[0].with_layer(layer.name, quantized_layer(calibration, layer.name, *pair))
+        figures = [0.0, 0.0, float(divergence(base, output, model.has_classifier).sum())]
+        if empirical and piece.labels is not None:
+            figures[0] = float((hits(base, piece.labels) - hits(output, piece.labels)).sum())
+            figures[1] = float((nll(output, piece.labels) - nll(base, piece.labels)).sum())
+        return {"drops": np.array(figures)}
+
+    name = f"drops/{pair[0]}/{pair[1]}/{int(empirical)}/{piece.key}"
+    return {x.name: context.units.get(f"{name}/{x.name}", lambda x=x: measure(x))["drops"] for x in layers}  # type: ignore[misc]
+
+
+def omegas(
+    model: ImportedModel, trace: F64, lost: dict[str, float], sampled: dict[str, list[Layer]], least: float
+) -> tuple[F64, dict[str, Any]]:
+    """Omega of every layer, and the alphas.
+
+    A(t) below the floor (noise can make it zero or negative) counts as the floor: `least`, and at least `FLOOR` of the
+    largest type's. A type whose sampled layers have no trace at all spreads A(t) evenly.
+
+    Args:
+        trace: tr(F_i) per layer, [layers].
+        lost: what quantizing a sampled layer costs, per layer.
+        sampled: the sampled layers per type.
+        least: smallest A(t).
+    """
+    index = {layer.name: i for i, layer in enumerate(model.layers)}
+    raw = {kind: float(np.mean([lost[x.name] for x in layers])) for kind, layers in sampled.items()}
+    means = {kind: float(np.mean([trace[index[x.name]] for x in layers])) for kind, layers in sampled.items()}
+    floor = max(least, FLOOR * max(raw.values()), TINY)
+    guarded = {kind: max(value, floor) for kind, value in raw.items()}
+    shares = [trace[i] / means[x.type] if means[x.type] > 0 else 1.0 for i, x in enumerate(model.layers)]
+    omega = np.array([guarded[x.type] * share for x, share in zip(model.layers, shares, strict=True)])
+    alpha = {kind: guarded[kind] / means[kind] if means[kind] > 0 else None for kind in raw}
+    return np.maximum(omega, 1e-9 * omega.max()), {"A": raw, "A_floor": floor, "alpha": alpha, "mean_trace": means}
+
+
+def measure_lampq(context: Context, alpha: str, beta: int | None, gamma: float, mu: int) -> tuple[F64, dict[str, Any]]:
+    """The table [layers, w, a] (the same for every a) and the figures behind it; arguments as in `measure.sensitivity`."""
+    model, widths = context.calibration.model, context.widths
+    b = widths[0] if beta is None else beta
+    pair = (b, context.pairs.a_bits if context.pairs.mode == "fixed" else b)
+    sampled = sampled_layers(model, mu)
+    chosen = [layer for layers in sampled.values() for layer in layers]
+    trace, lost = np.zeros(len(model.layers)), {layer.name: np.zeros(3) for layer in chosen}
+    for piece in track(pieces(model, context.batches), "sensitivity (lampq)"):
+        name = f"trace/{context.labels}/{context.seed}/{piece.key}"
+        found = context.units.get(name, lambda p=piece: traces(model, p, context.labels, context.seed))  # type: ignore[misc]
+        trace += found["trace"].sum(1) / context.images
+        for layer, figures in drops(context, piece, chosen, pair).items():
+            lost[layer] += figures / context.images
+    source = alpha if context.labels_used else "divergence"
+    # Half an image is the least drop of accuracy that these images can tell from none.
+    least = 0.5 / context.images if source == "accuracy" else 0.0
+    figure = {name: float(x[SOURCES.index(source)]) for name, x in lost.items()}
+    omega, details = omegas(model, trace, figure, sampled, least)
+    loss = np.repeat((omega[:, None] * gamma ** -np.array(widths, np.float64))[:, :, None], len(widths), axis=2)
+    details |= {"trace": dict(zip((x.name for x in model.layers), trace.tolist(), strict=True)), "alpha_from": source}
+    details |= {"drops": {name: dict(zip(SOURCES, x.tolist(), strict=True)) for name, x in lost.items()}}
+    return loss, {**details, "beta": b, "gamma": gamma, "mu": mu}
