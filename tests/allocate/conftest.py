@@ -8,8 +8,9 @@ import pytest
 from lampq_tvm.frontend.model import ImportedModel, InputSpec, Layer
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.sensitivity.table import Sensitivity
-from tests.sensitivity.conftest import batches, calibrated, model, units  # noqa: F401  (fixtures: a small ViT)
+from tests.sensitivity import conftest as vit
 
+batches, calibrated, model, units = vit.batches, vit.calibrated, vit.model, vit.units  # fixtures: a small ViT
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 SIZES = {"qkv": (96, 32), "proj": (32, 32), "fc1": (128, 32), "fc2": (32, 128)}
 
