@@ -94,10 +94,8 @@ def product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tile_rows: 
 def _panel(a: te.Tensor, m: Expr, k: Expr, dot: Dot) -> Expr:
     inside = tirx.all(m < a.shape[0], k < a.shape[1])
     code = a[m, k]
-    if dot.a_dtype == "uint8":
-        shifted = code.astype("uint8") + tirx.const(dot.shift, "uint8")
-    else:
-        shifted = code.astype(dot.a_dtype)
+    unsigned = dot.a_dtype == "uint8"
+    shifted = code.astype("uint8") + tirx.const(dot.shift, "uint8") if unsigned else code.astype(dot.a_dtype)
     return tirx.if_then_else(inside, shifted, tirx.const(0, dot.a_dtype))
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tvm.ir import Expr as PrimExpr
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
-from tvm.ir import Expr as PrimExpr
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 
-from tvm.script import tirx as T
 from tvm.ir import Expr as PrimExpr
+from tvm.script import tirx as T
 
 from lampq_tvm.kernels.isa.dot import Dot, depth_of, llvm
 
