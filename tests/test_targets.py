@@ -7,6 +7,7 @@ import pytest
 import tvm
 
 from lampq_tvm import targets
+from lampq_tvm.device import machine as this_machine
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.targets import boards, check_runs_here, local_features, resolve_target
 from tests.device.trivial import trivial_module
@@ -76,8 +77,9 @@ def fake_machine(monkeypatch, tmp_path, machine, flags):
     rows = "".join(f"{'flags' if machine == 'x86_64' else 'Features'}\t: {row}\n" for row in flags)
     (tmp_path / "cpuinfo").write_text(rows)
     have = local_features(str(tmp_path / "cpuinfo"))
-    monkeypatch.setattr(targets.platform, "machine", lambda: machine)
-    monkeypatch.setattr(targets, "local_features", lambda: have)
+    monkeypatch.setattr(this_machine.platform, "machine", lambda: machine)
+    for module in (targets, this_machine):
+        monkeypatch.setattr(module, "local_features", lambda: have)
 
 
 AVX2 = "abm avx2 bmi1 bmi2 f16c fma movbe"

@@ -1,0 +1,53 @@
+"""A linker for any target without root: Zig's C compiler from its Python package, against glibc 2.28."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import stat
+import sys
+from pathlib import Path
+
+from lampq_tvm.errors import OutputError, UsageError
+from lampq_tvm.store import cache_dir, digest, write_atomic
+
+# What TVM's own wheels need; JetPack 5 and Debian 10 have newer ones.
+GLIBC = "2.28"
+TRIPLES = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
+
+
+def cross_compiler(kind: str) -> str:
+    """Path of a command for `export_library(cc=...)`, the same for the host and for boards.
+
+    Args:
+        kind: `x86` or `aarch64`.
+
+    Raises:
+        UsageError: ziglang is not installed.
+        OutputError: the cache folder cannot be written.
+    """
+    if importlib.util.find_spec("ziglang") is None:
+        raise UsageError("the linker (ziglang) is not installed", hint="pip install 'lampq-tvm[compile]'")
+    # Without build ids and debug sections equal objects give equal files.
+    options = ["-target", f"{TRIPLES[kind]}.{GLIBC}", "-s", "-Wl,--build-id=none"]
+    zig = cache_dir() / "zig"
+    text = (
+        f"#!/bin/sh\nexport ZIG_GLOBAL_CACHE_DIR={shlex.quote(str(zig))} ZIG_LOCAL_CACHE_DIR={shlex.quote(str(zig))}\n"
+        f'exec {shlex.quote(sys.executable)} -m ziglang cc {shlex.join(options)} "$@"\n'
+    )
+    path = cache_dir() / f"link-{kind}-{digest(text)[:12]}"
+    if not os.access(path, os.X_OK):
+        _write_script(path, text)
+    return str(path)
+
+
+def _write_script(path: Path, text: str) -> None:
+    # Made executable before it gets its name, since another process may run it at once.
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    write_atomic(draft, text.encode())
+    try:
+        draft.chmod(draft.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        draft.rename(path)
+    except OSError as e:
+        raise OutputError(f"cannot write: {e.strerror}", where=str(path), hint="name another folder in LAMPQ_CACHE") from e

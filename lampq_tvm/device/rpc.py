@@ -1,0 +1,258 @@
+"""A device reached over the network: files and arrays go there, functions run there, results come back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lampq_tvm.device.emulate import DEFAULT_BOARD, running_board
+from lampq_tvm.errors import DeviceError, LampqError, UnsupportedError, UsageError
+from lampq_tvm.targets import Target, boards
+
+CONNECT_S = 10
+HANDSHAKE_S = 60
+CALL_S = 600
+SESSION_S = 7200
+T = TypeVar("T")
+
+
+class Session:
+    """One connection. The device runs one session at a time, in a folder that it deletes afterwards.
+
+    Attributes:
+        device: what `--device` said, without its key.
+        info: what the device says about itself (`arch`, `features`, `cores`, `emulated`, `model`, versions); empty for a
+            server that is not this program's.
+        remote: TVM's own session, for what is not wrapped here, such as `time_evaluator`.
+    """
+
+    def __init__(self, device: str, remote: Any) -> None:
+        self.device, self.remote = device, remote
+        self.info: dict[str, Any] = {}
+        with contextlib.suppress(DeviceError):  # a plain TVM server has no such function
+            self.info = json.loads(self.call(lambda: remote.get_function("lampq.device.info")()))
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its times mean nothing."""
+        return bool(self.info.get("emulated"))
+
+    def check(self, arch: str, features: Sequence[str]) -> None:
+        """Refuse code for another architecture, or that needs features this device lacks.
+
+        Raises:
+            UnsupportedError: it cannot run there.
+        """
+        if not self.info:
+            return
+        if self.info["arch"] != arch:
+            raise UnsupportedError(f"it is {self.info['arch']}, the code is for {arch}", where=self.device)
+        missing = sorted(set(features) - set(self.info["features"]))
+        if missing:
+            raise UnsupportedError(f"its CPU lacks {' '.join(missing)}", where=self.device, hint="compile for its own name")
+
+    def upload(self, path: Path | str, target: str | None = None) -> str:
+        """Send a file; returns its name there, `target` or its own.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        name = target or Path(path).name
+        try:
+            data = bytearray(Path(path).read_bytes())
+        except OSError as e:
+            raise UsageError(f"cannot be read: {e.strerror}", where=str(path)) from e
+        self.call(lambda: self.remote.upload(data, name))
+        return name
+
+    def load_module(self, name: str) -> Any:
+        """Load an uploaded library (`.so`): a module whose functions run there."""
+        return self.call(lambda: self.remote.load_module(name))
+
+    def load(self, path: Path | str) -> Any:
+        """Upload a library and load it."""
+        return self.load_module(self.upload(path))
+
+    def get_function(self, name: str) -> Any:
+        """A global function of the device's runtime."""
+        return self.call(lambda: self.remote.get_function(name))
+
+    def cpu(self) -> Any:
+        """The device's cores, for tensors and virtual machines."""
+        return self.remote.cpu(0)
+
+    def fetch(self, name: str) -> bytes:
+        """Bring a file back."""
+        return bytes(self.call(lambda: self.remote.download(name)))
+
+    def array(self, values: np.ndarray) -> Any:
+        """Copy an array there: a tensor for functions that run there."""
+        import tvm
+
+        return self.call(lambda: tvm.runtime.tensor(np.ascontiguousarray(values), self.cpu()))
+
+    def numpy(self, tensor: Any) -> np.ndarray:
+        """Copy a tensor back."""
+        return np.asarray(self.call(lambda: tensor.numpy()))
+
+    def instructions(self) -> int:
+        """The device's running instruction count; -1 where nothing counts."""
+        return int(self.call(lambda: self.remote.get_function("lampq.device.instructions")()))
+
+    def count(self, module: Any, function: str, *args: Any) -> int:
+        """Instructions of one call of a loaded module's function, the same in every run.
+
+        Args:
+            args: tensors made by `array`.
+
+        Raises:
+            DeviceError: the device does not count: it is real, or was started without its counter.
+        """
+        if self.instructions() < 0:
+            raise DeviceError("it does not count instructions", where=self.device, hint="count on an emulated board")
+        return int(self.call(lambda: self.remote.get_function("lampq.device.count")(module, function, *args)))
+
+    def call(self, run: Callable[[], T], timeout_s: float = CALL_S) -> T:
+        """Run something that talks to the device, with a time limit and with its errors typed.
+
+        Raises:
+            DeviceError: no answer in time, the connection broke, or the device's side failed.
+        """
+        return guarded(run, timeout_s, self.device)
+
+    def close(self) -> None:
+        """End the session, also where modules and tensors of it are still held; the device deletes its folder."""
+        remote, self.remote = self.remote, None
+        if remote is not None:
+            with contextlib.suppress(DeviceError):  # already broken: closed all the same
+                self.call(lambda: remote.get_function("CloseRPCConnection")(), CONNECT_S)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def guarded(run: Callable[[], T], timeout_s: float, device: str) -> T:
+    """The result of `run`, which may hang: it works in a thread that is left behind when it does.
+
+    Raises:
+        DeviceError: it did not end in time, or failed.
+    """
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            done.append(run())
+        except BaseException as e:
+            failed.append(e)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        raise DeviceError(f"no answer in {timeout_s:g} s", where=device, hint="see whether another session holds it")
+    if failed:
+        if isinstance(failed[0], LampqError):
+            raise failed[0]
+        raise _typed(failed[0], device) from failed[0]
+    return done[0]
+
+
+def _typed(error: BaseException, device: str) -> DeviceError:
+    """One line from TVM's long ones: the last that names an error."""
+    text = str(error)
+    if "kShutdown" in text or "closed" in text or "reset by peer" in text or "Broken pipe" in text:
+        return DeviceError("the connection broke: the session ran out of time, or its program crashed", where=device)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(" ")]
+    named = [line for line in lines if "Error" in line and "RPC call" not in line]
+    reason = (named or lines or [type(error).__name__])[-1]
+    return DeviceError(f"failed there ({reason[:300]})", where=device)
+
+
+def connect(device: str, code: Target | Mapping[str, Any] | None = None, *, session_timeout_s: float = SESSION_S) -> Session:
+    """Connect to `emulated` (which plays the board that the code is for) or `rpc://host:port[/key]`.
+
+    Args:
+        code: what is going to run there, a target or an artifact's manifest; the device is checked against it.
+        session_timeout_s: the device ends the session after this time, even when its program hangs.
+
+    Raises:
+        DeviceError: it cannot be reached or does not answer.
+        UnsupportedError: a kind of device that is not there yet, or one that cannot run this code.
+        UsageError: not a device's name.
+    """
+    if device == "emulated":
+        host, (port, key) = "127.0.0.1", running_board(played_board(code))
+    else:
+        host, port, key = parse_rpc(device)
+    name = device.removesuffix(f"/{key}") if key else device
+    session = Session(name, _open(name, host, port, key, session_timeout_s))
+    try:
+        if isinstance(code, Target):
+            session.check(code.kind, code.features)
+        elif code is not None:
+            session.check(code["arch"], code["features"])
+    except UnsupportedError:
+        session.close()
+        raise
+    return session
+
+
+def played_board(code: Target | Mapping[str, Any] | None) -> str:
+    """The board to play for a target or an artifact.
+
+    Raises:
+        UnsupportedError: the code is for x86.
+    """
+    if code is None:
+        return DEFAULT_BOARD
+    name, arch = (code.name, code.kind) if isinstance(code, Target) else (code["target"], code["arch"])
+    if arch != "aarch64":
+        hint = "compile for one of lampq targets, or use --device local"
+        raise UnsupportedError(f"the emulated boards are aarch64, the code is for {arch}", hint=hint)
+    board = str(name).partition(":")[0]
+    return board if board in boards() else DEFAULT_BOARD
+
+
+def parse_rpc(device: str) -> tuple[str, int, str]:
+    """Host, port and key of `rpc://host:port[/key]`.
+
+    Raises:
+        UnsupportedError: `ssh://` and `tracker://` are not there yet.
+        UsageError: it is none of the forms.
+    """
+    if device.startswith(("ssh://", "tracker://")):
+        hint = "run lampq device serve there, forward its port with ssh -L, and use rpc://127.0.0.1:PORT"
+        raise UnsupportedError(f"{device.split(':')[0]} devices are not there yet", where=device, hint=hint)
+    match = re.fullmatch(r"rpc://(\[[0-9a-fA-F:]+\]|[^:/\s\[\]]+):(\d{1,5})(?:/(\S*))?", device)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise UsageError("not a device", where=device or "--device", hint="use local, emulated or rpc://host:port")
+    return match[1].strip("[]"), int(match[2]), match[3] or ""
+
+
+def _open(name: str, host: str, port: int, key: str, session_timeout_s: float) -> Any:
+    try:  # quick and typed, before TVM, which retries and words it differently
+        socket.create_connection((host, port), CONNECT_S).close()
+    except OSError as e:
+        reason = e.strerror or str(e) or "no answer"
+        raise DeviceError(f"cannot be reached ({reason})", where=name, hint="is lampq device serve running there?") from e
+    import tvm.rpc
+
+    try:
+        return guarded(lambda: tvm.rpc.connect(host, port, key, session_timeout=session_timeout_s), HANDSHAKE_S, name)
+    except DeviceError as e:
+        if e.__cause__ is not None:  # it answered, and refused
+            hint = "check the key, and that it is a lampq device server"
+            raise DeviceError("it refused the connection", where=name, hint=hint) from e
+        raise
