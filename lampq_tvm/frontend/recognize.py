@@ -7,6 +7,7 @@ leads to a refusal and never to another network.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -58,6 +59,8 @@ RULES: dict[str, Rule] = {
     "getitem": lambda trace, x, index: x[index],
     "_assert_tensor_metadata": lambda trace, *args, **kwargs: None,
     **dict.fromkeys(movement.MOVES, movement.move),
+    "pad": movement.pad,
+    "constant_pad_nd": movement.pad,
     **dict.fromkeys(movement.SAME, movement.same),
     **dict.fromkeys(movement.CASTS, movement.cast),
     **dict.fromkeys(CURVES.split(), elementwise.unary),
@@ -102,6 +105,10 @@ def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         return _plain_call(node, args, kwargs)
     if rule is None or (name == "getitem" and isinstance(args[0], KNOWN)):
         return trace.refuse(words(node))
+    try:
+        inspect.signature(rule).bind(trace, *args, **kwargs)
+    except TypeError:
+        trace.refuse(f"operator {name} with these options")
     return rule(trace, *args, **kwargs)
 
 

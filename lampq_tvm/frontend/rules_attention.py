@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lampq_tvm.frontend.abstract import KNOWN, Elements, Scores
 from lampq_tvm.frontend.model import Attention, Linear
-from lampq_tvm.frontend.rules_elementwise import POSITION_BIAS
+from lampq_tvm.frontend.refusals import POSITION_BIAS, POOLING
 from lampq_tvm.frontend.rules_linear import matmul_constant
 from lampq_tvm.frontend.trace import Base, Trace, parent
 
@@ -34,7 +34,7 @@ def scaled_dot_product_attention(
     if is_causal or enable_gqa or dropout_p:
         trace.refuse("causal, grouped or dropped-out attention")
     if not all(isinstance(x, Elements) for x in (q, k, v)):
-        trace.refuse("attention whose queries do not come from the image (attention pooling)")
+        trace.refuse(POOLING)
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     return _attention(trace, Scores(q, k, factor, True, q.shape[:-2]), v)
 

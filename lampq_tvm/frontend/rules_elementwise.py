@@ -10,11 +10,11 @@ from torch import Tensor
 from lampq_tvm.frontend.abstract import GRID, KNOWN, Curve, Elements, HeadSum, Known, Scores, Statistic
 from lampq_tvm.frontend.execute import UNARY
 from lampq_tvm.frontend.model import Activation, AverageHeads, LayerNorm, Linear, Residual
+from lampq_tvm.frontend.refusals import POSITION_BIAS
 from lampq_tvm.frontend.rules_norm import divide_statistic, multiply_statistics
 from lampq_tvm.frontend.trace import Base, Trace, parent, per_channel
 
 CURVE_TOLERANCE = 1e-5
-POSITION_BIAS = "a bias or mask on attention scores (relative position bias)"
 
 
 def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:

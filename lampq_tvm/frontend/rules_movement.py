@@ -38,6 +38,11 @@ def same(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     return [x, None] if "native_dropout" in str(trace.node.target) else x
 
 
+def pad(trace: Trace, x: Any, sizes: Sequence[int], *unused: Any, **options: Any) -> Any:
+    """Padding by nothing, which models of fixed windows write down."""
+    return trace.refuse("padding") if any(sizes) else x
+
+
 def cast(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Casts to float32 change nothing; others are refused."""
     meta = trace.node.meta.get("val")

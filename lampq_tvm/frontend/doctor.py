@@ -1,0 +1,83 @@
+"""What `lampq doctor MODEL` says: the layers of any transformer, and what keeps it from being compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.layers import layer_table
+from lampq_tvm.frontend.load import import_source
+from lampq_tvm.frontend.model import InputSpec, Layer
+from lampq_tvm.frontend.refusals import known_refusals
+from lampq_tvm.frontend.source import Request, open_source
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """A model's anatomy.
+
+    Attributes:
+        source: `timm:NAME` or `file:FILE`.
+        supported: whether `load_model` accepts it.
+        refused: what stands in the way, most telling first, each with its place; empty where supported.
+        layers: the layer table, in execution order.
+        parameters: numbers in all trained tensors, those of the layers included.
+        macs: multiply-adds of the layers for one image (attention products are not counted).
+        input: the image it takes.
+        weights: `trained` or `random`.
+    """
+
+    source: str
+    supported: bool
+    refused: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    parameters: int
+    macs: int
+    input: InputSpec
+    weights: str
+
+    @property
+    def gmacs(self) -> float:
+        """Multiply-adds in billions."""
+        return self.macs / 1e9
+
+
+def doctor(
+    model: str,
+    *,
+    checkpoint: Path | None = None,
+    pretrained: bool = False,
+    model_args: dict[str, Any] | None = None,
+    trust_model: bool = False,
+    seed: int = 0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> DoctorReport:
+    """Examine a model; arguments as in `load_model`.
+
+    Raises:
+        UsageError: an argument or a file is wrong.
+        UnsupportedError: the model is unknown, cannot be exported, or has no attention layer.
+    """
+    given = Path(checkpoint) if checkpoint is not None else None
+    source = open_source(Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size))
+    layers, refusals = layer_table(source.graph), ()
+    try:
+        layers = import_source(source).layers
+    except UnsupportedError as e:
+        known = tuple(f"{place}: {text}" if place else text for text, place in known_refusals(source.graph))
+        refusals = known or (f"{e.where}: {e.what}",)
+    return DoctorReport(
+        source=source.name,
+        supported=not refusals,
+        refused=refusals,
+        layers=layers,
+        parameters=sum(t.numel() for t in source.graph.parameters().values()),
+        macs=sum(layer.macs for layer in layers),
+        input=source.input,
+        weights=source.weights,
+    )

@@ -1,0 +1,71 @@
+"""The frontend's door: MODEL and its options become an ImportedModel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.layers import layer_table
+from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.frontend.prove import recognize_and_prove
+from lampq_tvm.frontend.source import Request, Source, open_source, refused
+
+
+def load_model(
+    model: str,
+    *,
+    checkpoint: Path | None = None,
+    pretrained: bool = False,
+    model_args: dict[str, Any] | None = None,
+    trust_model: bool = False,
+    seed: int = 0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> ImportedModel:
+    """Import a Vision Transformer.
+
+    Args:
+        model: a timm name, a `.pt2` or an `.onnx`.
+        checkpoint: weights of a timm model: safetensors, or torch loaded as weights only.
+        pretrained: fetch timm's own weights. With neither, weights are random from `seed`.
+        model_args: keyword arguments of timm.create_model; without any, a safetensors checkpoint's `model_args` metadata.
+        trust_model: needed for a `.pt2`, which can hold pickled code.
+        seed: of random weights.
+        mean, std: per channel for pixels in 0..1, or one number for all; a timm model's own where None.
+        size: image size in pixels (height and width, or both at once).
+
+    Raises:
+        UsageError: an argument is wrong, or a file is missing, broken or unsafe.
+        UnsupportedError: the model is unknown, or one of its operators has no integer rule.
+    """
+    given = Path(checkpoint) if checkpoint is not None else None
+    request = Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size)
+    return import_source(open_source(request))
+
+
+def import_source(source: Source) -> ImportedModel:
+    """Recognize an opened model and prove the result.
+
+    Raises:
+        UnsupportedError: no attention layer, or an operator that has no rule.
+    """
+    try:
+        layer_table(source.graph)
+        found = recognize_and_prove(source.graph, source.shape)
+    except UnsupportedError as e:
+        raise refused(source, e) from e
+    return ImportedModel(
+        source=source.name,
+        ops=found.ops,
+        output=found.output,
+        layers=found.layers,
+        input=source.input,
+        weights=source.weights,
+        has_classifier=found.has_classifier,
+        tensors={k: np.array(v.numpy()) for k, v in found.tensors.items()},
+    )

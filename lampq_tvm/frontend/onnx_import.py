@@ -1,0 +1,198 @@
+"""An ONNX file becomes an exported torch program, so that one recognizer serves every source.
+
+First every node runs once on a blank image: what does not depend on the image (shapes above all) becomes a constant.
+The rest is a torch module that runs the remaining nodes, which torch.export then traces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx.inliner
+import onnx.numpy_helper
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.frontend.export import export_module
+from lampq_tvm.frontend.onnx_names import scope
+from lampq_tvm.frontend.onnx_ops import RULES
+from lampq_tvm.frontend.quiet import quiet
+
+WEIGHTED = {"MatMul": ("", "weight"), "Gemm": ("", "weight", "bias"), "Conv": ("", "weight", "bias")}
+WEIGHTED |= {"LayerNormalization": ("", "weight", "bias")}
+BATCH = 2  # for files whose batch is free: two images, so that a model that mixes images is noticed
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node that depends on the image.
+
+    Attributes:
+        kind: ONNX operator; attributes: its own, the opset and the number of outputs.
+        inputs: for each input (`value`, name), (`tensor`, attribute path) or (`constant`, Python number or list).
+        outputs: names.
+    """
+
+    kind: str
+    attributes: dict[str, Any]
+    inputs: tuple[tuple[str, Any], ...]
+    outputs: tuple[str, ...]
+
+
+class Network(nn.Module):
+    """Runs the steps; its parameters carry the names of the source model."""
+
+    def __init__(self, image: str, result: str) -> None:
+        super().__init__()
+        self.image, self.result = image, result
+        self.steps: list[Step] = []
+
+    def keep(self, path: str, tensor: Tensor) -> str:
+        """Register a constant under a dotted path (with a number behind it where taken) and return that path."""
+        path = ".".join(re.sub(r"\W", "_", part) or "_" for part in path.split("."))
+        owner: nn.Module = self
+        *parents, leaf = path.split(".")
+        for part in parents:
+            if part not in owner._modules:
+                part = part if not hasattr(owner, part) else f"{part}_"
+                owner.add_module(part, owner._modules.get(part) or nn.Module())
+            owner = owner.get_submodule(part)
+        if hasattr(owner, leaf):
+            return self.keep(f"{'.'.join([*parents, ''])}x{len(list(self.parameters()))}.{leaf}", tensor)
+        owner.register_parameter(leaf, nn.Parameter(tensor.clone(), requires_grad=False))
+        return next(name for name, p in self.named_parameters() if p is owner._parameters[leaf])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run every step."""
+        values: dict[str, Any] = {self.image: image}
+        tensors = dict(self.named_parameters())
+        for step in self.steps:
+            inputs = [tensors[v] if kind == "tensor" else values[v] if kind == "value" else v for kind, v in step.inputs]
+            results = RULES[step.kind](inputs, step.attributes)
+            values |= zip(step.outputs, results if isinstance(results, list) else [results], strict=False)
+        output: Tensor = values[self.result]
+        return output
+
+
+def import_onnx(path: Path, size: tuple[int, int] | None) -> ExportedProgram:
+    """Read an ONNX file and export it as a torch program.
+
+    Args:
+        path: the file.
+        size: height and width, for files that leave them open.
+
+    Raises:
+        UsageError: the file is broken. UnsupportedError: an operator, or the form of inputs and outputs, is not served.
+    """
+    model = _read(path)
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    held = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
+    image, shape = _image(model.graph, set(held), size, str(path))
+    if len(model.graph.output) != 1:
+        raise UnsupportedError(f"the model has {len(model.graph.output)} outputs", where=str(path), hint="export it with one")
+    network = Network(image, model.graph.output[0].name)
+    nodes, constants = _fold(model.graph, opset, held, image, shape, str(path))
+    _fill(network, nodes, constants, opset)
+    return export_module(network, shape, str(path))
+
+
+def _read(path: Path) -> Any:
+    try:
+        with quiet():
+            model = onnx.load(str(path))
+            onnx.checker.check_model(model)
+            return onnx.inliner.inline_local_functions(model) if model.functions else model
+    except Exception as e:  # protobuf, the checker and external data raise different kinds
+        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
+        raise UsageError(f"not a readable ONNX file ({reason})", where=str(path), hint="export it again") from e
+
+
+def _image(graph: Any, held: set[str], size: tuple[int, int] | None, where: str) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of the only input."""
+    inputs = [i for i in graph.input if i.name not in held]
+    kind = inputs[0].type.tensor_type if inputs else None
+    if len(inputs) != 1 or kind is None or len(kind.shape.dim) != 4 or kind.elem_type != onnx.TensorProto.FLOAT:
+        raise UnsupportedError("the model does not take exactly one float32 image batch [B, C, H, W]", where=where)
+    batch, channels, *image = [d.dim_value for d in kind.shape.dim]
+    height, width = size if size is not None and 0 in image else image
+    if not (channels and height and width):
+        raise UsageError("the file leaves the image size open", where=where, hint="give --size, or export with a fixed one")
+    return inputs[0].name, (batch or BATCH, channels, height, width)
+
+
+def _attributes(node: Any, opset: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"opset": opset, "outputs": len(node.output)}
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, onnx.TensorProto):
+            value = torch.from_numpy(onnx.numpy_helper.to_array(value).copy())
+        found[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return found
+
+
+def _fold(
+    graph: Any, opset: int, held: dict[str, Tensor], image: str, shape: tuple[int, ...], where: str
+) -> tuple[list[Any], dict[str, Tensor]]:
+    """Run every node once; return those that depend on the image, and the values of all others."""
+    values: dict[str, Any] = {**held, image: torch.zeros(shape)}
+    computed, kept = {image}, []
+    for node in graph.node:
+        results = _run(node, opset, [values[name] if name else None for name in node.input], where)
+        values |= zip(node.output, results, strict=False)
+        if computed & set(node.input) and node.op_type != "Shape":
+            computed |= set(node.output)
+            kept.append(node)
+    return _needed(kept, graph.output[0].name), {k: v for k, v in values.items() if k not in computed}
+
+
+def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
+    attributes = _attributes(node, opset)
+    if node.op_type == "Constant":
+        return [next(torch.as_tensor(v) for k, v in attributes.items() if k.startswith("value"))]
+    if node.op_type not in RULES or node.domain not in ("", "ai.onnx"):
+        raise UnsupportedError(f"ONNX operator {node.op_type} is not supported", where=f"{where}: {node.name or node.output[0]}")
+    try:
+        with torch.no_grad():
+            results = RULES[node.op_type](inputs, attributes)
+    except UnsupportedError as e:
+        raise UnsupportedError(e.what, where=f"{where}: {node.name or node.output[0]}") from e
+    except Exception as e:  # whatever torch raises on inputs that do not fit together
+        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
+        what = f"ONNX operator {node.op_type} cannot run on its inputs ({reason})"
+        raise UnsupportedError(what, where=f"{where}: {node.name or node.output[0]}") from e
+    return results if isinstance(results, list) else [results]
+
+
+def _needed(nodes: list[Any], output: str) -> list[Any]:
+    """The nodes that the output depends on."""
+    wanted, needed = {output}, []
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            needed.append(node)
+            wanted |= set(node.input)
+    return needed[::-1]
+
+
+def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], opset: int) -> None:
+    """Turn nodes into steps: large float constants become parameters, the rest plain numbers and lists."""
+    uses = Counter(name for node in nodes for name in node.input)
+    for node in nodes:
+        fields, inputs = WEIGHTED.get(node.op_type, ()), []
+        for i, name in enumerate(node.input):
+            value = constants.get(name)
+            if value is None:
+                inputs.append(("value", name) if name else ("constant", None))
+            elif not value.is_floating_point() or (value.numel() == 1 and value.ndim < 2):
+                inputs.append(("constant", value.flatten()[0].item() if value.is_floating_point() else value.tolist()))
+            else:
+                role = fields[i] if i < len(fields) else ""
+                path = f"{scope(node, node.input[1], uses[node.input[1]] > 1)}.{role}" if role else name
+                inputs.append(("tensor", network.keep(path, value)))
+        network.steps.append(Step(node.op_type, _attributes(node, opset), tuple(inputs), tuple(node.output)))

@@ -1,0 +1,149 @@
+"""Opens whatever MODEL names - a timm name, a `.pt2` or an `.onnx` - as an exported graph and the image it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.frontend.export import export_module, input_shape, load_pt2
+from lampq_tvm.frontend.graph import Graph
+from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.frontend.onnx_import import import_onnx
+from lampq_tvm.frontend.timm_source import build_timm
+
+FILES = (".pt2", ".onnx")
+CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+BATCH = 2  # two images, so that a model that mixes images is noticed
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened model.
+
+    Attributes:
+        name: `timm:NAME` or `file:FILE`.
+        graph: exported; shape: [B, C, H, W] it was exported for.
+        input: the image it takes; weights: `trained` or `random`.
+    """
+
+    name: str
+    graph: Graph
+    shape: tuple[int, int, int, int]
+    input: InputSpec
+    weights: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; the arguments of `load_model`."""
+
+    model: str
+    checkpoint: Path | None = None
+    pretrained: bool = False
+    model_args: dict[str, Any] | None = None
+    trust_model: bool = False
+    seed: int = 0
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    size: int | tuple[int, int] | None = None
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """The size as (height, width)."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+def open_source(request: Request) -> Source:
+    """Open a model.
+
+    Raises:
+        UsageError: an argument or a file is wrong. UnsupportedError: the model cannot be exported.
+    """
+    _check_numbers(request)
+    suffix = Path(request.model).suffix.lower()
+    if suffix in FILES:
+        return _open_file(request, suffix)
+    if suffix in CHECKPOINTS or request.model.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        hint = "give the timm name as MODEL and the weights as --checkpoint"
+        raise UsageError("a checkpoint alone does not say what the network is", where=request.model, hint=hint)
+    return _open_timm(request)
+
+
+def _check_numbers(request: Request) -> None:
+    for option, values in (("--mean", request.mean), ("--std", request.std)):
+        if values is not None and not all(abs(v) < float("inf") and (option == "--mean" or v > 0) for v in values):
+            raise UsageError(f"{option} must hold finite numbers (std above zero)", hint="they are meant for pixels in 0..1")
+    size = request.height_width
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise UsageError("--size must be one or two positive numbers of pixels")
+
+
+def _open_timm(request: Request) -> Source:
+    name, args = request.model, request.model_args
+    size = request.height_width
+    if size is not None:
+        args = {**(args or {}), "img_size": size}
+        if request.model_args and request.model_args.get("img_size", request.size) not in (request.size, size, size[0]):
+            raise UsageError("--size and --model-arg img_size differ", where=name)
+    module = build_timm(name, request.checkpoint, request.pretrained, args, request.seed)
+    cfg: dict[str, Any] = dict(getattr(module, "pretrained_cfg", None) or {})
+    height, width = _image_size(module, cfg, size)
+    channels = next((p.shape[1] for p in module.parameters() if p.ndim == 4), 3)
+    shape = (BATCH, channels, height, width)
+    spec = InputSpec(
+        channels,
+        height,
+        width,
+        _per_channel(request.mean, cfg.get("mean"), channels, "--mean"),
+        _per_channel(request.std, cfg.get("std"), channels, "--std"),
+        str(cfg.get("interpolation", "bicubic")),
+        float(cfg.get("crop_pct") or 1.0),
+    )
+    weights = "trained" if request.checkpoint is not None or request.pretrained else "random"
+    return Source(f"timm:{name}", Graph(export_module(module, shape, name), name), shape, spec, weights)
+
+
+def _image_size(module: nn.Module, cfg: dict[str, Any], size: tuple[int, int] | None) -> tuple[int, int]:
+    built = getattr(getattr(module, "patch_embed", None), "img_size", None) or size or cfg.get("input_size", (3, 224, 224))[1:]
+    return int(built[0]), int(built[1])
+
+
+def _open_file(request: Request, suffix: str) -> Source:
+    path = Path(request.model)
+    if request.checkpoint is not None or request.pretrained or request.model_args:
+        raise UsageError("--checkpoint, --pretrained and --model-arg are for timm names", where=request.model)
+    if not path.is_file():
+        raise UsageError("the model file does not exist", where=request.model, hint="check the path")
+    program = load_pt2(path, request.trust_model) if suffix == ".pt2" else import_onnx(path, request.height_width)
+    shape = input_shape(program, request.model)
+    _, channels, height, width = shape
+    if request.height_width not in (None, (height, width)):
+        raise UsageError(f"the file is made for images of {height}x{width}", where=request.model, hint="leave --size out")
+    if request.mean is None or request.std is None:
+        what = "a model file does not say how its images are normalized"
+        raise UsageError(what, where=request.model, hint="give --mean and --std, for pixels in 0..1")
+    mean = _per_channel(request.mean, None, channels, "--mean")
+    spec = InputSpec(channels, height, width, mean, _per_channel(request.std, None, channels, "--std"))
+    return Source(f"file:{path.name}", Graph(program, request.model), shape, spec, "trained")
+
+
+def _per_channel(given: Sequence[float] | None, own: Sequence[float] | None, channels: int, option: str) -> tuple[float, ...]:
+    """One number per channel: the user's, else the model's own, averaged for one channel."""
+    values = tuple(float(v) for v in (given if given is not None else own) or ())
+    if given is None and channels == 1 and values:
+        values = (sum(values) / len(values),)
+    values = values * channels if len(values) == 1 else values
+    if len(values) != channels:
+        raise UsageError(f"{option} needs {channels} numbers, one per channel", hint=f"got {len(values)}")
+    return values
+
+
+def refused(source: Source, error: UnsupportedError) -> UnsupportedError:
+    """The same error with the model's name in front of the place."""
+    where = source.name if error.where in (None, source.graph.where) else f"{source.name}: {error.where}"
+    return UnsupportedError(error.what, where=where, hint=error.hint)
