@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from lampq_tvm.calibrate.search import quantizer, search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
 from lampq_tvm.frontend.model import Activation, Attention, ImportedModel, Linear, PatchEmbed
 from lampq_tvm.progress import track
-from lampq_tvm.quantize.weights import layer_ops, layer_weight, pixel_units
+from lampq_tvm.quantize.weights import layer_weight, pixel_units
 from lampq_tvm.store import Units
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -43,15 +44,20 @@ def calibrate(
         UsageError: there is no image.
     """
     model, seen = reparameterize(model, observe(model, batches, units, seed))
-    layers = layer_ops(model)
-    fitted = {op.name: units.get(f"fit/{op.name}", lambda op=op: _fit_layer(model, seen, op, widths)) for op in track(layers, "quantizers")}
-    attention = [op for op in model.ops if isinstance(op, Attention)]
-    heads = {op.name: units.get(f"fit/{op.name}", lambda op=op: _fit_heads(model, seen, op, widths)) for op in attention}
+    key = "fit" + "".join(map(str, widths))
+    fitted, heads = {}, {}
+    for op in track([op for op in model.ops if isinstance(op, PatchEmbed | Linear | Attention)], "quantizers"):
+        if isinstance(op, Attention):
+            heads[op.name] = units.get(f"{key}/{op.name}", partial(_fit_heads, model, seen, op, widths))
+        else:
+            fitted[op.name] = units.get(f"{key}/{op.name}", partial(_fit_layer, model, seen, op, widths))
     return Calibration(
         model=model,
         weights={name: {b: fit[f"weight/{b}"] for b in widths} for name, fit in fitted.items()},
         activations={
-            op.name: {b: _from_array(b, fitted[op.name][f"act/{b}"]) for b in widths} for op in layers if isinstance(op, Linear)
+            op.name: {b: _from_array(b, fitted[op.name][f"act/{b}"]) for b in widths}
+            for op in model.ops
+            if isinstance(op, Linear)
         },
         preactivations={
             op.name: quantizer(float(seen.low[op.name][0]), float(seen.high[op.name][0]), 8)
@@ -87,8 +93,8 @@ def _fit_layer(model: ImportedModel, seen: Observed, op: PatchEmbed | Linear, wi
 def _fit_heads(model: ImportedModel, seen: Observed, op: Attention, widths: tuple[int, ...]) -> Arrays:
     """Scales [3, heads] of q, k and v at every width; q and k weigh a channel by the other's second moment."""
     qkv = op.inputs[0]
-    rows, weight, bias = (torch.from_numpy(a) for a in (seen.rows[qkv], model.tensors[f"{qkv}.weight"], model.tensors[f"{qkv}.bias"]))
-    parts = (rows @ weight.T + bias).view(-1, 3, op.heads, op.head_dim).unbind(1)
+    weight, bias = (torch.from_numpy(model.tensors[f"{qkv}.{k}"]) for k in ("weight", "bias"))
+    parts = (torch.from_numpy(seen.rows[qkv]) @ weight.T + bias).view(-1, 3, op.heads, op.head_dim).unbind(1)
     square = [part.square().mean(0) for part in parts]
     importance = (square[1], square[0], torch.ones_like(square[2]))
     peaks = np.maximum(np.abs(seen.low[op.name]), np.abs(seen.high[op.name])).reshape(3, op.heads, op.head_dim).max(2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from lampq_tvm.store import Units
 
 SAMPLE_ROWS = 1024
 F32 = npt.NDArray[np.float32]
+Ranks = npt.NDArray[np.uint64]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -37,7 +39,7 @@ class Observed:
     low: dict[str, F32] = field(default_factory=dict)
     high: dict[str, F32] = field(default_factory=dict)
     rows: dict[str, F32] = field(default_factory=dict)
-    ranks: dict[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
+    ranks: dict[str, Ranks] = field(default_factory=dict)
 
     def add(self, batch: Arrays) -> None:
         """Merge the statistics of one batch."""
@@ -50,7 +52,7 @@ class Observed:
             elif group == "rows":
                 self._keep(name, array, batch[f"ranks/{name}"])
 
-    def _keep(self, name: str, rows: F32, ranks: npt.NDArray[np.uint64]) -> None:
+    def _keep(self, name: str, rows: F32, ranks: Ranks) -> None:
         """Of the old and new rows keep the SAMPLE_ROWS of lowest rank."""
         if name in self.rows:
             rows, ranks = np.concatenate([self.rows[name], rows]), np.concatenate([self.ranks[name], ranks])
@@ -79,7 +81,7 @@ def observe(
     """
     seen, first = Observed(), 0
     for index, (images, _) in enumerate(batches):
-        found = units.get(f"observe/{index}", lambda images=images, first=first: _batch(model, images, first, seed, seen.limit))
+        found = units.get(f"observe/{index}", partial(_batch, model, images, first, seed, seen.limit))
         seen.add(found)
         first += len(images)
     if first == 0:
@@ -119,13 +121,13 @@ def _patches(images: Tensor, patch: int) -> Tensor:
     return torch.nn.functional.unfold(images, patch, stride=patch).transpose(1, 2)
 
 
-def row_ranks(first: int, images: int, tokens: int, seed: int) -> npt.NDArray[np.uint64]:
+def row_ranks(first: int, images: int, tokens: int, seed: int) -> Ranks:
     """Pseudo-random rank of every (image, token), a function of their numbers alone: [images * tokens] uint64.
 
     The mixing steps are those of splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
     """
-    number = (np.arange(first, first + images, dtype=np.uint64)[:, None] << np.uint64(20)) + np.arange(tokens, dtype=np.uint64)
-    z = (number.ravel() + np.uint64(seed << 48)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    image, token = np.arange(first, first + images, dtype=np.uint64), np.arange(tokens, dtype=np.uint64)
+    z: Ranks = ((image[:, None] << np.uint64(20)) + token).ravel() + np.uint64((seed % 65536) << 48)
+    for shift, factor in ((33, 0x9E3779B97F4A7C15), (30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z ^ (z >> np.uint64(31))

@@ -32,7 +32,9 @@ def quantizer(low: float, high: float, bits: int) -> ActQuantizer:
     return ActQuantizer(bits, scale, int(np.clip(np.rint(-half - low / scale), -half, half - 1)))
 
 
-def search_activation(rows: Tensor, weight: Tensor, low: float, high: float, widths: tuple[int, ...]) -> dict[int, ActQuantizer]:
+def search_activation(
+    rows: Tensor, weight: Tensor, low: float, high: float, widths: tuple[int, ...]
+) -> dict[int, ActQuantizer]:
     """Quantizers of a layer's input at every width: min-max at 8 bits, searched below.
 
     Args:
@@ -54,7 +56,8 @@ def output_mixer(weight: Tensor) -> Tensor:
     """L [K, min(N, K)] with ||d L|| = ||d W^T|| for every row d: W^T itself, or a square factor of W^T W where N > K."""
     if weight.shape[0] <= weight.shape[1]:
         return weight.T.contiguous()
-    return torch.linalg.qr(weight.double(), mode="r").R.T.float().contiguous()
+    factor: Tensor = torch.linalg.qr(weight.double(), mode="r").R
+    return factor.T.float().contiguous()
 
 
 def weighted_histogram(rows: Tensor, importance: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -98,4 +101,5 @@ def _histogram_errors(centres: Tensor, mass: Tensor, pairs: list[tuple[float, fl
     zero = torch.tensor([float(q.zero) for q in quantizers])[:, None]
     half = float(1 << (bits - 1))
     codes = (centres / scale).add_(zero).round_().clamp_(-half, half - 1)
-    return codes.sub_(zero).mul_(scale).sub_(centres).square_() @ mass
+    errors: Tensor = codes.sub_(zero).mul_(scale).sub_(centres).square_() @ mass
+    return errors

@@ -193,5 +193,3 @@ class _Builder:
         name = op.inputs[0]
         source = None if name == "image" else self.calibration.model.op(name)
         return source if isinstance(source, f.LayerNorm) else None
-
-

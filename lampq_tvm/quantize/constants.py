@@ -100,6 +100,6 @@ def softmax_table(kind: str, bits: int) -> U8:
     else:
         codes = np.minimum(np.rint(2 * nats / math.log(2)), last)
         values = np.where(codes == last, 0.0, 2.0 ** (-codes / 2))
-    table = np.rint(255 * values).astype(np.uint8)
+    table: U8 = np.rint(255 * values).astype(np.uint8)
     table[-1] = 0
     return table

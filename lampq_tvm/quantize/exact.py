@@ -55,7 +55,8 @@ def saturate(x: Tensor, bits: int) -> Tensor:
 
 def _strided(x: Tensor) -> tuple[Tensor, ...]:
     """x [.., C] cut into pieces [.., 32], the last padded with zeros (adding zero changes no sum)."""
-    return torch.nn.functional.pad(x, (0, -x.shape[-1] % LANES)).split(LANES, dim=-1)
+    padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % LANES))
+    return padded.view(*x.shape[:-1], -1, LANES).unbind(-2)
 
 
 def _fold(lanes: Tensor) -> Tensor:

@@ -157,7 +157,7 @@ class QuantizedModel:
         return QuantizedModel(
             ops=tuple(op_from_json(row, Q_TYPES) for row in meta["ops"]),
             output=meta["output"],
-            input=InputSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["input"].items()}),
+            input=InputSpec(**{**meta["input"], "mean": tuple(meta["input"]["mean"]), "std": tuple(meta["input"]["std"])}),
             plan=BitPlan.model_validate(meta["plan"]),
             weights=meta["weights"],
             has_classifier=meta["has_classifier"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.frontend.model import ImportedModel, Linear, PatchEmbed
+from lampq_tvm.frontend.model import ImportedModel, PatchEmbed
 
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
@@ -30,8 +30,3 @@ def pixel_units(model: ImportedModel, op: PatchEmbed) -> tuple[F64, F64]:
     """(255 std, 255 mean) for every k of the patch embedding, in the order channel, row, column: each [C * p * p]."""
     std, mean = np.array(model.input.std, np.float64), np.array(model.input.mean, np.float64)
     return np.repeat(255 * std, op.patch**2), np.repeat(255 * mean, op.patch**2)
-
-
-def layer_ops(model: ImportedModel) -> list[PatchEmbed | Linear]:
-    """Operators with weights, in execution order (that of the layer table)."""
-    return [op for op in model.ops if isinstance(op, PatchEmbed | Linear)]

@@ -1,0 +1,56 @@
+"""Calibration as a whole: complete, resumable to the same bytes, and saved without loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lampq_tvm.calibrate import fit
+from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
+from lampq_tvm.store import Units
+from tests.quantize.tiny import tiny_calibration, tiny_images, tiny_model
+
+
+def run(folder):
+    return fit.calibrate(tiny_model(depth=1), [(tiny_images(8), None)], units=Units(folder), widths=(3, 8))
+
+
+def test_every_layer_at_every_width():
+    calibration = tiny_calibration("two_heads")
+    layers = {layer.name for layer in calibration.model.layers}
+    assert set(calibration.weights) == set(calibration.samples) == layers
+    assert set(calibration.activations) == layers - {"patch"}
+    assert all(tuple(v) == WIDTHS for v in (*calibration.weights.values(), *calibration.activations.values()))
+    assert calibration.attention["blocks.0.attn"][4].shape == (3, 4)
+    assert calibration.preactivations["blocks.1.act"].bits == 8
+
+
+def test_a_kill_changes_nothing(tmp_path, monkeypatch):
+    whole = run(tmp_path / "a")
+    real, count = fit._fit_layer, iter(range(100))
+
+    def killed(*args):
+        if next(count) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(fit, "_fit_layer", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b")
+    again = run(tmp_path / "b")
+    whole.save(tmp_path / "x")
+    again.save(tmp_path / "y")
+    for file in ("calibration.st", "model.st"):
+        assert (tmp_path / "x" / file).read_bytes() == (tmp_path / "y" / file).read_bytes()
+
+
+def test_save_and_load(tmp_path):
+    calibration = tiny_calibration()
+    calibration.save(tmp_path)
+    again = Calibration.load(tmp_path)
+    assert again.activations == calibration.activations and again.preactivations == calibration.preactivations
+    assert again.model.ops == calibration.model.ops
+    for name, by_bits in calibration.weights.items():
+        assert all(np.array_equal(again.weights[name][b], v) for b, v in by_bits.items())
+    for name, rows in calibration.samples.items():
+        assert np.array_equal(again.samples[name], rows)

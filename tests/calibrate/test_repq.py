@@ -1,0 +1,54 @@
+"""Reparameterization changes no function and brings channels to one range."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lampq_tvm.calibrate.observe import observe
+from lampq_tvm.calibrate.repq import linear_readers, reparameterize
+from lampq_tvm.frontend.execute import normalize, run_float
+from lampq_tvm.store import Units
+from tests.quantize.tiny import VARIANTS, tiny_images, tiny_model
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_same_function_same_statistics(variant, tmp_path):
+    model, images = tiny_model(variant), tiny_images(20)
+    before = observe(model, [(images, None)], Units(tmp_path / "a"))
+    changed, seen = reparameterize(model, before)
+    x = normalize(images, model.input)
+    assert np.allclose(run_float(model, x), run_float(changed, x), atol=1e-4)
+    assert any(not np.array_equal(changed.tensors[k], v) for k, v in model.tensors.items())
+    after = observe(changed, [(images, None)], Units(tmp_path / "b"))
+    for name in after.rows:
+        assert np.allclose(after.rows[name], seen.rows[name], atol=1e-3), name
+    for name in after.low:
+        assert np.allclose(after.low[name], seen.low[name], atol=1e-3), name
+        assert np.allclose(after.high[name], seen.high[name], atol=1e-3), name
+
+
+def test_ranges_are_equal(tmp_path):
+    images = tiny_images(20)
+    _, seen = reparameterize(tiny_model(), observe(tiny_model(), [(images, None)], Units(tmp_path)))
+    for name in ("blocks.0.qkv", "blocks.1.fc1", "blocks.1.proj", "head"):
+        width = seen.high[name] - seen.low[name]
+        assert width.max() / width.min() < 1.001, name
+        assert np.allclose(seen.high[name], -seen.low[name], atol=1e-4)
+
+
+def test_who_reads_a_norm():
+    assert linear_readers(tiny_model("two_heads"), "norm") == ["head", "head_dist"]
+    assert linear_readers(tiny_model("norm_then_mean"), "norm") == ["head"]
+    assert linear_readers(tiny_model("headless"), "norm") == []
+    assert linear_readers(tiny_model(), "blocks.0.add1") == []
+
+
+def test_a_still_channel_is_not_blown_up(tmp_path):
+    model = tiny_model()
+    model.tensors["blocks.0.norm1.gamma"][3] = 0
+    images = tiny_images(8)
+    changed, seen = reparameterize(model, observe(model, [(images, None)], Units(tmp_path)))
+    x = normalize(images, model.input)
+    assert np.allclose(run_float(model, x), run_float(changed, x), atol=1e-4)
+    assert np.abs(changed.tensors["blocks.0.norm1.beta"]).max() < 1e3 and np.isfinite(seen.rows["blocks.0.qkv"]).all()

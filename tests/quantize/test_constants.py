@@ -1,0 +1,61 @@
+"""Tables and affine constants."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lampq_tvm.calibrate.calibration import ActQuantizer
+from lampq_tvm.frontend.model import ACTIVATIONS
+from lampq_tvm.quantize import constants
+from lampq_tvm.quantize.weights import weight_codes
+
+
+@pytest.mark.parametrize("kind", ["uniform", "log_sqrt2"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_softmax_tables(kind, bits):
+    table = constants.softmax_table(kind, bits)
+    assert table.shape == (256,) and table.dtype == np.uint8
+    assert table[0] == 255 and table[255] == 0
+    assert len(set(table.tolist())) <= 2**bits
+    assert all(np.diff(table.astype(int)) <= 0)
+
+
+def test_uniform_softmax_is_the_rounded_exponential():
+    table = constants.softmax_table("uniform", 8)
+    assert table.tolist() == [round(255 * math.exp(-6.4 * i / 255)) for i in range(256)]
+
+
+def test_log_sqrt2_values():
+    assert sorted(set(constants.softmax_table("log_sqrt2", 3).tolist()), reverse=True) == [255, 180, 128, 90, 64, 45, 32, 0]
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activation_tables(kind):
+    x, y = ActQuantizer(8, 0.05, -20), ActQuantizer(4, 0.4, -6)
+    table = constants.activation_table(kind, x, y)
+    assert table.dtype == np.int8 and table.min() >= y.low and table.max() <= y.high
+    for code in (-128, -60, -20, 0, 127):
+        value = 0.05 * (code + 20)
+        gate = {
+            "gelu": 0.5 * (1 + math.erf(value / math.sqrt(2))),
+            "gelu_tanh": 0.5 * (1 + math.tanh(math.sqrt(2 / math.pi) * (value + 0.044715 * value**3))),
+            "quick_gelu": 1 / (1 + math.exp(-1.702 * value)),
+            "relu": float(value > 0),
+            "silu": 1 / (1 + math.exp(-value)),
+        }[kind]
+        assert table[code + 128] == max(y.low, min(y.high, round(value * gate / 0.4 - 6)))
+
+
+def test_weight_codes_of_either_sign_of_scale():
+    w = np.array([[-1.0, 0.9, 0.25, 0.75]] * 2)
+    assert weight_codes(w, np.array([0.5, -0.5]), 2).tolist() == [[-2, 1, 0, 1], [1, -2, 0, -2]]
+
+
+def test_output_affine_holds_the_zero_point():
+    codes, x = np.array([[1, -2, 3]], np.int8), ActQuantizer(4, 0.5, 3)
+    S, B = constants.output_affine(codes, np.array([0.1]), np.array([7.0]), x)
+    a = np.array([-8, 0, 5])
+    assert np.allclose(S * (codes @ a) + B, 0.1 * codes @ (0.5 * (a - 3)) + 7)
