@@ -61,12 +61,14 @@ def run_command(argv: list[str]) -> int:
     except LampqError as e:
         return fail(str(e), e.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return fail(f"interrupted, what is finished is kept; go on with: lampq {shlex.join(argv)}", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our stdout left: nothing went wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        result = INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # the reader of our stdout left (typer exits then): nothing went wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
         return 0
     except Exception as e:
         return usage(e) if hasattr(e, "format_message") else crash(e)
+    if result == INTERRUPTED:  # newer typer turns Ctrl-C into this result
+        return fail(f"interrupted, what is finished is kept; go on with: lampq {shlex.join(argv)}", INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

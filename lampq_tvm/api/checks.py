@@ -35,8 +35,8 @@ def check_output(path: Path | str) -> Path:
         OutputError: it cannot.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError("is a folder", where=str(path), hint="give a file's name")
+    if path.exists() and not path.is_file():
+        raise OutputError("is a folder or a device", where=str(path), hint="give a file's name")
     folder = path.absolute().parent
     while not folder.exists():  # a missing folder is made when the file is written
         folder = folder.parent

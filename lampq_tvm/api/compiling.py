@@ -59,9 +59,9 @@ def build(pipeline: Pipeline) -> Artifact:
     folder = pipeline.cache.folder("build", *(part for part in key if part is not None))
 
     def compute() -> Artifact:
-        from lampq_tvm.build import build as compile_quantized
+        from lampq_tvm.build.compiler import build as compile_quantized
 
-        sections, manifest = compile_quantized(pipeline.quantized, pipeline.target, batch=o.batch, database=database)
+        sections, manifest = compile_quantized(pipeline.quantized, pipeline.target, batch=o.batch)
         manifest["imported"] = pipeline.import_folder.name
         unchecked = folder / "unchecked.lampq"
         write_atomic(unchecked, pack(sections, manifest))
@@ -94,7 +94,7 @@ def gate(pipeline: Pipeline, artifact: Path) -> None:
         note(f"not run: this machine is no {pipeline.target.name}; --device checks the artifact on one")
         return
     from lampq_tvm.quantize.reference import run_reference
-    from lampq_tvm.runtime import load
+    from lampq_tvm.runtime.runner import load
 
     images, _ = next(pipeline.calib_data.batches(GATE_IMAGES))
     expected = run_reference(pipeline.quantized, images)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lampq_tvm.api.checks import check_output
-from lampq_tvm.api.options import Options
 from lampq_tvm.errors import LampqError
 from lampq_tvm.store import cache_dir
 
@@ -16,30 +15,31 @@ PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "torch", "torchvision", "ti
 
 
 def doctor(model: str | None = None, **options: Any) -> dict[str, Any]:
-    """What works here, and, for a model, what would be refused.
+    """What works here, and, for a model, its layers and what would be refused.
 
     Args:
         model: a timm name, a `.pt2` or an `.onnx`.
-        **options: fields of `Options`.
+        **options: arguments of `frontend.load.load_model`.
 
     Returns:
-        `checks`: rows of (name, ok, text); `layers`: the model's layer table.
+        `checks`: rows of name, ok, text; for a model also `layers`, `refused`, `parameters`, `gmacs`.
 
     Raises:
-        UnsupportedError: the model would be refused; the operator is named.
+        UnsupportedError: the model is unknown, or has no attention layer.
     """
     checks = [_tvm_pair(), _host(), _writable(cache_dir())]
     checks += [{"name": name, "ok": _version(name) is not None, "text": _version(name) or "not installed"} for name in PACKAGES]
-    layers: list[dict[str, Any]] = []
-    if model is not None:
-        from lampq_tvm.api.pipeline import Pipeline
+    if model is None:
+        return {"checks": checks}
+    from lampq_tvm.frontend.doctor import doctor as examine
 
-        imported = Pipeline(Options(model=model, **options)).model
-        layers = [
-            {"name": r.name, "type": r.type, "shape": [r.out_features, r.in_features], "params": r.params, "macs": r.macs}
-            for r in imported.layers
-        ]
-    return {"checks": checks, "layers": layers}
+    found = examine(model, **options)
+    layers = [
+        {"name": r.name, "type": r.type, "shape": [r.out_features, r.in_features], "params": r.params, "macs": r.macs}
+        for r in found.layers
+    ]
+    figures = {"refused": list(found.refused), "parameters": found.parameters, "gmacs": found.gmacs, "weights": found.weights}
+    return {"checks": checks, "layers": layers, **figures}
 
 
 def _version(name: str) -> str | None:

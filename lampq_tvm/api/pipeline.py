@@ -81,7 +81,7 @@ class Pipeline:
         return self.cache.folder("import", name, content, weights, dict(o.model_args), o.mean, o.std, o.size)
 
     def _import(self) -> ImportedModel:
-        from lampq_tvm.frontend import load_model
+        from lampq_tvm.frontend.load import load_model
 
         o = self.options
         return load_model(

@@ -22,7 +22,7 @@ from lampq_tvm.progress import track
 from lampq_tvm.store import cache_dir, write_atomic
 
 if TYPE_CHECKING:
-    from lampq_tvm.runtime import Runner
+    from lampq_tvm.runtime.runner import Runner
 
 EVAL_BATCH = 32
 
@@ -44,7 +44,7 @@ def load(artifact: str | Path, device: str | None = None, threads: int | None = 
         DeviceError: the device cannot be reached.
     """
     check_device(device)
-    from lampq_tvm.runtime import load as load_runner
+    from lampq_tvm.runtime.runner import load as load_runner
 
     return load_runner(require_file(artifact, "the artifact"), device=device or "local", threads=threads)
 

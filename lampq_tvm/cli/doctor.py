@@ -24,6 +24,7 @@ def doctor(
     from lampq_tvm.api.health import doctor as examine
     from lampq_tvm.api.options import parse_floats, parse_model_args
     from lampq_tvm.cli.output import print_json, print_table
+    from lampq_tvm.errors import UnsupportedError
 
     found = examine(
         model,
@@ -37,8 +38,13 @@ def doctor(
     )
     if json:
         print_json(found)
+    else:
+        print_table(("check", "", "found"), [(c["name"], "ok" if c["ok"] else "missing", c["text"]) for c in found["checks"]])
+    if model is None:
         return
-    print_table(("check", "", "found"), [(c["name"], "ok" if c["ok"] else "missing", c["text"]) for c in found["checks"]])
-    if model is not None:
+    if not json:
         print()
         print_table(("layer", "type", "shape", "params", "macs"), [list(row.values()) for row in found["layers"]])
+        print(f"{found['parameters']} parameters, {found['gmacs']:.3g} GMAC, {found['weights']} weights")
+    if found["refused"]:
+        raise UnsupportedError(f"would be refused: {', '.join(found['refused'])}", where=model)
