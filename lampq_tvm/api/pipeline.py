@@ -196,10 +196,8 @@ class Pipeline:
         """Latencies: those given, else measured where a device is named, else estimates where they are allowed."""
         o = self.options
         needed = any(b.needs_latency for b in o.parsed_budgets)
-        if self.given_table is not None or not (needed or o.device):
+        if self.given_table is not None or not needed or (o.device is None and not o.allow_estimates):
             return self.given_table
-        if o.device is None and not o.allow_estimates:
-            return None
         from lampq_tvm.api.measuring import measured_table
 
         return measured_table(self)
@@ -229,7 +227,7 @@ class Pipeline:
             plan.check_fits(self.model, str(self.plan_file))
             return plan
         o = self.options
-        if o.is_uniform8 and self.table is None:
+        if o.is_uniform8 and self.given_table is None:
             plan = uniform_plan(self.model, 8, 8, o.attention_bits, o.softmax)
             return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})
         from lampq_tvm.api.planning import solved

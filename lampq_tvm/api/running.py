@@ -16,7 +16,7 @@ from lampq_tvm.api.checks import check_output, read_input, require_file
 from lampq_tvm.api.options import check_device
 from lampq_tvm.build.artifact import Artifact, read_artifact
 from lampq_tvm.data import open_dataset
-from lampq_tvm.errors import CorruptError, UsageError
+from lampq_tvm.errors import CorruptError, UnsupportedError, UsageError
 from lampq_tvm.frontend.model import ImportedModel, InputSpec
 from lampq_tvm.progress import track
 from lampq_tvm.store import cache_dir, write_atomic
@@ -106,7 +106,9 @@ def eval(
     check_device(device)
     opened = read_artifact(artifact)
     model = cached_model(opened) if fp32 else None
-    dataset = open_dataset(data, input_spec(opened)).sample(images)
+    if not opened.manifest["has_classifier"]:
+        raise UnsupportedError("a model without a classifier has no accuracy", where=str(artifact), hint="use lampq run")
+    dataset = open_dataset(data, input_spec(opened), classes=class_count(opened)).sample(images)
     runner = load(artifact, device, threads)
     right = float_right = agree = 0
     batches = dataset.batches(EVAL_BATCH)
@@ -148,6 +150,11 @@ def input_spec(artifact: Artifact) -> InputSpec:
     """The image that an artifact takes."""
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in artifact.manifest["input"].items()}
     return InputSpec(**fields)
+
+
+def class_count(artifact: Artifact) -> int | None:
+    """Number of classes; None where random weights make labels mean nothing."""
+    return int(artifact.manifest["values"][-1]["shape"][-1]) if artifact.manifest["weights"] == "trained" else None
 
 
 def cached_model(artifact: Artifact) -> ImportedModel | None:

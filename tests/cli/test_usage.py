@@ -147,3 +147,9 @@ def test_options_are_checked_in_python_too():
         Options("m", nonsense=1)
     assert Options("m", budgets=("8bit", "1GiB")).is_uniform8 is False
     assert Options("m").is_uniform8 is True
+
+
+def test_what_a_board_runs_needs_neither_torch_nor_a_solver():
+    code = "import sys, lampq_tvm.api.running, lampq_tvm.api.looking, lampq_tvm.runtime.runner\n"
+    code += "sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'PIL', 'mip', 'xgboost', 'onnx')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
