@@ -1,6 +1,6 @@
 """Make the shipped Fashion-MNIST sample from the idx files: calibration from the training set, test from the test set.
 
-    python bench/make_sample.py --data FOLDER_WITH_IDX_FILES
+python bench/make_sample.py --data FOLDER_WITH_IDX_FILES
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from lampq_tvm.cli.tune import tune
 from lampq_tvm.errors import LampqError
 
 INTERRUPTED = 130
+STDOUT = 1
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 for verb in (compile, plan, run, eval, bench, inspect, targets, tune, measure, doctor, report):
@@ -63,7 +64,7 @@ def run_command(argv: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     except (BrokenPipeError, SystemExit):  # the reader of our stdout left (typer exits then): nothing went wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return 0
     except Exception as e:
         return usage(e) if hasattr(e, "format_message") else crash(e)

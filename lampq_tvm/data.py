@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 import zipfile
@@ -54,7 +55,7 @@ class Dataset:
         files = tuple(self.files[i] for i in pick) if self.files else ()
         return dataclasses.replace(self, labels=self.labels[pick], images=images, files=files)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Hex sha256 of the labels, of the images' content and of the preprocessing."""
         spec = self.spec
