@@ -21,6 +21,8 @@ CONNECT_S = 10
 HANDSHAKE_S = 60
 CALL_S = 600
 SESSION_S = 7200
+# What TVM says when the other side is gone, the first two by the number of a reply that it did not expect.
+BROKEN = ("kShutdown", "RPCCode::kReturn", "closed", "reset by peer", "Broken pipe")
 T = TypeVar("T")
 
 
@@ -172,7 +174,7 @@ def guarded(run: Callable[[], T], timeout_s: float, device: str) -> T:
 def _typed(error: BaseException, device: str) -> DeviceError:
     """One line from TVM's long ones: the last that names an error."""
     text = str(error)
-    if "kShutdown" in text or "closed" in text or "reset by peer" in text or "Broken pipe" in text:
+    if any(sign in text for sign in BROKEN):
         return DeviceError("the connection broke: the session ran out of time, or its program crashed", where=device)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(" ")]
     named = [line for line in lines if "Error" in line and "RPC call" not in line]

@@ -124,6 +124,8 @@ def _session(connection: socket.socket, key: str, folder: str) -> None:
     from tvm_ffi import register_global_func
 
     connection.settimeout(HANDSHAKE_S)
+    if not connection.recv(1, socket.MSG_PEEK):  # someone who only looked whether the port is open
+        return
     magic, size = struct.unpack("<ii", base.recvall(connection, 8))
     if magic != base.RPC_MAGIC or not 0 < size < 4096:
         raise OSError("not an RPC client")

@@ -1,7 +1,7 @@
 """A TVM function small enough to compile in every test: y = 2 x + 1."""
 
 import tvm
-from tvm.script import tirx as T  # noqa: N812
+from tvm.script import tirx as T
 
 
 @T.prim_func(s_tir=True)
