@@ -27,6 +27,7 @@ from lampq_tvm.errors import LampqError
 
 INTERRUPTED = 130
 STDOUT = 1
+COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "xgboost", "PIL", "ziglang")  # absent on a board
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 for verb in (compile, plan, run, eval, bench, inspect, targets, tune, measure, doctor, report):
@@ -66,6 +67,8 @@ def run_command(argv: list[str]) -> int:
     except (BrokenPipeError, SystemExit):  # the reader of our stdout left (typer exits then): nothing went wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return 0
+    except ModuleNotFoundError as e:
+        return missing(e) if e.name in COMPILE_PACKAGES else crash(e)
     except Exception as e:
         return usage(e) if hasattr(e, "format_message") else crash(e)
     if result == INTERRUPTED:  # newer typer turns Ctrl-C into this result
@@ -82,6 +85,11 @@ def fail(line: str, code: int) -> int:
 def usage(error: Any) -> int:
     """A command line that typer cannot read."""
     return fail(f"{' '.join(error.format_message().split())} (lampq --help shows how)", 2)
+
+
+def missing(error: ModuleNotFoundError) -> int:
+    """A verb of the workstation on an installation for boards."""
+    return fail(f"this needs {error.name}, which is not installed; pip install 'lampq-tvm[compile]'", 2)
 
 
 def crash(error: Exception) -> int:

@@ -153,3 +153,11 @@ def test_what_a_board_runs_needs_neither_torch_nor_a_solver():
     code = "import sys, lampq_tvm.api.running, lampq_tvm.api.looking, lampq_tvm.runtime.runner\n"
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'PIL', 'mip', 'xgboost', 'onnx')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_base_install_says_what_to_install(lampq, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [m for m in sys.modules if m.startswith("lampq_tvm.frontend.") and not m.endswith("model")]:
+        monkeypatch.delitem(sys.modules, name)
+    found = lampq("doctor", "vit_tiny_patch16_224")
+    assert found.code == 2 and "lampq-tvm[compile]" in found.line
