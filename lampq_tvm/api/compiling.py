@@ -9,6 +9,7 @@ import numpy as np
 
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.running import float_model_note
 from lampq_tvm.build.artifact import pack, read_artifact, write_artifact
 from lampq_tvm.errors import GateError, UnsupportedError
 from lampq_tvm.progress import note
@@ -62,7 +63,7 @@ def build(pipeline: Pipeline) -> Artifact:
         from lampq_tvm.build.compiler import build as compile_quantized
 
         sections, manifest = compile_quantized(pipeline.quantized, pipeline.target, batch=o.batch)
-        manifest["imported"] = pipeline.import_folder.name
+        manifest["float_model"] = remember_model(pipeline)
         unchecked = folder / "unchecked.lampq"
         write_atomic(unchecked, pack(sections, manifest))
         gate(pipeline, unchecked)
@@ -72,6 +73,12 @@ def build(pipeline: Pipeline) -> Artifact:
         (path / "unchecked.lampq").replace(path / "checked.lampq")
 
     return pipeline.cache.get(folder, "checked.lampq", lambda path: read_artifact(path / "checked.lampq"), compute, save)
+
+
+def remember_model(pipeline: Pipeline) -> str:
+    """Digest of the float model; a note in the cache says where it lies, for `eval`."""
+    write_atomic(float_model_note(pipeline.cache.root, pipeline.model_digest), pipeline.import_folder.name.encode())
+    return pipeline.model_digest
 
 
 def tuned_records(pipeline: Pipeline) -> Path | None:

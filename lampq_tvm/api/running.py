@@ -159,14 +159,19 @@ def class_count(artifact: Artifact) -> int | None:
 
 def cached_model(artifact: Artifact) -> ImportedModel | None:
     """The float model an artifact was made from, where it is still in the cache and torch is installed."""
-    key = artifact.manifest.get("imported")
-    path = cache_dir() / "stages" / "import" / str(key) / "model.st"
-    if key is None or not path.exists() or importlib.util.find_spec("torch") is None:
+    note = float_model_note(cache_dir(), artifact.manifest["float_model"])
+    if not note.exists() or importlib.util.find_spec("torch") is None:
         return None
+    path = cache_dir() / "stages" / "import" / note.read_text() / "model.st"
     try:
         return ImportedModel.load(path)
     except CorruptError:
         return None
+
+
+def float_model_note(cache: Path, digest: str) -> Path:
+    """The file in the cache that names the folder of a float model."""
+    return cache / "float-models" / digest[:32]
 
 
 def float_logits(model: ImportedModel, pixels: np.ndarray) -> np.ndarray:
