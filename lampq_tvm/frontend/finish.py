@@ -67,8 +67,9 @@ def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor])
             moved.append(op)
             continue
         norm = norms[op.inputs[0]]
-        name = norm.name if op.name == readers[norm.name][0].name else f"{norm.name}.token{op.index}"
-        moved += [TakeToken(op.name, norm.inputs, op.index), LayerNorm(name, (op.name,), norm.eps)]
+        name = norm.name if op.name == readers[norm.name][0].name else f"{norm.name}.{op.index}"
+        token = TakeToken(f"{norm.inputs[0]}.token{op.index}", norm.inputs, op.index)
+        moved += [o for o in (token, LayerNorm(name, (token.name,), norm.eps)) if o not in moved]
         tensors |= {f"{name}.{field}": tensors[f"{norm.name}.{field}"] for field in ("gamma", "beta")}
         renamed[op.name] = name
     return moved, renamed.get(output, output), tensors

@@ -54,25 +54,34 @@ class Network(nn.Module):
         self.image, self.result = image, result
         self.steps: list[Step] = []
 
-    def keep(self, path: str, tensor: Tensor) -> str:
-        """Register a constant under a dotted path (with a number behind it where taken) and return that path."""
-        path = ".".join(re.sub(r"\W", "_", part) or "_" for part in path.split("."))
+    def keep(self, path: str, tensor: Tensor, trained: bool) -> str:
+        """Register a constant under a dotted path, changed where it is taken, and return that path.
+
+        Trained ones become parameters; those computed from others (positions repeated for a batch) become buffers.
+        """
+        *parents, leaf = (re.sub(r"\W", "_", part) or "_" for part in path.split("."))
         owner: nn.Module = self
-        *parents, leaf = path.split(".")
         for part in parents:
+            while part not in owner._modules and hasattr(owner, part):
+                part += "_"
             if part not in owner._modules:
-                part = part if not hasattr(owner, part) else f"{part}_"
-                owner.add_module(part, owner._modules.get(part) or nn.Module())
+                owner.add_module(part, nn.Module())
             owner = owner.get_submodule(part)
-        if hasattr(owner, leaf):
-            return self.keep(f"{'.'.join([*parents, ''])}x{len(list(self.parameters()))}.{leaf}", tensor)
-        owner.register_parameter(leaf, nn.Parameter(tensor.clone(), requires_grad=False))
-        return next(name for name, p in self.named_parameters() if p is owner._parameters[leaf])
+        while hasattr(owner, leaf):
+            leaf += "_"
+        if trained:
+            owner.register_parameter(leaf, nn.Parameter(tensor.clone(), requires_grad=False))
+        else:
+            owner.register_buffer(leaf, tensor.clone())
+        return next(name for name, t in self._tensors().items() if t is getattr(owner, leaf))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def forward(self, image: Tensor) -> Tensor:
         """Run every step."""
         values: dict[str, Any] = {self.image: image}
-        tensors = dict(self.named_parameters())
+        tensors = self._tensors()
         for step in self.steps:
             inputs = [tensors[v] if kind == "tensor" else values[v] if kind == "value" else v for kind, v in step.inputs]
             results = RULES[step.kind](inputs, step.attributes)
@@ -99,7 +108,7 @@ def import_onnx(path: Path, size: tuple[int, int] | None) -> ExportedProgram:
         raise UnsupportedError(f"the model has {len(model.graph.output)} outputs", where=str(path), hint="export it with one")
     network = Network(image, model.graph.output[0].name)
     nodes, constants = _fold(model.graph, opset, held, image, shape, str(path))
-    _fill(network, nodes, constants, opset)
+    _fill(network, nodes, constants, _trained(model.graph, set(held)), opset)
     return export_module(network, shape, str(path))
 
 
@@ -180,7 +189,15 @@ def _needed(nodes: list[Any], output: str) -> list[Any]:
     return needed[::-1]
 
 
-def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], opset: int) -> None:
+def _trained(graph: Any, held: set[str]) -> set[str]:
+    """Names of initializers, and of those that are only renamed or transposed."""
+    for node in graph.node:
+        if node.op_type in ("Identity", "Transpose") and node.input[0] in held:
+            held = held | set(node.output)
+    return held
+
+
+def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], trained: set[str], opset: int) -> None:
     """Turn nodes into steps: large float constants become parameters, the rest plain numbers and lists."""
     uses = Counter(name for node in nodes for name in node.input)
     for node in nodes:
@@ -194,5 +211,5 @@ def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], opse
             else:
                 role = fields[i] if i < len(fields) else ""
                 path = f"{scope(node, node.input[1], uses[node.input[1]] > 1)}.{role}" if role else name
-                inputs.append(("tensor", network.keep(path, value)))
+                inputs.append(("tensor", network.keep(path, value, name in trained)))
         network.steps.append(Step(node.op_type, _attributes(node, opset), tuple(inputs), tuple(node.output)))

@@ -53,6 +53,8 @@ def matmul(trace: Trace, a: Any, b: Any) -> Any:
     if isinstance(a, Elements) and isinstance(b, Elements):
         k: Elements = b.moved(lambda t: t.transpose(-1, -2))
         return Scores(a, k, 1.0, False, a.shape[:-2])
+    if not isinstance(a, KNOWN):
+        return trace.refuse(POOLING)
     return trace.refuse("a matrix product of these computed values")
 
 

@@ -52,6 +52,8 @@ def _emit(trace: Trace, x: Any, name: str, eps: float, weight: Tensor | None, bi
     if base is not None and isinstance(base.op, Linear):
         trace.refuse(f"a LayerNorm on the output of {base.name} (normalization of q and k, or post-norm)")
     base = trace.tokens(x)
+    if isinstance(base.op, LayerNorm):
+        trace.refuse(f"a LayerNorm on another LayerNorm's output ({base.name}: post-norm, or norm_pre on the residual stream)")
     if not trace.is_stream(base) and not isinstance(base.op, (TakeToken, MeanTokens)):
         trace.refuse(f"a LayerNorm on {base.name}")
     channels = base.shape[-1]

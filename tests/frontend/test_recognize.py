@@ -1,0 +1,333 @@
+"""Recognition by structure: spellings of the same network that timm does not use, and networks that only look alike."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend import prove
+from lampq_tvm.frontend.export import export_module
+from lampq_tvm.frontend.finish import Recognized
+from lampq_tvm.frontend.graph import Graph
+from lampq_tvm.frontend.model import Activation, Attention, Linear
+from lampq_tvm.frontend.prove import recognize_and_prove
+
+SHAPE = (2, 3, 8, 8)
+
+
+class Tiny(nn.Module):
+    """A one-block ViT of which subclasses spell one part differently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch = nn.Conv2d(3, 8, 4, 4)
+        self.cls, self.pos = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, 5, 8))
+        self.norm1, self.norm2, self.norm = nn.LayerNorm(8), nn.LayerNorm(8), nn.LayerNorm(8)
+        self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.fc1, self.fc2, self.head = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 3)
+        self.q, self.k, self.v = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.cls.expand(len(x), -1, -1), x], 1) + self.pos
+
+    def mix(self, x: torch.Tensor) -> torch.Tensor:
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, 8)
+
+    def act(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.gelu(x)
+
+    def first(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm1(x)
+
+    def join(self, x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        return x + branch
+
+    def pool(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)[:, 0]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.embed(image)
+        x = self.join(x, self.proj(self.mix(self.first(x))))
+        x = self.join(x, self.fc2(self.act(self.fc1(self.norm2(x)))))
+        return self.head(self.pool(x))
+
+
+def recognized(module: nn.Module) -> Recognized:
+    return recognize_and_prove(Graph(export_module(module, SHAPE, "tiny"), "tiny"), SHAPE)
+
+
+class Interleaved(Tiny):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).view(b, t, 2, 3, 4).permute(3, 0, 2, 1, 4)
+        return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, 8)
+
+
+class Separate(Tiny):
+    def mix(self, x):
+        q, k, v = (f(x).unflatten(-1, (2, 4)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        return nn.functional.scaled_dot_product_attention(q, k, v, scale=0.3).transpose(1, 2).flatten(2)
+
+
+class WrittenOut(Tiny):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).chunk(3, -1)
+        q, k, v = (y.reshape(b, t, 2, 4).permute(0, 2, 1, 3).reshape(b * 2, t, 4) for y in (q, k, v))
+        scores = torch.bmm(q * 0.25, k.transpose(1, 2)).view(b, 2, t, t) / 0.5
+        return (scores.softmax(-1).view(b * 2, t, t) @ v).view(b, 2, t, 4).transpose(1, 2).reshape(b, t, 8)
+
+
+class OwnNorm(Tiny):
+    def first(self, x):
+        mean = x.mean(-1, keepdim=True)
+        centred = x - mean
+        variance = centred.pow(2).mean(-1, keepdim=True)
+        return centred / torch.sqrt(variance + 1e-5) * self.norm1.weight + self.norm1.bias
+
+
+class OwnNormInverse(OwnNorm):
+    def first(self, x):
+        centred = x - x.mean(-1, keepdim=True)
+        inverse = torch.rsqrt((centred * centred).mean(-1, keepdim=True) + 1e-5)
+        return self.norm1.weight * (centred * inverse) + self.norm1.bias
+
+
+class ErfGelu(Tiny):
+    def act(self, x):
+        return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))
+
+
+class TanhGelu(Tiny):
+    def act(self, x):
+        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * torch.pow(x, 3))))
+
+
+class SigmoidSilu(Tiny):
+    def act(self, x):
+        return x * torch.sigmoid(x)
+
+
+class SplitBias(Tiny):
+    def act(self, x):
+        return nn.functional.relu(x + self.norm2.bias.repeat(2))
+
+
+class ScaledBranch(Tiny):
+    def join(self, x, branch):
+        return self.norm1.weight * branch + x
+
+
+class OtherReshape(Tiny):
+    def embed(self, x):
+        grid = self.patch(x)
+        tokens = grid.permute(0, 2, 3, 1).reshape(len(x), -1, 8) + self.pos[:, 1:]
+        return torch.cat([(self.cls + self.pos[:, :1]).expand(len(x), 1, 8), tokens], dim=1)
+
+
+class Narrowed(Tiny):
+    def pool(self, x):
+        return self.norm(x).narrow(1, 3, 1).squeeze(1)
+
+
+SAME = [
+    (Interleaved, "qkv"),
+    (Separate, "qkv"),
+    (WrittenOut, "qkv"),
+    (OwnNorm, "norm"),
+    (OwnNormInverse, "norm"),
+    (ErfGelu, "gelu"),
+    (TanhGelu, "gelu_tanh"),
+    (SigmoidSilu, "silu"),
+    (SplitBias, "relu"),
+    (ScaledBranch, ""),
+    (OtherReshape, ""),
+    (Narrowed, ""),
+]
+
+
+@pytest.mark.parametrize(("module", "what"), SAME)
+def test_other_spellings_are_recognized(module: type[Tiny], what: str) -> None:
+    plain, other = recognized(Tiny()), recognized(module())
+    assert [type(op) for op in other.ops] == [type(op) for op in plain.ops]
+    assert [layer.type for layer in other.layers] == [layer.type for layer in plain.layers]
+    if "gelu" in what or what in ("silu", "relu"):
+        assert [op.kind for op in other.ops if isinstance(op, Activation)] == [what]
+
+
+def test_interleaved_heads_permute_the_weights() -> None:
+    module = Interleaved()
+    found = recognized(module)
+    order = torch.arange(24).view(2, 3, 4).transpose(0, 1).flatten()
+    assert torch.equal(found.tensors["qkv.weight"], module.qkv.weight[order])
+
+
+def test_separate_projections_become_one_layer() -> None:
+    module = Separate()
+    found = recognized(module)
+    weights = torch.cat([module.q.weight, module.k.weight, module.v.weight])
+    layer = next(op for op in found.ops if isinstance(op, Linear) and op.type == "qkv")
+    assert torch.equal(found.tensors[f"{layer.name}.weight"], weights)
+    assert next(op.scale for op in found.ops if isinstance(op, Attention)) == pytest.approx(0.3)
+
+
+def test_written_out_scale() -> None:
+    assert next(op.scale for op in recognized(WrittenOut()).ops if isinstance(op, Attention)) == pytest.approx(0.5)
+
+
+class Masked(Tiny):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        mask = torch.ones(t, t).tril().log()
+        return nn.functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).reshape(b, t, 8)
+
+
+class Causal(Tiny):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, 8)
+
+
+class WrongAxis(Tiny):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        return ((q @ k.transpose(2, 3)).softmax(2) @ v).transpose(1, 2).reshape(b, t, 8)
+
+
+class OverHeads(Tiny):
+    """Attends over heads instead of tokens."""
+
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).unbind(2)
+        return nn.functional.scaled_dot_product_attention(q, k, v).reshape(b, t, 8)
+
+
+class TalkingHeads(Tiny):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (q @ k.transpose(2, 3)) * torch.tensor([0.5, 0.7]).view(1, 2, 1, 1)
+        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(b, t, 8)
+
+
+class Rotated(Tiny):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        angle = torch.arange(t).view(t, 1) * torch.tensor([1.0, 1.0, 0.1, 0.1])
+        turned = torch.cat([-q[..., 2:], q[..., :2]], -1)
+        q = q * angle.cos() + turned * angle.sin()
+        return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, 8)
+
+
+class PostNorm(Tiny):
+    def join(self, x, branch):
+        return self.norm2(x + branch)
+
+
+class Gated(Tiny):
+    def act(self, x):
+        return x * torch.sigmoid(x.flip(-1))
+
+
+class Hard(Tiny):
+    def act(self, x):
+        return nn.functional.hardswish(x)
+
+
+class MixesImages(Tiny):
+    def pool(self, x):
+        return self.norm(x)[:, 0].flip(0)
+
+
+class Overlapping(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 6, 4, padding=1)
+
+
+class Reordered(Tiny):
+    def embed(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2).flip(1)
+        return torch.cat([self.cls.expand(len(x), -1, -1), x], 1) + self.pos
+
+
+class DependsOnValues(Tiny):
+    """Adds a bias that is zero as it stands: only random parameters show that it is one."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(5, 5))
+
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = q @ k.transpose(2, 3) + self.bias
+        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(b, t, 8)
+
+
+OTHER = [
+    (Masked, "mask"),
+    (Causal, "causal"),
+    (WrongAxis, "softmax over another axis"),
+    (OverHeads, "windows"),
+    (TalkingHeads, "head by head"),
+    (Rotated, "rotary"),
+    (PostNorm, "post-norm"),
+    (Gated, "product of two computed values"),
+    (Hard, "the function applied to fc1"),
+    (MixesImages, ""),
+    (Overlapping, "overlap"),
+    (Reordered, "order of patch tokens"),
+    (DependsOnValues, "relative position bias"),
+]
+
+
+@pytest.mark.parametrize(("module", "words"), OTHER)
+def test_networks_that_only_look_alike_are_refused(module: type[Tiny], words: str) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        recognized(module())
+
+
+def test_a_wrong_rule_is_caught_by_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = prove.recognize
+
+    def wrong(graph: Graph, shape: tuple[int, ...]) -> Recognized:
+        found = right(graph, shape)
+        scale = next(k for k in found.tensors if k.endswith("residual.scale"))
+        return Recognized(found.ops, found.output, found.layers, True, {**found.tensors, scale: found.tensors[scale] * 1.001})
+
+    monkeypatch.setattr(prove, "recognize", wrong)
+    with pytest.raises(UnsupportedError, match="do not compute what the model computes"):
+        recognized(Tiny())
+
+
+def test_own_parameters_that_hide_a_branch_do_not_hide_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hidden(Tiny):
+        def join(self, x, branch):
+            return x + branch * self.norm1.weight
+
+    module = Hidden()
+    with torch.no_grad():
+        module.norm1.weight.fill_(1e-9)
+    right = prove.recognize
+
+    def wrong(graph: Graph, shape: tuple[int, ...]) -> Recognized:
+        found = right(graph, shape)
+        zeroed = {**found.tensors, "fc2.weight": torch.from_numpy(np.zeros((8, 16), np.float32))}
+        return Recognized(found.ops, found.output, found.layers, True, zeroed)
+
+    monkeypatch.setattr(prove, "recognize", wrong)
+    with pytest.raises(UnsupportedError, match="do not compute what the model computes"):
+        recognized(module)
