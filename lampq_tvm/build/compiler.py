@@ -58,7 +58,6 @@ def pipeline() -> tvm.transform.Pass:
     """The passes a module of kernel calls needs: static memory, then the virtual machine's instructions."""
     return tvm.transform.Sequential(
         [
-            relax.transform.RewriteDataflowReshape(),
             relax.transform.ToNonDataflow(),
             relax.transform.RemovePurityChecking(),
             relax.transform.CallTIRRewrite(),

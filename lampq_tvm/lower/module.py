@@ -70,7 +70,7 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     program.emit(builder, kernels, "main", image, [qm.output])
     program.emit(builder, kernels, "trace", image, [value.name for value in values])
     _emit_pixels(builder, image)
-    return Lowered(builder.get(), tuple(program.recipes), tuple(calls), values)
+    return Lowered(builder.finalize(), tuple(program.recipes), tuple(calls), values)
 
 
 def _dtype(calls: list[Call], value: str) -> str:
@@ -94,7 +94,7 @@ class _Program:
             function = functions[call.kernel]
             for position, argument in enumerate(call.order):
                 if isinstance(argument, int):
-                    self._number(call.recipes[argument], function.buffer_map[function.params[position]])
+                    self._number(call.recipes[argument], function.params[position])
 
     def _number(self, recipe: Recipe, buffer: Buffer) -> None:
         key = canonical_json(recipe)
@@ -115,23 +115,26 @@ class _Program:
         pixels = relax.Var("image", image)
         params = [relax.Var(f"p{i}", type_) for i, type_ in enumerate(self.types)]
         values: dict[str, Expr] = {"image": pixels}
-        with builder.function(name, [pixels, *params]), builder.dataflow():
-            for call in self.calls:
-                arguments = [
-                    values[a] if isinstance(a, str) else params[self.numbers[canonical_json(call.recipes[a])]]
-                    for a in call.order
-                ]
-                out = relax.TensorType(call.shape, call.dtype)
-                values[call.value] = builder.emit(relax.call_tir(kernels[call.kernel], arguments, out))
-            output = builder.emit_output(values[results[0]] if len(results) == 1 else [values[r] for r in results])
+        with builder.function(name, [pixels, *params]):
+            with builder.dataflow():
+                for call in self.calls:
+                    arguments = [
+                        values[a] if isinstance(a, str) else params[self.numbers[canonical_json(call.recipes[a])]]
+                        for a in call.order
+                    ]
+                    out = relax.TensorType(call.shape, call.dtype)
+                    values[call.value] = builder.emit(relax.call_tir(kernels[call.kernel], arguments, out))
+                output = builder.emit_output(values[results[0]] if len(results) == 1 else [values[r] for r in results])
             builder.emit_func_output(output)
 
 
 def _emit_pixels(builder: relax.BlockBuilder, image: relax.TensorType) -> None:
     shape = [int(extent) for extent in image.shape]
-    kernel = builder.add_func(build_pixels(*shape), "pixels_from_float")
+    name = "pixels_from_float"
+    kernel = builder.add_func(build_pixels(*shape).with_attr("global_symbol", name), name)
     x = relax.Var("x", relax.TensorType(shape, "float32"))
     constants = [relax.Var(name, relax.TensorType([shape[1]], "float32")) for name in ("scale", "shift")]
-    with builder.function("pixels", [x, *constants]), builder.dataflow():
-        output = builder.emit_output(relax.call_tir(kernel, [x, *constants], relax.TensorType(shape, "uint8")))
+    with builder.function("pixels", [x, *constants]):
+        with builder.dataflow():
+            output = builder.emit_output(relax.call_tir(kernel, [x, *constants], relax.TensorType(shape, "uint8")))
         builder.emit_func_output(output)
