@@ -59,8 +59,7 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     Raises:
         UnsupportedError: an operator has no kernel.
     """
-    context = Context(isa, batch, qm.input, qm.tensors, tiles)
-    calls = [call for op in qm.ops for call in lower_op(op, context)]
+    calls, context = lower_calls(qm, isa, batch, tiles)
     values = tuple(Value(op.name, (batch, *context.shapes[op.name]), _dtype(calls, op.name)) for op in qm.ops)
     functions = _kernels(calls)
     program = _Program(calls, functions)
@@ -71,6 +70,16 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     program.emit(builder, kernels, "trace", image, [value.name for value in values])
     _emit_pixels(builder, image)
     return Lowered(builder.finalize(), tuple(program.recipes), tuple(calls), values)
+
+
+def lower_calls(qm: QuantizedModel, isa: str, batch: int, tiles: TilesFor) -> tuple[list[Call], Context]:
+    """Every kernel call in order, nothing built yet, and the shapes of the values.
+
+    Raises:
+        UnsupportedError: an operator has no kernel.
+    """
+    context = Context(isa, batch, qm.input, qm.tensors, tiles)
+    return [call for op in qm.ops for call in lower_op(op, context)], context
 
 
 def _dtype(calls: list[Call], value: str) -> str:

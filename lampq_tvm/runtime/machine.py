@@ -59,6 +59,11 @@ class Machine:
         pixels: np.ndarray = self.vm["pixels"](self.tensor(x), self.tensor(scale), self.tensor(shift)).numpy()
         return pixels
 
+    def instructions(self, image: np.ndarray) -> int:
+        """Instructions of one run of `main`, on a board that counts."""
+        self.vm.save_function("main", "counted", self.tensor(image), *self.params, include_return=False)
+        return int(self.session.count(self.vm.module, "counted"))
+
     def seconds(self, image: np.ndarray, repeat: int) -> list[float]:
         """Times of `main`, one sample per run, by the device's own timer."""
         self.vm.save_function("main", "timed", self.tensor(image), *self.params, include_return=False)
