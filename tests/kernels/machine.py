@@ -1,0 +1,96 @@
+"""Compiles many kernels at once and runs them, on this machine or on the emulated Arm board."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm.tirx import PrimFunc
+
+from lampq_tvm.device.cross import cross_compiler
+from lampq_tvm.device.rpc import Session
+from tests.boards import target_of
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kernel call and what it must give.
+
+    Attributes:
+        name: says in a failure what was called with which data.
+        kernel: cases of equal `kernel` share one compiled function.
+        build: makes the kernel.
+        args: the arguments, without the output.
+        expected: the output.
+    """
+
+    name: str
+    kernel: str
+    build: Callable[[], PrimFunc]
+    args: tuple[np.ndarray, ...]
+    expected: np.ndarray
+
+
+class Machine:
+    """Kernels of one instruction set level; `session` is None where they run in this process."""
+
+    def __init__(self, isa: str, session: Session | None) -> None:
+        self.isa, self.session = isa, session
+        self.target = target_of(isa)
+        self._kernels: dict[str, Any] = {}
+
+    def check(self, cases: Iterable[Case]) -> None:
+        """Run the cases; AssertionError that names the first one whose output is not equal, and the first place."""
+        cases = list(cases)
+        self._compile({case.kernel: case.build for case in cases if case.kernel not in self._kernels})
+        for case in cases:
+            out = self.run(case)
+            wrong = ~((out == case.expected) | (np.isnan(out) & np.isnan(case.expected)))
+            if out.dtype != case.expected.dtype or wrong.any():
+                at = tuple(int(i) for i in np.argwhere(wrong)[0])
+                what = f"{wrong.sum()} of {wrong.size} values differ, first at {at}: {out[at]} for {case.expected[at]}"
+                raise AssertionError(f"{self.isa}: {case.name} ({case.kernel}): {what}")
+
+    def run(self, case: Case) -> np.ndarray:
+        """The kernel's output, over an output buffer filled with 0x55."""
+        kernel = self._kernels[case.kernel]
+        filler = np.full(case.expected.nbytes, 0x55, np.uint8).view(case.expected.dtype).reshape(case.expected.shape)
+        tensors = [self._tensor(np.ascontiguousarray(a)) for a in (*case.args, filler)]
+        kernel(*tensors)
+        return tensors[-1].numpy()
+
+    def _tensor(self, array: np.ndarray) -> Any:
+        return tvm.runtime.tensor(array) if self.session is None else self.session.array(array)
+
+    def _compile(self, builders: dict[str, Callable[[], PrimFunc]]) -> None:
+        if not builders:
+            return
+        names = {kernel: f"kernel{len(self._kernels) + i}" for i, kernel in enumerate(builders)}
+        module = tvm.IRModule({n: builders[k]().with_attr("global_symbol", n) for k, n in names.items()})
+        library = self._load(compiled(module, self.isa))
+        self._kernels |= {kernel: library[name] for kernel, name in names.items()}
+
+    def _load(self, executable: tvm.runtime.Executable) -> Any:
+        if self.session is None:
+            return executable.jit()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"kernels{len(self._kernels)}.so"
+            executable.export_library(str(path), cc=cross_compiler("aarch64"))
+            return self.session.load(path)
+
+
+def compiled(module: tvm.IRModule, isa: str) -> tvm.runtime.Executable:
+    """A module compiled for a level."""
+    return tvm.compile(module, target=tvm.target.Target(target_of(isa).tvm))
+
+
+def assembly(kernel: PrimFunc, isa: str) -> str:
+    """The assembly of one kernel."""
+    module = tvm.IRModule({"kernel": kernel.with_attr("global_symbol", "kernel")})
+    text = [compiled(module, isa).mod.inspect_source("asm")]
+    return "\n".join(text)
