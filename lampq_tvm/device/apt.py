@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import subprocess
@@ -29,7 +28,7 @@ Dir::State::status "{root}/state/status";
 Dir::Cache "{root}/cache";
 APT::Architecture "{arch}";
 APT::Architectures {{ "{arch}"; }};
-APT::Sandbox::User "{user}";
+APT::Sandbox::User "root";
 APT::Install-Recommends "false";
 APT::Keep-Downloaded-Packages "true";
 Acquire::Languages "none";
@@ -64,7 +63,7 @@ def unpack_packages(names: Sequence[str], arch: str, folder: Path) -> int:
             (root / name).mkdir(parents=True)
         (root / "state/status").touch()
         sources = os.environ.get("LAMPQ_APT_SOURCES")
-        config = CONFIG.format(root=root, arch=arch, user=getpass.getuser())
+        config = CONFIG.format(root=root, arch=arch)
         if sources:
             config += f'Dir::Etc::sourcelist "{Path(sources).resolve()}";\nDir::Etc::sourceparts "-";\n'
         (root / "apt.conf").write_text(config, "utf-8")

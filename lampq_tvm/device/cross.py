@@ -31,12 +31,12 @@ def cross_compiler(kind: str) -> str:
         raise UsageError("the linker (ziglang) is not installed", hint="pip install 'lampq-tvm[compile]'")
     # Without build ids and debug sections equal objects give equal files.
     options = ["-target", f"{TRIPLES[kind]}.{GLIBC}", "-s", "-Wl,--build-id=none"]
-    zig = cache_dir() / "zig"
+    zig = cache_dir().absolute() / "zig"
     text = (
         f"#!/bin/sh\nexport ZIG_GLOBAL_CACHE_DIR={shlex.quote(str(zig))} ZIG_LOCAL_CACHE_DIR={shlex.quote(str(zig))}\n"
         f'exec {shlex.quote(sys.executable)} -m ziglang cc {shlex.join(options)} "$@"\n'
     )
-    path = cache_dir() / f"link-{kind}-{digest(text)[:12]}"
+    path = cache_dir().absolute() / f"link-{kind}-{digest(text)[:12]}"
     if not os.access(path, os.X_OK):
         _write_script(path, text)
     return str(path)

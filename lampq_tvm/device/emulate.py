@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from lampq_tvm.device.board import Board, find_board
+from lampq_tvm.device.counter import VARIABLE
 from lampq_tvm.device.provision import Install, Say, once, provision, say_on_stderr
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.resources import PACKAGE
@@ -30,6 +31,7 @@ from lampq_tvm.store import cache_dir, digest
 DEFAULT_BOARD = "raspberry-pi-5"
 START_S = 120
 STOP_S = 5
+SESSIONS = 8
 
 WRAPPER = """#!/bin/sh
 # Python on the emulated board. TVM and multiprocessing start their workers through sys.executable: this file.
@@ -126,8 +128,11 @@ class EmulatedBoard:
             return
         self.key = secrets.token_hex(16)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
+        # Counts of one session must not hold another's work; times mean nothing here anyway.
+        sessions = 1 if VARIABLE in (env or {}) else SESSIONS
+        args = ["--port", str(port), "--sessions", str(sessions), "--with-stdin"]
         self._server = subprocess.Popen(
-            [str(self.python), "-m", "lampq_tvm.device.serve", "--port", str(port), "--with-stdin"],
+            [str(self.python), "-m", "lampq_tvm.device.serve", *args],
             env={**os.environ, **(env or {}), "LAMPQ_DEVICE_KEY": self.key},
             stdin=subprocess.PIPE,  # its end tells the server that this process is gone, even when that was killed
             stdout=subprocess.PIPE,
@@ -270,7 +275,7 @@ def running_board(board: str, *, say: Say = say_on_stderr) -> tuple[int, str]:
 
 
 def _note(board: str) -> Path:
-    return cache_dir() / f"emulated-{board}.json"
+    return cache_dir().absolute() / f"emulated-{board}.json"
 
 
 def emulate(board: str = DEFAULT_BOARD, port: int = 0, *, say: Say = say_on_stderr) -> None:

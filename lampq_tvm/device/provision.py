@@ -74,10 +74,10 @@ def provision(say: Say = say_on_stderr) -> Install:
     """
     requirements = base_requirements()
     key = digest(RECIPE, platform.machine(), SYSTEM, sorted(requirements))[:12]
-    folder = cache_dir() / f"board-{key}"
+    folder = cache_dir().absolute() / f"board-{key}"
     with once(folder) as building:
         if building is not None:
-            say("emulated board: downloading an Arm system and its Python packages (about 70 MB, once)")
+            say("emulated board: downloading an Arm system and its Python packages (about 180 MB, once)")
             _build(building, requirements)
             say(f"emulated board: ready in {folder}")
     found = json.loads((folder / "install.json").read_text("utf-8"))
@@ -90,7 +90,7 @@ def provision_fashion_mnist(say: Say = say_on_stderr) -> Path:
     Raises:
         DeviceError: it cannot be downloaded.
     """
-    folder = cache_dir() / "fashion-mnist"
+    folder = cache_dir().absolute() / "fashion-mnist"
     with once(folder) as building:
         if building is not None:
             say("Fashion-MNIST: downloading (31 MB, once)")

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """One connection. The device runs one session at a time, in a folder that it deletes afterwards.
+    """One connection. A device serves one session at a time, in a folder that it deletes afterwards; an emulated one several.
 
     Attributes:
         device: what `--device` said, without its key.

@@ -1,4 +1,4 @@
-"""The device's server: TVM's RPC protocol, one session at a time, each in a process and a folder of its own.
+"""The device's server: TVM's RPC protocol, each session in a process and a folder of its own.
 
 TVM's own server starts a second interpreter, ends when a session crashes, and listens on every address. Whoever connects can
 run any code, so this one listens on loopback and is reached through ssh, unless its user says that the network is trusted.
@@ -18,7 +18,6 @@ import socket
 import struct
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +30,21 @@ HANDSHAKE_S = 20
 PDEATHSIG = 1
 
 
-@dataclass(frozen=True)
-class Session:
-    """A client being served: its process and its folder."""
-
-    pid: int
-    folder: str
-
-
 def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
     key: str = "",
     trust_network: bool = False,
+    sessions: int = 1,
     with_stdin: bool = False,
 ) -> None:
     """Serve until interrupted, or until stdin closes (`with_stdin`): then whoever started it is gone.
 
     Prints `ready PORT` on stdout once connections are accepted.
+
+    Args:
+        sessions: how many are served at a time; more than one would spoil each other's times.
 
     Raises:
         UsageError: an address other than loopback without `trust_network`.
@@ -70,40 +65,40 @@ def serve(
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, _interrupt)
     print(f"ready {listener.getsockname()[1]}", flush=True)
-    session: Session | None = None
+    running: dict[int, str] = {}  # process -> its folder
     try:
         while True:
-            watched = [woken, *([sys.stdin] if with_stdin else []), *([listener] if session is None else [])]
+            watched = [woken, *([sys.stdin] if with_stdin else []), *([listener] if len(running) < sessions else [])]
             ready, _, _ = select.select(watched, [], [])
             if sys.stdin in ready:
                 return
             if woken in ready:
                 os.read(woken, 4096)
-                if session is not None and os.waitpid(session.pid, os.WNOHANG)[0]:
-                    shutil.rmtree(session.folder, ignore_errors=True)
-                    session = None
+                for pid in [pid for pid in running if os.waitpid(pid, os.WNOHANG)[0]]:
+                    shutil.rmtree(running.pop(pid), ignore_errors=True)
             if listener in ready:
-                session = _start(listener, key)
+                pid, folder = _start(listener, key)
+                running[pid] = folder
     except KeyboardInterrupt:
         return
     finally:
         listener.close()
-        if session is not None:
-            os.kill(session.pid, signal.SIGKILL)
-            shutil.rmtree(session.folder, ignore_errors=True)
+        for pid, folder in running.items():
+            os.kill(pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _start(listener: socket.socket, key: str) -> Session:
+def _start(listener: socket.socket, key: str) -> tuple[int, str]:
     connection, _ = listener.accept()
     folder = tempfile.mkdtemp(prefix="lampq-session-")
     pid = os.fork()
     if pid:
         connection.close()
-        return Session(pid, folder)
+        return pid, folder
     status = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -170,10 +165,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="lampq-device-serve")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--sessions", type=int, default=1)
     parser.add_argument("--with-stdin", action="store_true")
     args = parser.parse_args()
     key = os.environ.get("LAMPQ_DEVICE_KEY", "")
-    serve(args.host, args.port, key=key, with_stdin=args.with_stdin)
+    serve(args.host, args.port, key=key, sessions=args.sessions, with_stdin=args.with_stdin)
 
 
 if __name__ == "__main__":

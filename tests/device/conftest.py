@@ -68,6 +68,6 @@ def local_server(tmp_path_factory):
     )
     yield LocalServer(process, int(process.stdout.readline().split()[1]), str(tmp_path))
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
     assert list(tmp_path.glob("lampq-session-*")) == []

@@ -75,7 +75,7 @@ def test_a_failing_program_shows_its_status_and_a_hanging_one_is_ended(pi5):
     before = time.monotonic()
     with pytest.raises(DeviceError, match="no answer in 2 s"):
         pi5.run_python(["-c", "while True: pass"], timeout_s=2)
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 60
 
 
 def test_cross_compiled_code_gives_the_same_bits_over_rpc(counting_pi5, library):
@@ -131,9 +131,10 @@ def test_an_emulated_device_started_by_hand_is_shared_and_leaves_nothing(pi4, tm
     )
     assert "--device emulated" in process.stderr.readline()
     port, key = running_board("raspberry-pi-4")
-    connect(f"rpc://127.0.0.1:{port}/{key}", resolve_target("raspberry-pi-4")).close()
+    with connect("emulated", resolve_target("raspberry-pi-4")) as one, connect(f"rpc://127.0.0.1:{port}/{key}") as two:
+        assert one.info == two.info
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     process.stderr.close()
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), 5)
