@@ -15,8 +15,8 @@ from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.isa.dot import Dot
-from lampq_tvm.kernels.product import round_up
+from lampq_tvm.kernels.isa.dot import Dot, activation_word
+from lampq_tvm.kernels.product import requantize, round_up
 
 TILE_ROWS = {"vnni": 8, "dotprod": 8, "neon": 6, "avx2": 6}
 
@@ -35,18 +35,57 @@ class AttentionShape:
         """Short text that names the shape (`attention_b1_t197_h3_d64`)."""
         return f"attention_b{self.batch}_t{self.tokens}_h{self.heads}_d{self.head_dim}"
 
-
-def read_words(buffer: Any, start: list[Any], dot: Dot) -> list[Expr]:
-    """The step's activation words at `start`, the innermost index being the first activation."""
-    narrow, whole = f"{dot.a_dtype}x{dot.group}", f"int{int(dot.a_dtype.removeprefix('u')[3:]) * dot.group}"
-    *outer, first = start
-    return [T.reinterpret(buffer.vload([*outer, first + j * dot.group], narrow), dtype=whole) for j in range(dot.depth)]
+    @property
+    def channels(self) -> int:
+        """Channels of all heads together."""
+        return self.heads * self.head_dim
 
 
-def read_weights(buffer: Any, start: list[Any], dot: Dot) -> list[Expr]:
-    """The step's weight vectors from packed [.., K / group, lanes, group] at `start`, its last index being K / group."""
-    *outer, first = start
-    return [buffer.vload([*outer, first + j, 0, 0], f"int8x{dot.w_lanes}") for j in range(dot.depth)]
+@dataclass(frozen=True)
+class Factor:
+    """One head's right factor [columns, depth] (keys or values), padded and packed for a step, and its row operand.
+
+    Attributes:
+        step: the multiply-add step.
+        columns, depth: true sizes.
+        excess: what the row operand holds beyond its meaning: sums are corrected by -excess * (sum over depth).
+    """
+
+    step: Dot
+    columns: int
+    depth: int
+    excess: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Columns and depth as stored."""
+        return round_up(self.columns, self.step.lanes), round_up(self.depth, self.step.k_block)
+
+    @property
+    def packed(self) -> tuple[int, int, int, int]:
+        """[columns / lanes, depth / group, lanes, group]."""
+        columns, depth = self.padded
+        return columns // self.step.lanes, depth // self.step.group, self.step.lanes, self.step.group
+
+    @property
+    def corrected(self) -> int:
+        """Groups of the depth that the correction adds up: none where there is nothing to correct."""
+        return self.packed[1] if self.excess else 0
+
+
+def factors(shape: AttentionShape, isa: str, bits: int) -> tuple[Factor, Factor]:
+    """Keys and values. A signed row operand holds p - 128 instead of p, an unsigned one q + shift instead of q."""
+    qk, pv = dot_for(isa, bits, bits), dot_for(isa, bits, 8)
+    keys = Factor(qk, shape.tokens, shape.head_dim, qk.shift)
+    return keys, Factor(pv, shape.head_dim, shape.tokens, -128 if pv.a_dtype == "int8" else 0)
+
+
+def accumulate(f: Factor, acc: Any, rows: Any, packed: Any, row: Any, block: Any, k: Any, pair: Any) -> Expr:
+    """One step of row `row` and column block `block` at step `k` of the depth: the new accumulator vector."""
+    start, width = k * f.step.k_block, range(f.step.depth)
+    words = [activation_word(rows, [row, start + j * f.step.group], f.step) for j in width]
+    weights = [packed.vload([pair, block, k * f.step.depth + j, 0, 0], f"int8x{f.step.w_lanes}") for j in width]
+    return f.step.step(acc.vload([row, 0], f"int32x{f.step.lanes}"), words, weights)
 
 
 def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
@@ -58,17 +97,69 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
     Args:
         bits: width of the codes of q, k and v (p is an unsigned 8-bit table value at any width).
     """
-    qk, pv = dot_for(isa, bits, bits), dot_for(isa, bits, 8)
-    heads, dim, tokens, pairs = shape.heads, shape.head_dim, shape.tokens, shape.batch * shape.heads
-    channels, tile = heads * dim, min(TILE_ROWS[isa], tokens)
-    tiles = round_up(tokens, tile) // tile
-    key_columns, key_depth = round_up(tokens, qk.lanes), round_up(dim, qk.k_block)
-    value_columns, value_depth = round_up(dim, pv.lanes), round_up(tokens, pv.k_block)
-    # Signed operands hold p - 128; what that misses is 128 times the sum of the values' column.
-    p_shift = 128 if pv.a_dtype == "int8" else 0
-    key_fix_depth, value_fix_depth = (key_depth if qk.shift else 0), (value_depth if p_shift else 0)
-    q_shift, whole = qk.shift, tokens // qk.lanes
-    lanes, wide = qk.lanes, f"int32x{qk.lanes}"
+    kf, vf = factors(shape, isa, bits)
+    heads, dim, tokens, channels = shape.heads, shape.head_dim, shape.tokens, shape.channels
+    pairs, tile, lanes = shape.batch * heads, min(TILE_ROWS[isa], tokens), kf.step.lanes
+    tiles, whole = round_up(tokens, tile) // tile, tokens // lanes
+    padding = vf.padded[1] - tokens
+
+    @T.inline
+    def pack(f: Any, packed: Any, fix: Any, pair: Any, source: Any) -> None:
+        """Lay out one head's factor; fix[column] = -excess times the sum over its depth."""
+        for block, kq, lane, kr in T.grid(*f.packed):
+            packed[pair, block, kq, lane, kr] = T.if_then_else(
+                block * lanes + lane < f.columns and kq * f.step.group + kr < f.depth,
+                source(block * lanes + lane, kq * f.step.group + kr),
+                T.int8(0),
+            )
+        for block, lane in T.grid(f.packed[0], lanes):
+            fix[pair, block * lanes + lane] = 0
+            for kq, kr in T.grid(f.corrected, f.step.group):
+                fix[pair, block * lanes + lane] -= f.excess * T.cast(packed[pair, block, kq, lane, kr], "int32")
+
+    @T.inline
+    def multiply(f: Any, acc: Any, rows: Any, packed: Any, pair: Any, block: Any) -> None:
+        """acc[row, lane] = the tile's rows times one block of columns."""
+        for row in T.unroll(tile):
+            acc[row, T.ramp(0, 1, lanes)] = T.broadcast(0, lanes)
+        for k in range(f.padded[1] // f.step.k_block):
+            for row in T.unroll(tile):
+                acc[row, T.ramp(0, 1, lanes)] = accumulate(f, acc, rows, packed, row, block, k, pair)
+
+    @T.inline
+    def row_maximum(scores: Any, top: Any, row: Any) -> None:
+        """top[0] = the largest score of a row; padded columns stay out."""
+        for lane in T.vectorized(lanes):
+            top[lane] = scores[row, 0]
+        for block in range(whole):
+            for lane in T.vectorized(lanes):
+                top[lane] = T.max(top[lane], scores[row, block * lanes + lane])
+        for column in range(tokens % lanes):
+            top[0] = T.max(top[0], scores[row, whole * lanes + column])
+        for lane in range(1, lanes):
+            top[0] = T.max(top[0], top[lane])
+
+    @T.inline
+    def softmax(scores: Any, top: Any, table: Any, scale: Any, p: Any, inverse: Any, row: Any) -> None:
+        """Row operand p and 1 / sum(p) from a row of scores."""
+        for block in range(kf.packed[0]):
+            for lane in T.vectorized(lanes):
+                scores[row, block * lanes + lane] = T.cast(
+                    T.nearbyint(
+                        T.max(
+                            T.min(T.cast(top[0] - scores[row, block * lanes + lane], "float32") * scale, T.float32(255)),
+                            T.float32(0),
+                        )
+                    ),
+                    "int32",
+                )
+        top[0] = 0
+        for column in range(tokens):
+            p[row, column] = T.cast(T.cast(table[scores[row, column]], "int32") + vf.excess, vf.step.a_dtype)
+            top[0] += T.cast(table[scores[row, column]], "int32")
+        for column in range(padding):
+            p[row, tokens + column] = T.cast(vf.excess, vf.step.a_dtype)
+        inverse[row] = T.float32(1) / T.cast(top[0], "float32")
 
     @T.prim_func(s_tir=True)
     def attention(
@@ -84,150 +175,57 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
         with T.sblock("root"):
             T.reads()
             T.writes()
-            keys = T.sblock_alloc_buffer((pairs, key_columns // lanes, key_depth // qk.group, lanes, qk.group), "int8")
-            values = T.sblock_alloc_buffer((pairs, value_columns // lanes, value_depth // pv.group, lanes, pv.group), "int8")
-            key_fix = T.sblock_alloc_buffer((pairs, key_columns), "int32")
-            value_fix = T.sblock_alloc_buffer((pairs, value_columns), "int32")
+            keys = T.sblock_alloc_buffer((pairs, *kf.packed), "int8")
+            values = T.sblock_alloc_buffer((pairs, *vf.packed), "int8")
+            key_fix = T.sblock_alloc_buffer((pairs, kf.padded[0]), "int32")
+            value_fix = T.sblock_alloc_buffer((pairs, vf.padded[0]), "int32")
             for pair in T.parallel(pairs):
-                for block, kq, lane, kr in T.grid(key_columns // lanes, key_depth // qk.group, lanes, qk.group):
-                    keys[pair, block, kq, lane, kr] = T.if_then_else(
-                        block * lanes + lane < tokens and kq * qk.group + kr < dim,
-                        qkv[
-                            pair // heads * tokens + block * lanes + lane,
-                            channels + pair % heads * dim + kq * qk.group + kr,
-                        ],
-                        T.int8(0),
-                    )
-                for block, kq, lane, kr in T.grid(value_columns // lanes, value_depth // pv.group, lanes, pv.group):
-                    values[pair, block, kq, lane, kr] = T.if_then_else(
-                        kq * pv.group + kr < tokens and block * lanes + lane < dim,
-                        qkv[
-                            pair // heads * tokens + kq * pv.group + kr,
-                            2 * channels + pair % heads * dim + block * lanes + lane,
-                        ],
-                        T.int8(0),
-                    )
-                for t in range(key_columns):
-                    key_fix[pair, t] = 0
-                    for c in range(key_fix_depth):
-                        key_fix[pair, t] -= q_shift * T.cast(
-                            keys[pair, t // lanes, c // qk.group, t % lanes, c % qk.group], "int32"
-                        )
-                for c in range(value_columns):
-                    value_fix[pair, c] = 0
-                    for t in range(value_fix_depth):
-                        value_fix[pair, c] += p_shift * T.cast(
-                            values[pair, c // lanes, t // pv.group, c % lanes, t % pv.group], "int32"
-                        )
+                first: T.let = pair // heads * tokens
+                column: T.let = pair % heads * dim
+                pack(kf, keys, key_fix, pair, lambda t, c: qkv[first + t, channels + column + c])
+                pack(vf, values, value_fix, pair, lambda c, t: qkv[first + t, 2 * channels + column + c])
             for job in T.parallel(pairs * tiles):
                 with T.sblock("tile"):
                     T.reads()
                     T.writes()
-                    q = T.sblock_alloc_buffer((tile, key_depth), qk.a_dtype, scope="local")
-                    scores = T.sblock_alloc_buffer((tile, key_columns), "int32", scope="local")
-                    p = T.sblock_alloc_buffer((tile, value_depth), pv.a_dtype, scope="local")
+                    q = T.sblock_alloc_buffer((tile, kf.padded[1]), kf.step.a_dtype, scope="local")
+                    scores = T.sblock_alloc_buffer((tile, kf.padded[0]), "int32", scope="local")
+                    p = T.sblock_alloc_buffer((tile, vf.padded[1]), vf.step.a_dtype, scope="local")
                     inverse = T.sblock_alloc_buffer((tile,), "float32", scope="local")
                     acc = T.sblock_alloc_buffer((tile, lanes), "int32", scope="local")
                     top = T.sblock_alloc_buffer((lanes,), "int32", scope="local")
-                    total = T.sblock_alloc_buffer((1,), "int32", scope="local")
-                    for r, c in T.grid(tile, key_depth):
-                        q[r, c] = T.if_then_else(
-                            job % tiles * tile + r < tokens and c < dim,
-                            T.cast(
-                                T.cast(
-                                    qkv[
-                                        job // tiles // heads * tokens + job % tiles * tile + r,
-                                        job // tiles % heads * dim + c,
-                                    ],
-                                    "int32",
-                                )
-                                + q_shift,
-                                qk.a_dtype,
-                            ),
-                            T.cast(0, qk.a_dtype),
+                    pair: T.let = job // tiles
+                    token: T.let = job % tiles * tile
+                    first: T.let = job // tiles // heads * tokens + job % tiles * tile
+                    column: T.let = job // tiles % heads * dim
+                    for row, c in T.grid(tile, kf.padded[1]):
+                        q[row, c] = T.if_then_else(
+                            token + row < tokens and c < dim,
+                            T.cast(T.cast(qkv[first + row, column + c], "int32") + kf.excess, kf.step.a_dtype),
+                            T.cast(0, kf.step.a_dtype),
                         )
-                    for block in range(key_columns // lanes):
-                        for r in T.unroll(tile):
-                            acc[r, T.ramp(0, 1, lanes)] = T.broadcast(0, lanes)
-                        for k in range(key_depth // qk.k_block):
-                            for r in T.unroll(tile):
-                                acc[r, T.ramp(0, 1, lanes)] = qk.step(
-                                    acc.vload([r, 0], wide),
-                                    read_words(q, [r, k * qk.k_block], qk),
-                                    read_weights(keys, [job // tiles, block, k * qk.depth], qk),
-                                )
-                        for r in T.unroll(tile):
-                            scores[r, T.ramp(block * lanes, 1, lanes)] = acc.vload([r, 0], wide) + key_fix.vload(
-                                [job // tiles, block * lanes], wide
-                            )
-                    for r in range(tile):
-                        for lane in T.vectorized(lanes):
-                            top[lane] = scores[r, 0]
-                        for block in range(whole):
+                    for block in range(kf.packed[0]):
+                        multiply(kf, acc, q, keys, pair, block)
+                        for row in T.unroll(tile):
                             for lane in T.vectorized(lanes):
-                                top[lane] = T.max(top[lane], scores[r, block * lanes + lane])
-                        for t in range(tokens % lanes):
-                            top[0] = T.max(top[0], scores[r, whole * lanes + t])
-                        for lane in range(1, lanes):
-                            top[0] = T.max(top[0], top[lane])
-                        for block in range(key_columns // lanes):
-                            for lane in T.vectorized(lanes):
-                                scores[r, block * lanes + lane] = T.cast(
-                                    T.nearbyint(
-                                        T.max(
-                                            T.min(
-                                                T.cast(top[0] - scores[r, block * lanes + lane], "float32")
-                                                * scale[job // tiles % heads],
-                                                T.float32(255),
-                                            ),
-                                            T.float32(0),
-                                        )
+                                scores[row, block * lanes + lane] = acc[row, lane] + key_fix[pair, block * lanes + lane]
+                    for row in range(tile):
+                        row_maximum(scores, top, row)
+                        softmax(scores, top, table, scale[job // tiles % heads], p, inverse, row)
+                    for block in range(vf.packed[0]):
+                        multiply(vf, acc, p, values, pair, block)
+                        for row, lane in T.grid(tile, lanes):
+                            if token + row < tokens and block * lanes + lane < dim:
+                                out[first + row, column + block * lanes + lane] = T.cast(
+                                    requantize(
+                                        T.cast(acc[row, lane] + value_fix[pair, block * lanes + lane], "float32")
+                                        * inverse[row],
+                                        m_[column + block * lanes + lane],
+                                        b_[column + block * lanes + lane],
+                                        bounds[0],
+                                        bounds[1],
                                     ),
-                                    "int32",
+                                    "int8",
                                 )
-                        total[0] = 0
-                        for t in range(tokens):
-                            p[r, t] = T.cast(T.cast(table[scores[r, t]], "int32") - p_shift, pv.a_dtype)
-                            total[0] += T.cast(table[scores[r, t]], "int32")
-                        for t in range(value_depth - tokens):
-                            p[r, tokens + t] = T.cast(-p_shift, pv.a_dtype)
-                        inverse[r] = T.float32(1) / T.cast(total[0], "float32")
-                    for block in range(value_columns // lanes):
-                        for r in T.unroll(tile):
-                            acc[r, T.ramp(0, 1, lanes)] = T.broadcast(0, lanes)
-                        for k in range(value_depth // pv.k_block):
-                            for r in T.unroll(tile):
-                                acc[r, T.ramp(0, 1, lanes)] = pv.step(
-                                    acc.vload([r, 0], wide),
-                                    read_words(p, [r, k * pv.k_block], pv),
-                                    read_weights(values, [job // tiles, block, k * pv.depth], pv),
-                                )
-                        for r in range(tile):
-                            if job % tiles * tile + r < tokens:
-                                for lane in range(lanes):
-                                    if block * lanes + lane < dim:
-                                        out[
-                                            job // tiles // heads * tokens + job % tiles * tile + r,
-                                            job // tiles % heads * dim + block * lanes + lane,
-                                        ] = T.cast(
-                                            T.nearbyint(
-                                                T.min(
-                                                    T.max(
-                                                        T.fma(
-                                                            T.cast(
-                                                                acc[r, lane] + value_fix[job // tiles, block * lanes + lane],
-                                                                "float32",
-                                                            )
-                                                            * inverse[r],
-                                                            m_[job // tiles % heads * dim + block * lanes + lane],
-                                                            b_[job // tiles % heads * dim + block * lanes + lane],
-                                                        ),
-                                                        bounds[0],
-                                                    ),
-                                                    bounds[1],
-                                                )
-                                            ),
-                                            "int8",
-                                        )
 
     return attention

@@ -60,6 +60,12 @@ def splat(word: PrimExpr, lanes: int, dtype: str) -> PrimExpr:
     return T.reinterpret(T.broadcast(word, lanes), dtype=dtype)
 
 
+def activation_word(buffer: Any, start: list[Any], dot: Dot) -> PrimExpr:
+    """`group` activations from `start` on, as one integer."""
+    whole = f"int{int(dot.a_dtype.removeprefix('u')[3:]) * dot.group}"
+    return T.reinterpret(buffer.vload(start, f"{dot.a_dtype}x{dot.group}"), dtype=whole)
+
+
 @functools.cache
 def register(dot: Dot) -> str:
     """Register the step as a tensor intrinsic over (A [k_block], W [depth, lanes, group], C [lanes]); returns its name.
@@ -111,12 +117,11 @@ def _deep(dot: Dot) -> Any:
 
 def _instructions(dot: Dot) -> Any:
     lanes, group, depth, a_dtype = dot.lanes, dot.group, dot.depth, dot.a_dtype
-    narrow, whole = f"{a_dtype}x{group}", f"int{int(a_dtype.removeprefix('u')[3:]) * group}"
     w_shape = (lanes, group) if depth == 1 else (depth, lanes, group)
     w_region = [slice(0, extent) for extent in w_shape]
 
     def words(A: Any) -> list[PrimExpr]:
-        return [T.reinterpret(A.vload([j * group], narrow), dtype=whole) for j in range(depth)]
+        return [activation_word(A, [j * group], dot) for j in range(depth)]
 
     def weights(W: Any) -> list[PrimExpr]:
         starts = [[0, 0]] if depth == 1 else [[j, 0, 0] for j in range(depth)]
