@@ -1,4 +1,4 @@
-"""The float model with one layer quantized, started right at that layer."""
+"""The float model with layers quantized: one, started right at it, or all by a plan."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import ChainMap
 import torch
 from torch import Tensor
 
+from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.frontend.execute import Replacement, model_tensors, run_float, run_op
 from lampq_tvm.frontend.model import ImportedModel, Op
@@ -25,6 +26,20 @@ def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_
         return run_op(op, (act(inputs[0]) if a_bits else inputs[0], *inputs[1:]), tensors)
 
     return run
+
+
+@torch.no_grad()
+def run_plan(calibration: Calibration, plan: BitPlan, images: Tensor) -> Tensor:
+    """Output of the float model with every layer at its plan's widths, attention and everything else in float.
+
+    It is close to what the integer network computes and many times faster than its exact reference: enough to compare
+    plans, not to report an accuracy.
+
+    Args:
+        images: float32 [B, C, H, W], normalized.
+    """
+    replace = {row.name: quantized_layer(calibration, row.name, row.w_bits, row.a_bits) for row in plan.layers}
+    return run_float(calibration.model, images, replace=replace)
 
 
 class FloatRun:

@@ -3,13 +3,14 @@ import pytest
 import torch
 
 from lampq_tvm.allocate.budget import parse_budget
+from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.allocate.solve import allocate
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.execute import model_tensors, normalize, run_float
 from lampq_tvm.quantize.fake import fake_quantize_layer
 from lampq_tvm.sensitivity.criteria import divergence, hits, label_loss, nll
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, traces
-from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer, run_plan
 from lampq_tvm.sensitivity.lampq import omegas, sampled_layers
 from lampq_tvm.sensitivity.measure import METRICS, sensitivity
 from lampq_tvm.sensitivity.pairs import Pairing
@@ -187,3 +188,17 @@ def test_wrong_options_are_named(calibrated, batches, units, wrong):
 def test_no_images_are_named(calibrated, units):
     with pytest.raises(UsageError, match="no image"):
         sensitivity(calibrated, lambda: iter([]), units=units)
+
+
+def test_run_plan_replaces_every_layer(calibrated, batches):
+    model = calibrated.model
+    images = normalize(next(iter(batches()))[0], model.input)
+    exact = run_float(model, images)
+    errors = []
+    for bits in (8, 4, 2):
+        plan = uniform_plan(model, bits, bits)
+        replace = {x.name: quantized_layer(calibrated, x.name, bits, bits) for x in model.layers}
+        output = run_plan(calibrated, plan, images)
+        assert torch.equal(output, run_float(model, images, replace=replace))
+        errors.append(float((output - exact).square().mean()))
+    assert errors[0] < errors[1] < errors[2]
