@@ -67,6 +67,7 @@ def sensitivity(
     context = Context(calibration, batches, widths, units, pairs, known, seed, images, accuracy is not None)
     names = tuple(layer.name for layer in calibration.model.layers)
     details: dict[str, Any] = {"images": images, "float_accuracy": accuracy, "labels": known, "pairs": pairs.mode}
+    details["labels_used"] = accuracy is not None
     if metric == "lampq":
         loss, more = measure_lampq(context, alpha, beta, gamma, mu)
         return Sensitivity(metric, False, names, widths, loss, {**details, **more})
