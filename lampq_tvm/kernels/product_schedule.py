@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +25,26 @@ class Tiles:
     Attributes:
         rows: rows of the register tile.
         vectors: weight vectors of the register tile; divides Np / lanes.
+        group: register tiles below each other that one thread works on with the same weights at hand.
+        unroll: steps along K that are written out; divides the number of steps.
     """
 
     rows: int
     vectors: int
+    group: int = 1
+    unroll: int = 1
+
+    @property
+    def key(self) -> str:
+        """Short text that names the sizes (`6x4g1u2`)."""
+        return f"{self.rows}x{self.vectors}g{self.group}u{self.unroll}"
+
+
+def check_tiles(tiles: Tiles, shape: ProductShape, dot: Dot) -> bool:
+    """Whether a product can be built with these sizes."""
+    n_padded, k_padded = padded(shape, dot)
+    sizes = (tiles.rows, tiles.vectors, tiles.group, tiles.unroll)
+    return min(sizes) > 0 and n_padded // dot.lanes % tiles.vectors == 0 and k_padded // dot.k_block % tiles.unroll == 0
 
 
 def default_tiles(shape: ProductShape, dot: Dot, isa: str) -> Tiles:
@@ -51,32 +68,39 @@ def build_product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tiles
     """The scheduled kernel, for any shape and any widths 2..8; see `product` for its arguments."""
     dot = dot_for(isa, w_bits, a_bits)
     tiles = tiles or default_tiles(shape, dot, isa)
-    sch = Schedule(product(shape, isa, w_bits, a_bits, tiles.rows))
-    schedule_product(sch, dot, shape.rows, tiles.rows, tiles.vectors)
+    sch = Schedule(product(shape, isa, w_bits, a_bits, tiles.rows * tiles.group))
+    schedule_product(sch, dot, shape.rows, lambda *_: tiles)
     return sch.mod["main"]
 
 
-def schedule_product(sch: Schedule, dot: Dot, rows: int, tile_rows: Any, tile_vectors: Any) -> None:
+def schedule_product(sch: Schedule, dot: Dot, rows: int, choose: Callable[[Any, Any, Any], Any]) -> None:
     """Schedule a product in place.
 
     Row tiles run in parallel (channel tiles where there are few rows); each keeps its panel of activations, and a
-    register tile of tile_rows x tile_vectors accumulators over the whole of K. Serves every shape.
+    register tile of tiles.rows x tiles.vectors accumulators over the whole of K. Serves every shape.
 
     Args:
-        tile_rows, tile_vectors: integers, or sampled variables in a search space.
+        choose: from the loops over rows, weight vectors and steps along K to `Tiles`; in a search space its sizes are
+            sampled variables.
     """
     acc, out, panel = sch.get_sblock("acc"), sch.get_sblock("out"), sch.get_sblock("panel")
     m, n, kq, kr = sch.get_loops(acc)
-    m_outer, m_inner = sch.split(m, [None, tile_rows])
-    n_outer, vector, lane = sch.split(n, [None, tile_vectors, dot.lanes])
-    k_outer, *k_inner = sch.split(kq, [None, dot.depth]) if dot.depth > 1 else [kq]
-    sch.reorder(m_outer, n_outer, k_outer, m_inner, vector, lane, *k_inner, kr)
+    n, lane = sch.split(n, [None, dot.lanes])
+    k, *k_inner = sch.split(kq, [None, dot.depth]) if dot.depth > 1 else [kq]
+    tiles = choose(m, n, k)
+    m_outer, m_group, m_inner = sch.split(m, [None, tiles.group, tiles.rows])
+    n_outer, vector = sch.split(n, [None, tiles.vectors])
+    k_outer, k_unrolled = sch.split(k, [None, tiles.unroll])
+    sch.reorder(m_outer, n_outer, m_group, k_outer, k_unrolled, m_inner, vector, lane, *k_inner, kr)
     if rows >= SMALL_ROWS:
         sch.compute_at(panel, m_outer, preserve_unit_loops=True)
-    sch.reverse_compute_at(out, n_outer, preserve_unit_loops=True)
+    # A table epilogue has two blocks, codes and their look-up; the others have one.
+    producers = [block for block in sch.get_producers(out) if sch.get(block).name_hint == "code"]
+    for block in (*producers, out):
+        sch.reverse_compute_at(block, m_group, preserve_unit_loops=True)
     sch.set_scope(acc, 0, "local")
     sch.parallel(m_outer if rows >= SMALL_ROWS else n_outer)
-    _vectorize(sch, out, dot.lanes)
+    _vectorize(sch, (*producers, out)[0], dot.lanes)
     _vectorize(sch, panel, 16)
     init = sch.decompose_reduction(acc, k_outer)
     init_loops = sch.get_loops(init)
@@ -84,8 +108,8 @@ def schedule_product(sch: Schedule, dot: Dot, rows: int, tile_rows: Any, tile_ve
     for loop in init_loops[-3:-1]:
         sch.unroll(loop)
     sch.tensorize(lane, register(dot))
-    sch.unroll(m_inner)
-    sch.unroll(vector)
+    for loop in (k_unrolled, m_inner, vector):
+        sch.unroll(loop)
 
 
 def _vectorize(sch: Schedule, block: Any, lanes: int) -> None:
