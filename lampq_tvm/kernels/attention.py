@@ -145,7 +145,7 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
         for block in range(kf.packed[0]):
             for lane in T.vectorized(lanes):
                 scores[row, block * lanes + lane] = T.cast(
-                    T.nearbyint(
+                    T.round(
                         T.max(
                             T.min(T.cast(top[0] - scores[row, block * lanes + lane], "float32") * scale, T.float32(255)),
                             T.float32(0),

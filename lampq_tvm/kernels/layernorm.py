@@ -19,7 +19,7 @@ def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool) -> Pri
     out_dtype = "int8" if to_codes else "float32"
 
     def finish(value: Expr, low: Expr, high: Expr) -> Expr:
-        return T.cast(T.nearbyint(T.min(T.max(value, low), high)), "int8") if to_codes else value
+        return T.cast(T.round(T.min(T.max(value, low), high)), "int8") if to_codes else value
 
     @T.prim_func(s_tir=True)
     def layernorm(

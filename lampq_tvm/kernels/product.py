@@ -59,7 +59,7 @@ def padded(shape: ProductShape, dot: Dot) -> tuple[int, int]:
 def requantize(acc: Expr, m: Expr, b: Expr, low: Expr, high: Expr) -> Expr:
     """sat(rne(fma(fl(acc), m, b))) as a float between low and high, both integers, so clamping first is the same."""
     value = T.fma(acc.astype("float32"), m, b)
-    return tirx.nearbyint(tirx.min(tirx.max(value, low), high))
+    return tirx.round(tirx.min(tirx.max(value, low), high))
 
 
 def product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tile_rows: int) -> PrimFunc:
@@ -118,9 +118,13 @@ def _epilogue(shape: ProductShape, acc: te.Tensor, correction: list[te.Tensor]) 
             )
         table = te.placeholder((256,), "int8", "table")
         low, high = tirx.const(-128.0, "float32"), tirx.const(127.0, "float32")
-        return [m_, b_, table], out(
-            lambda m, n: table[requantize(total(m, n), m_[n], b_[n], low, high).astype("int32") + 128]
+        # Codes first, in vectors and for padded rows too; looking them up is scalar work.
+        code = te.compute(
+            (acc.shape[0], shape.n),
+            lambda m, n: requantize(total(m, n), m_[n], b_[n], low, high).astype("int8"),
+            name="code",
         )
+        return [m_, b_, table], out(lambda m, n: table[code[m, n].astype("int32") + 128])
     s_, b_ = channel("S"), channel("B")
     if shape.epilogue == "float":
         return [s_, b_], out(lambda m, n: T.fma(total(m, n).astype("float32"), s_[n], b_[n]))

@@ -22,7 +22,7 @@ def build_pixels(batch: int, channels: int, height: int, width: int) -> PrimFunc
         T.func_attr({"tirx.noalias": True})
         for b, c, i, j in T.grid(batch, channels, height, width):
             out[b, c, i, j] = T.cast(
-                T.nearbyint(T.min(T.max(T.fma(x[b, c, i, j], scale[c], shift[c]), T.float32(0)), T.float32(255))), "uint8"
+                T.round(T.min(T.max(T.fma(x[b, c, i, j], scale[c], shift[c]), T.float32(0)), T.float32(255))), "uint8"
             )
 
     return pixels
@@ -117,7 +117,7 @@ def build_to_codes(rows: int, channels: int) -> PrimFunc:
         T.func_attr({"tirx.noalias": True})
         for r, c in T.grid(rows, channels):
             out[r, c] = T.cast(
-                T.nearbyint(T.min(T.max(T.fma(x[r, c], affine[0], affine[1]), bounds[0]), bounds[1])), "int8"
+                T.round(T.min(T.max(T.fma(x[r, c], affine[0], affine[1]), bounds[0]), bounds[1])), "int8"
             )
 
     return to_codes
