@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tvm
 from tvm import relax
+
+if TYPE_CHECKING:
+    from lampq_tvm.device.rpc import Session
+
+T = TypeVar("T")
 
 
 class Machine:
@@ -18,54 +23,66 @@ class Machine:
     Args:
         library: bytes of the shared library.
         params: constant arguments, uploaded once.
-        session: an RPC session, None for this process.
+        session: a session with a board, None for this process.
         threads: cores to use; all where None.
+
+    Raises:
+        DeviceError: the board does not answer, from every method.
     """
 
     def __init__(
-        self, library: bytes, params: Sequence[np.ndarray], session: Any = None, threads: int | None = None
+        self, library: bytes, params: Sequence[np.ndarray], session: Session | None = None, threads: int | None = None
     ) -> None:
         self.session = session
         self.device = tvm.cpu() if session is None else session.cpu()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "lib.so"
             path.write_bytes(library)
-            if session is None:
-                module = tvm.runtime.load_module(str(path))
-            else:
-                session.upload(str(path), target="lampq_lib.so")
-                module = session.load_module("lampq_lib.so")
+            module = tvm.runtime.load_module(str(path)) if session is None else session.load(path)
         if threads is not None:
-            self._function("runtime.config_threadpool")(1, threads)
-        self.vm = relax.VirtualMachine(module, self.device)
+            find = tvm.get_global_func if session is None else session.get_function
+            self._call(lambda: find("runtime.config_threadpool")(1, threads))
+        self.vm = self._call(lambda: relax.VirtualMachine(module, self.device))
         self.params = [self.tensor(p) for p in params]
 
-    def _function(self, name: str) -> Any:
-        return tvm.get_global_func(name) if self.session is None else self.session.get_function(name)
+    def _call(self, run: Callable[[], T]) -> T:
+        return run() if self.session is None else self.session.call(run)
 
     def tensor(self, array: np.ndarray) -> Any:
         """An array on the device."""
-        return tvm.runtime.tensor(np.ascontiguousarray(array), self.device)
+        return self._call(lambda: tvm.runtime.tensor(np.ascontiguousarray(array), self.device))
 
     def call(self, function: str, image: np.ndarray, outputs: int = 1) -> list[np.ndarray]:
         """Run `main` or `trace` on an image batch; the outputs as arrays here."""
-        self.vm.set_input(function, self.tensor(image), *self.params)
-        self.vm.invoke_stateful(function)
-        result = self.vm.get_outputs(function)
-        return [r.numpy() for r in (result if outputs > 1 else [result])]
+
+        def run() -> list[np.ndarray]:
+            self.vm.set_input(function, self.tensor(image), *self.params)
+            self.vm.invoke_stateful(function)
+            result = self.vm.get_outputs(function)
+            return [r.numpy() for r in (result if outputs > 1 else [result])]
+
+        return self._call(run)
 
     def pixels(self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """uint8 pixels of a normalized float32 image batch."""
-        pixels: np.ndarray = self.vm["pixels"](self.tensor(x), self.tensor(scale), self.tensor(shift)).numpy()
+        arguments = [self.tensor(a) for a in (x, scale, shift)]
+        pixels: np.ndarray = self._call(lambda: self.vm["pixels"](*arguments).numpy())
         return pixels
-
-    def instructions(self, image: np.ndarray) -> int:
-        """Instructions of one run of `main`, on a board that counts."""
-        self.vm.save_function("main", "counted", self.tensor(image), *self.params, include_return=False)
-        return int(self.session.count(self.vm.module, "counted"))
 
     def seconds(self, image: np.ndarray, repeat: int) -> list[float]:
         """Times of `main`, one sample per run, by the device's own timer."""
-        self.vm.save_function("main", "timed", self.tensor(image), *self.params, include_return=False)
+        self._save("timed", image)
         timer = self.vm.time_evaluator("timed", self.device, number=1, repeat=repeat)
-        return list(timer().results)
+        return self._call(lambda: list(timer().results))
+
+    def instructions(self, image: np.ndarray) -> int:
+        """Instructions of one run of `main`, on a board that counts."""
+        if self.session is None:
+            raise ValueError("only a board's session counts instructions")
+        self._save("counted", image)
+        self.session.count(self.vm.module, "counted")  # the first call allocates memory
+        return self.session.count(self.vm.module, "counted")
+
+    def _save(self, name: str, image: np.ndarray) -> None:
+        arguments = [self.tensor(image), *self.params]
+        self._call(lambda: self.vm.save_function("main", name, *arguments, include_return=False))
