@@ -116,7 +116,8 @@ def train(args: argparse.Namespace) -> None:
         torch.save(state, state_file.with_suffix(".new"))
         state_file.with_suffix(".new").replace(state_file)
     weights = {k: v.contiguous() for k, v in model.state_dict().items()}
-    save_file(weights, args.output / "fashion_mnist_vit.safetensors", {"model_args": json.dumps(MODEL_ARGS)})
+    metadata = {"model_args": json.dumps(MODEL_ARGS), "pretrained_cfg": json.dumps({"mean": [MEAN], "std": [STD]})}
+    save_file(weights, args.output / "fashion_mnist_vit.safetensors", metadata)
 
 
 def main() -> None:
