@@ -86,7 +86,8 @@ def payload(qm: QuantizedModel) -> bytes:
     """The network's constants: weights at exactly their width, everything else as it is."""
     widths = {f"{op.name}.w": op.w_bits for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)}
     arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in qm.tensors.items()}
-    return save_tensors(dict(sorted(arrays.items())))
+    stored: bytes = save_tensors(dict(sorted(arrays.items())))
+    return stored
 
 
 def manifest(qm: QuantizedModel, lowered: Lowered, target: Target, batch: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def measure(
     work = plan_work(qm, target.isa, batch, tiles)
     with open_device(device, target) as session:
         bench = KernelBench({n: call.build() for n, call in work.kernels.items()}, target, session, threads)
-        times = {n: _kept(units, n, lambda n=n: bench.time(n)) for n in track(sorted(work.kernels), "kernels")}
+        times = {n: _kept(units, n, partial(bench.time, n)) for n in track(sorted(work.kernels), "kernels")}
         whole = _kept(units, "whole", lambda: whole_model(qm, target, session, batch, threads, tiles))
     table = LatencyTable(
         target=target.name,

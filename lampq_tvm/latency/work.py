@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 
 from lampq_tvm.calibrate.calibration import WIDTHS
+from lampq_tvm.frontend.model import Op
 from lampq_tvm.lower.kernel import Call
 from lampq_tvm.lower.module import lower_calls
 from lampq_tvm.lower.operators import TilesFor
@@ -54,10 +55,10 @@ def has_weights(call: Call) -> bool:
 
 def at_widths(qm: QuantizedModel, w_bits: int, a_bits: int) -> QuantizedModel:
     """The network with every product's widths replaced: the same shapes; its numbers mean nothing."""
-    ops = []
-    for op in qm.ops:
+
+    def replaced(op: Op) -> Op:
         if isinstance(op, QProduct):
-            ops.append(dataclasses.replace(op, w_bits=w_bits, a_bits=a_bits))
-        else:
-            ops.append(dataclasses.replace(op, w_bits=w_bits) if isinstance(op, QPatchEmbed) else op)
-    return dataclasses.replace(qm, ops=tuple(ops))
+            return dataclasses.replace(op, w_bits=w_bits, a_bits=a_bits)
+        return dataclasses.replace(op, w_bits=w_bits) if isinstance(op, QPatchEmbed) else op
+
+    return dataclasses.replace(qm, ops=tuple(replaced(op) for op in qm.ops))

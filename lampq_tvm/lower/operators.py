@@ -64,7 +64,7 @@ def lower_op(op: Op, c: Context) -> list[Call]:
 
 
 def product_call(
-    c: Context, op_name: str, source: str, shape: ProductShape, widths: tuple[int, int], rest: Callable[[Arguments], None]
+    c: Context, op_name: str, source: str, shape: ProductShape, widths: tuple[int, int], rest: Callable[[Arguments], object]
 ) -> Call:
     """Call of a product kernel; `rest` adds the epilogue's arguments."""
     w_bits, a_bits = widths
@@ -124,7 +124,7 @@ def lower_patch_embed(op: q.QPatchEmbed, c: Context) -> list[Call]:
     ]
     shape = ProductShape(c.batch * count, n, k, "stream", count)
     names = [f"{op.name}.S", f"{op.name}.B", f"{op.name}.pos"]
-    product = product_call(c, op.name, gathered, shape, (op.w_bits, 8), lambda a: a.arrays(*names) and None)
+    product = product_call(c, op.name, gathered, shape, (op.w_bits, 8), lambda a: a.arrays(*names))
     calls.append(Call(product.kernel, product.build, embedded, product.order, product.recipes, product.shape, product.dtype))
     if prefix:
         calls.append(

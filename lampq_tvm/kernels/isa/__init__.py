@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lampq_tvm.kernels.isa import avx2, dotprod, neon, vnni
 from lampq_tvm.kernels.isa.dot import Dot
 
-LEVELS = {"vnni": vnni.dot, "avx2": avx2.dot, "dotprod": dotprod.dot, "neon": neon.dot}
+LEVELS: dict[str, Callable[[int, int], Dot]] = {"vnni": vnni.dot, "avx2": avx2.dot, "dotprod": dotprod.dot, "neon": neon.dot}
 
 
 def dot_for(isa: str, w_bits: int, a_bits: int) -> Dot:
