@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class Calibration:
         preactivations: Activation op -> its 8-bit input quantizer.
         attention: Attention op -> bits -> scales [3, heads] float64 of q, k and v (symmetric, per head).
         samples: layer -> rows [R, K] float32 of its input in the reparameterized model, for errors measured later.
+        codes: layer -> bits -> weight codes [N, K] int8 with rounding errors compensated; where a width has none, weights
+            are simply rounded at their scales.
     """
 
     model: ImportedModel
@@ -53,11 +55,13 @@ class Calibration:
     preactivations: dict[str, ActQuantizer]
     attention: dict[str, dict[int, np.ndarray]]
     samples: dict[str, np.ndarray]
+    codes: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `calibration.st` and `model.st` into a folder."""
         tensors = {f"weights/{k}/{b}": v for k, w in self.weights.items() for b, v in w.items()}
         tensors |= {f"attention/{k}/{b}": v for k, w in self.attention.items() for b, v in w.items()}
+        tensors |= {f"codes/{k}/{b}": v for k, w in self.codes.items() for b, v in w.items()}
         tensors |= {f"samples/{k}": v for k, v in self.samples.items()}
         meta = {
             "activations": {k: [dataclasses.asdict(q) for q in v.values()] for k, v in self.activations.items()},
@@ -70,7 +74,7 @@ class Calibration:
     def load(folder: Path) -> Calibration:
         """Read what `save` wrote."""
         meta, tensors = load_stage(Path(folder) / "calibration.st", "calibration")
-        by_bits: dict[str, dict[str, dict[int, np.ndarray]]] = {"weights": {}, "attention": {}}
+        by_bits: dict[str, dict[str, dict[int, np.ndarray]]] = {"weights": {}, "attention": {}, "codes": {}}
         samples = {}
         for key, array in tensors.items():
             group, rest = key.split("/", 1)
@@ -86,4 +90,5 @@ class Calibration:
             preactivations={k: ActQuantizer(**q) for k, q in meta["preactivations"].items()},
             attention=by_bits["attention"],
             samples=samples,
+            codes=by_bits["codes"],
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from lampq_tvm.calibrate.calibration import WIDTHS, ActQuantizer, Calibration
+from lampq_tvm.calibrate.compensate import WIDEST, compensated_codes
 from lampq_tvm.calibrate.observe import Observed, observe
 from lampq_tvm.calibrate.repq import reparameterize
 from lampq_tvm.calibrate.search import quantizer, search_activation
@@ -66,6 +67,7 @@ def calibrate(
         },
         attention={name: {b: fit[str(b)] for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
+        codes={name: {b: fit[f"codes/{b}"] for b in widths if b <= WIDEST} for name, fit in fitted.items()},
     )
 
 
@@ -75,7 +77,7 @@ def _from_array(bits: int, array: npt.NDArray[np.float64]) -> ActQuantizer:
 
 @torch.no_grad()
 def _fit_layer(model: ImportedModel, seen: Observed, op: PatchEmbed | Linear, widths: tuple[int, ...]) -> Arrays:
-    """Weight scales and input quantizers of one layer."""
+    """Weight scales and codes, and input quantizers of one layer."""
     rows = torch.from_numpy(seen.rows[op.name])
     weight = torch.from_numpy(layer_weight(model, op.name).astype(np.float32))
     found: Arrays = {}
@@ -86,7 +88,9 @@ def _fit_layer(model: ImportedModel, seen: Observed, op: PatchEmbed | Linear, wi
         acts = search_activation(rows, weight, low, high, widths)
         found |= {f"act/{b}": np.array([a.scale, a.zero], np.float64) for b, a in acts.items()}
     moments = rows.T @ rows / len(rows)
-    return found | {f"weight/{b}": search_weights(weight, moments, b) for b in widths}
+    scales = {b: search_weights(weight, moments, b) for b in widths}
+    codes = compensated_codes(weight, {b: s for b, s in scales.items() if b <= WIDEST}, moments)
+    return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}
 
 
 @torch.no_grad()

@@ -22,8 +22,9 @@ def fma32(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> F32:
     product = np.multiply(np.asarray(a, np.float32), np.asarray(b, np.float32), dtype=np.float64)
     addend = np.asarray(c, np.float32).astype(np.float64)
     total = np.asarray(product + addend)
-    back = total - product
-    error = np.asarray((product - (total - back)) + (addend - back))
+    with np.errstate(invalid="ignore"):  # an infinite sum has no error
+        back = total - product
+        error = np.asarray((product - (total - back)) + (addend - back))
     bits = total.view(np.int64)
     inexact = np.isfinite(error) & (error != 0) & (bits & 1 == 0)
     towards = np.where((error > 0) == (total > 0), np.int64(1), np.int64(-1))

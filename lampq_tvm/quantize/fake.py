@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
 from lampq_tvm.frontend.model import PatchEmbed
-from lampq_tvm.quantize.weights import layer_weight, pixel_units, weight_codes
+from lampq_tvm.quantize.weights import pixel_units, planned_codes
 
 
 def fake_quantize(x: Tensor, quantizer: ActQuantizer) -> Tensor:
@@ -28,7 +28,7 @@ def fake_quantize_layer(
     """
     model, op = calibration.model, calibration.model.op(layer)
     scale = calibration.weights[layer][w_bits]
-    weight = weight_codes(layer_weight(model, layer), scale, w_bits) * scale[:, None]
+    weight = planned_codes(calibration, layer, w_bits) * scale[:, None]
     if isinstance(op, PatchEmbed):
         return (weight * pixel_units(model, op)[0]).astype(np.float32), lambda x: x
     quantizer = calibration.activations[layer][a_bits]

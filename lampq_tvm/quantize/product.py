@@ -11,7 +11,7 @@ from lampq_tvm.allocate.plan import LayerPlan
 from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
 from lampq_tvm.frontend.model import ImportedModel, PatchEmbed
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
-from lampq_tvm.quantize.weights import layer_weight, pixel_units, weight_codes
+from lampq_tvm.quantize.weights import pixel_units, planned_codes
 
 F64 = npt.NDArray[np.float64]
 PIXELS = ActQuantizer(bits=8, scale=1.0, zero=-128)
@@ -38,7 +38,7 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
     """
     model, op = calibration.model, calibration.model.op(row.name)
     scale = calibration.weights[row.name][row.w_bits]
-    codes = weight_codes(layer_weight(model, row.name), scale, row.w_bits)
+    codes = planned_codes(calibration, row.name, row.w_bits)
     bias = model.tensors[f"{row.name}.bias"].astype(np.float64)
     x = input_quantizer(calibration, row)
     check_range(codes.shape[1], 1 << (x.bits - 1), 1 << (row.w_bits - 1), row.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.frontend.model import ImportedModel, PatchEmbed
 
 F64 = npt.NDArray[np.float64]
@@ -15,6 +16,14 @@ def weight_codes(weight: npt.NDArray[np.floating], scale: F64, bits: int) -> I8:
     """Symmetric codes rne(w / s) within -2^(bits-1) .. 2^(bits-1)-1; weight [N, K], scale [N]."""
     half = 1 << (bits - 1)
     return np.clip(np.rint(np.asarray(weight, np.float64) / scale[:, None]), -half, half - 1).astype(np.int8)
+
+
+def planned_codes(calibration: Calibration, layer: str, bits: int) -> I8:
+    """Weight codes [N, K] of a layer at a width: calibration's compensated ones, or rounded ones where it has none."""
+    codes = calibration.codes.get(layer, {}).get(bits)
+    if codes is not None:
+        return codes
+    return weight_codes(layer_weight(calibration.model, layer), calibration.weights[layer][bits], bits)
 
 
 def layer_weight(model: ImportedModel, name: str) -> F64:
