@@ -44,7 +44,7 @@ class Elements:
 
     def moved(self, move: Callable[[Tensor], Any]) -> Any:
         """The value after a movement; a list of values where the movement returns several."""
-        parts = [move(t) if isinstance(t, Tensor) else t for t in (self.ids, self.scale, self.offset)]
+        parts: list[Any] = [move(t) if isinstance(t, Tensor) else t for t in (self.ids, self.scale, self.offset)]
         if isinstance(parts[0], Tensor):
             return Elements(*parts)
         several = [p if isinstance(p, (list, tuple)) else [p] * len(parts[0]) for p in parts]

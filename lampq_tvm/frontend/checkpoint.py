@@ -49,7 +49,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     _check_exists(path)
     if path.suffix == ".safetensors":
-        return _open_safetensors(path, lambda f: {name: f.get_tensor(name) for name in f.keys()})  # noqa: SIM118
+        whole: dict[str, Tensor] = _open_safetensors(path, lambda f: {k: f.get_tensor(k) for k in f.keys()})  # noqa: SIM118
+        return whole
     held = _torch_load(path)
     for key in WEIGHTS_KEYS:
         if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
@@ -119,7 +120,7 @@ def _torch_load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         text = str(e)
-        if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text and "not an allowed" in text:
+        if "Unsupported" in text or "GLOBAL" in text or ("weights_only" in text and "not an allowed" in text):
             raise UsageError(f"blocked: the file holds pickled code{_named(path)}", where=str(path), hint=CONVERT) from None
         raise UsageError("not a whole torch checkpoint", where=str(path), hint="download or write it again") from None
     except Exception as e:  # damaged archives raise RuntimeError, EOFError, KeyError and others

@@ -65,7 +65,8 @@ def doctor(
     """
     given = Path(checkpoint) if checkpoint is not None else None
     source = open_source(Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size))
-    layers, refusals = layer_table(source.graph), ()
+    layers = layer_table(source.graph)
+    refusals: tuple[str, ...] = ()
     try:
         layers = import_source(source).layers
     except UnsupportedError as e:

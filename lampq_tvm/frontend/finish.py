@@ -55,7 +55,8 @@ def _needed(ops: list[Op], output: str) -> list[Op]:
 
 def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor]) -> tuple[list[Op], str, dict[str, Tensor]]:
     """Move every LayerNorm of which only single tokens are read behind the choice of the token (it works per token)."""
-    tensors, renamed, moved = dict(tensors), {}, []
+    tensors, moved = dict(tensors), []
+    renamed: dict[str, str] = {}
     norms = {op.name: op for op in ops if isinstance(op, LayerNorm) and op.name != output}
     readers = {name: [op for op in ops if name in op.inputs] for name in norms}
     norms = {name: op for name, op in norms.items() if all(isinstance(r, TakeToken) for r in readers[name])}

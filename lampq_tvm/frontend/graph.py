@@ -43,7 +43,8 @@ class Graph:
                 self.image = node
                 continue
             self.fqn[node] = str(spec.target)
-            self.bound[node] = (parameters or {}).get(str(spec.target), own[str(spec.target)])
+            value = (parameters or {}).get(str(spec.target), own[str(spec.target)])
+            self.bound[node] = value.detach() if isinstance(value, Tensor) else value
         self._check_float32()
         self.result = self._only_output()
         self.computed = self._computed()
@@ -61,9 +62,11 @@ class Graph:
         return outputs[0]
 
     def _computed(self) -> set[fx.Node]:
+        """Nodes with the image among what they are made of; lengths of its axes are no such thing."""
         computed = {self.image}
         for node in self.nodes:
-            if any(arg in computed for arg in node.all_input_nodes):
+            is_length = isinstance(node.meta.get("val"), (int, torch.SymInt, torch.SymBool))
+            if not is_length and any(arg in computed for arg in node.all_input_nodes):
                 computed.add(node)
         return computed
 

@@ -13,16 +13,19 @@ from lampq_tvm.frontend.refusals import has_attention
 
 # Where the weight stands among the arguments of each spelling, and whether it is stored as [K, N].
 WEIGHT = {"linear": (1, False), "conv2d": (1, False), "convolution": (1, False), "addmm": (2, True)}
-WEIGHT |= {"mm": (1, True), "matmul": (1, True)}
+WEIGHT |= {"mm": (1, True), "bmm": (1, True), "matmul": (1, True)}
 FUNCTIONS = {"gelu", "silu", "relu", "sigmoid", "tanh", "erf", "hardswish", "mish", "elu"}
 ATTENTION = {"scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu", "softmax", "_softmax"}
 
 TYPE_OF_NAME = {
-    **dict.fromkeys("qkv to_qkv qkv_proj in_proj q k v kv q_proj k_proj v_proj query key value".split(), "qkv"),
-    **dict.fromkeys("fc1 fc1_g fc1_x w12".split(), "fc1"),
+    **dict.fromkeys(
+        ["qkv", "to_qkv", "qkv_proj", "in_proj", "q", "k", "v", "kv", "q_proj", "k_proj", "v_proj", "query", "key", "value"],
+        "qkv",
+    ),
+    **dict.fromkeys(["fc1", "fc1_g", "fc1_x", "w12"], "fc1"),
     "fc2": "fc2",
     "reduction": "reduction",
-    **dict.fromkeys("head head_dist classifier".split(), "head"),
+    **dict.fromkeys(["head", "head_dist", "classifier"], "head"),
 }
 
 
@@ -95,7 +98,7 @@ def _nearby(graph: Graph, node: fx.Node, forward: bool) -> set[str]:
         near = queue.pop()
         for other in list(near.users) if forward else near.all_input_nodes:
             computed_inputs = sum(n in graph.computed for n in other.all_input_nodes)
-            stop = operator(other) in WEIGHT and computed_inputs == 1 or operator(other) == "add" and computed_inputs > 1
+            stop = (operator(other) in WEIGHT and computed_inputs == 1) or (operator(other) == "add" and computed_inputs > 1)
             if other.op == "output":
                 met.add("output")
             elif other in graph.computed and other not in seen and not stop:

@@ -103,8 +103,7 @@ class AverageHeads(Op):
 
 
 OP_TYPES = {
-    c.__name__: c
-    for c in (PatchEmbed, LayerNorm, Linear, Attention, Activation, Residual, TakeToken, MeanTokens, AverageHeads)
+    c.__name__: c for c in (PatchEmbed, LayerNorm, Linear, Attention, Activation, Residual, TakeToken, MeanTokens, AverageHeads)
 }
 
 

@@ -166,7 +166,9 @@ def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
     if node.op_type == "Constant":
         return [next(torch.as_tensor(v) for k, v in attributes.items() if k.startswith("value"))]
     if node.op_type not in RULES or node.domain not in ("", "ai.onnx"):
-        raise UnsupportedError(f"ONNX operator {node.op_type} is not supported", where=f"{where}: {node.name or node.output[0]}")
+        raise UnsupportedError(
+            f"ONNX operator {node.op_type} is not supported", where=f"{where}: {node.name or node.output[0]}"
+        )
     try:
         with torch.no_grad():
             results = RULES[node.op_type](inputs, attributes)

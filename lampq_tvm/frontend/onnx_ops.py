@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -181,25 +182,29 @@ def constant_of_shape(x: Inputs, a: Attributes) -> Tensor:
 
 def expand(x: Inputs, a: Attributes) -> Tensor:
     """Broadcast both ways."""
-    return x[0].expand(torch.broadcast_shapes(x[0].shape, tuple(ints(x[1]))))
+    out: Tensor = x[0].expand(np.broadcast_shapes(tuple(x[0].shape), tuple(ints(x[1]))))
+    return out
 
 
 def flatten(x: Inputs, a: Attributes) -> Tensor:
     """To two axes."""
     axis = a.get("axis", 1)
-    return x[0].reshape(math.prod(x[0].shape[:axis]), -1)
+    out: Tensor = x[0].reshape(math.prod(x[0].shape[:axis]), -1)
+    return out
 
 
 def divide(x: Inputs, a: Attributes) -> Tensor:
     """Integers divide without remainder."""
     left = x[0] if isinstance(x[1], Tensor) else torch.as_tensor(x[0])
     whole = not any(torch.as_tensor(v).is_floating_point() for v in x)
-    return torch.div(left, x[1], rounding_mode="trunc") if whole else left / x[1]
+    quotient: Tensor = torch.div(left, x[1], rounding_mode="trunc") if whole else left / x[1]
+    return quotient
 
 
 def reduce_l2(x: Inputs, a: Attributes) -> Tensor:
     """Euclidean norm over axes."""
-    return torch.linalg.vector_norm(x[0], dim=_axes(x, a), keepdim=bool(a.get("keepdims", 1)))
+    out: Tensor = torch.linalg.vector_norm(x[0], dim=_axes(x, a), keepdim=bool(a.get("keepdims", 1)))
+    return out
 
 
 def clip(x: Inputs, a: Attributes) -> Tensor:

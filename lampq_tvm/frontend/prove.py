@@ -64,5 +64,3 @@ def _as_model(found: Recognized, shape: tuple[int, int, int, int]) -> ImportedMo
     spec = InputSpec(channels, height, width, (0.0,) * channels, (1.0,) * channels)
     tensors: dict[str, np.ndarray] = {k: v.numpy() for k, v in found.tensors.items()}
     return ImportedModel("proof", found.ops, found.output, found.layers, spec, "random", found.has_classifier, tensors)
-
-

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
@@ -27,8 +28,10 @@ from lampq_tvm.frontend.trace import Trace
 
 Rule = Callable[..., Any]
 
-CURVES = "gelu relu silu sigmoid tanh erf exp abs pow square sqrt rsqrt reciprocal hardswish hardsigmoid hardtanh relu6 mish elu \
-leaky_relu softplus clamp clamp_min clamp_max"
+CURVES = (
+    "gelu relu silu sigmoid tanh erf exp abs pow square sqrt rsqrt reciprocal hardswish hardsigmoid hardtanh relu6 mish elu "
+    "leaky_relu softplus clamp clamp_min clamp_max"
+)
 
 RULES: dict[str, Rule] = {
     "add": elementwise.add,
@@ -52,6 +55,9 @@ RULES: dict[str, Rule] = {
     "softmax": attention.softmax,
     "_softmax": attention.softmax,
     "_safe_softmax": attention.softmax,
+    "eq": attention.equal,
+    "full_like": attention.full_like,
+    "where": attention.where,
     "cat": movement.concatenate,
     "concat": movement.concatenate,
     "stack": movement.stack,
@@ -80,26 +86,26 @@ def recognize(graph: Graph, image_shape: tuple[int, ...]) -> Recognized:
     refuse_known(graph)
     trace = Trace(graph, image_shape)
     values: dict[fx.Node, Any] = {graph.image: trace.image.elements, **graph.bound}
-    for node, dead in _with_last_uses(graph):
-        if node.op != "placeholder":
-            trace.node = node
-            values[node] = _interpret(trace, node, values)
-        for used in dead:
-            values.pop(used, None)
-    trace.node = graph.result
-    return finish(trace, elementwise.read(trace, values[graph.result]))
+    with torch.no_grad():
+        for node, dead in _with_last_uses(graph):
+            if node.op != "placeholder":
+                trace.node = node
+                values[node] = _interpret(trace, node, values)
+            for used in dead:
+                values.pop(used, None)
+        trace.node = graph.result
+        return finish(trace, elementwise.read(trace, values[graph.result]))
 
 
 def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     """The abstract value of one node: computed outright where it does not depend on the image, else by its rule."""
-    args, kwargs = map_arg((node.args, node.kwargs), lambda n: values[n])
-    if node not in trace.graph.computed:
-        target: Any = node.target
-        return target(*args, **kwargs)
+    bound: Any = map_arg((node.args, node.kwargs), lambda n: values[n])
+    args, kwargs = bound
     name = operator(node)
-    if any(isinstance(a, Statistic) for a in args) and name in ("sqrt", "rsqrt", "reciprocal", "square", "pow"):
-        name = _power(name, args)
-        return norm.step(trace, name, args[0])
+    if node not in trace.graph.computed and name != "sym_size":
+        return _plain_call(node, args, kwargs)
+    if args and isinstance(args[0], Statistic) and name in ("sqrt", "rsqrt", "reciprocal", "square", "pow"):
+        return norm.step(trace, _power(name, args), args[0])
     rule = RULES.get(name)
     if rule is None and not any(isinstance(leaf, KNOWN) for leaf in _leaves((args, kwargs))):
         return _plain_call(node, args, kwargs)
@@ -113,7 +119,7 @@ def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
 
 
 def _plain_call(node: fx.Node, args: Any, kwargs: Any) -> Any:
-    """Arithmetic on sizes, which are plain integers here."""
+    """Arithmetic on constants, and on sizes, which are plain integers here."""
     target: Any = node.target
     return target(*args, **kwargs)
 

@@ -28,6 +28,7 @@ WORDS = {
     "max_pool2d": "max pooling (max_pool2d)",
     "avg_pool2d": "average pooling of feature maps (avg_pool2d)",
     "adaptive_avg_pool2d": "average pooling of feature maps (adaptive_avg_pool2d)",
+    "sum": "a sum over an axis or of parallel branches (sum)",
     "pad": "padding (pad)",
     "constant_pad_nd": "padding (pad)",
     "upsample_bicubic2d": "resizing inside the network",

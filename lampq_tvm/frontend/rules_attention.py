@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lampq_tvm.frontend.abstract import KNOWN, Elements, Scores
 from lampq_tvm.frontend.model import Attention, Linear
-from lampq_tvm.frontend.refusals import POSITION_BIAS, POOLING
+from lampq_tvm.frontend.refusals import POOLING, POSITION_BIAS
 from lampq_tvm.frontend.rules_linear import matmul_constant
 from lampq_tvm.frontend.trace import Base, Trace, parent
 
@@ -39,7 +39,9 @@ def scaled_dot_product_attention(
     return _attention(trace, Scores(q, k, factor, True, q.shape[:-2]), v)
 
 
-def flash_attention(trace: Trace, q: Any, k: Any, v: Any, dropout: float = 0.0, causal: bool = False, **options: Any) -> list[Any]:
+def flash_attention(
+    trace: Trace, q: Any, k: Any, v: Any, dropout: float = 0.0, causal: bool = False, **options: Any
+) -> list[Any]:
     """The form that decompositions leave on CPU, which also returns the log-sum-exp."""
     return [scaled_dot_product_attention(trace, q, k, v, dropout_p=dropout, is_causal=causal, **options), None]
 
@@ -67,6 +69,25 @@ def softmax(trace: Trace, x: Any, dim: int, *unused: Any) -> Scores:
     return Scores(x.q, x.k, x.factor, True, x.leading)
 
 
+def equal(trace: Trace, x: Any, value: Any) -> Tensor:
+    """Scores that nothing was masked in are nowhere minus infinity; decompositions of torch's attention ask for that."""
+    if not isinstance(x, Scores) or x.softmax or value != -math.inf:
+        trace.refuse("a comparison of computed values")
+    return torch.zeros(x.shape, dtype=torch.bool)
+
+
+def full_like(trace: Trace, x: Any, value: float, **options: Any) -> Tensor:
+    """A constant of the shape of a computed value."""
+    return torch.full(x.shape, value)
+
+
+def where(trace: Trace, condition: Any, a: Any, b: Any) -> Any:
+    """A choice that is the same everywhere."""
+    if isinstance(condition, KNOWN) or not (condition.all() or not condition.any()):
+        trace.refuse("a choice between computed values")
+    return a if condition.all() else b
+
+
 def _attention(trace: Trace, scores: Scores, v: Elements) -> Elements:
     """Emit Attention over a fused qkv value whose rows stand in the order q, k, v, each head-major."""
     operands = [_split(trace, x) for x in (scores.q, scores.k, v)]
@@ -82,7 +103,7 @@ def _attention(trace: Trace, scores: Scores, v: Elements) -> Elements:
     op = Attention(name if name != qkv.name else f"{name}.attention", (qkv.name,), heads, width, factor)
     made = trace.emit(op, (*base.shape[:-1], heads * width))
     shape = v.shape
-    moved: Elements = made.elements.moved(lambda t: t.unflatten(-1, (heads, width)).transpose(1, 2).reshape(shape))
+    moved: Elements = made.elements.moved(lambda t: t.view(*t.shape[:-1], heads, width).transpose(1, 2).reshape(shape))
     return moved
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,8 @@ def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
     if isinstance(a, Scores) or isinstance(b, Scores):
         trace.refuse(POSITION_BIAS)
     if _same_elements(a, b):
-        return Curve(a.ids, to_curve(trace, a).samples + to_curve(trace, b).samples)
+        first, second = to_curve(trace, a), to_curve(trace, b)
+        return Curve(first.ids, first.samples + second.samples)
     if isinstance(a, Elements) and isinstance(b, Elements):
         return _residual(trace, a, b)
     return trace.refuse("this sum of two computed values")
@@ -53,7 +55,8 @@ def multiply(trace: Trace, a: Any, b: Any) -> Any:
     if isinstance(a, Statistic) and isinstance(b, Statistic):
         return multiply_statistics(trace, a, b)
     if _same_elements(a, b):
-        return Curve(a.ids, to_curve(trace, a).samples * to_curve(trace, b).samples)
+        first, second = to_curve(trace, a), to_curve(trace, b)
+        return Curve(first.ids, first.samples * second.samples)
     return trace.refuse("a product of two computed values (gated MLP such as SwiGLU, or data-dependent scaling)")
 
 
@@ -62,10 +65,10 @@ def divide(trace: Trace, a: Any, b: Any) -> Any:
     if isinstance(b, Statistic):
         return divide_statistic(trace, a, b)
     if isinstance(b, KNOWN):
-        if isinstance(a, KNOWN) and _same_elements(a, b):
-            return Curve(b.ids, to_curve(trace, a).samples / to_curve(trace, b).samples)
-        if not isinstance(a, (*KNOWN, Tensor)):
-            return Curve(b.ids, a / to_curve(trace, b).samples)
+        below = to_curve(trace, b) if not isinstance(a, Tensor) and isinstance(b, (Elements, Curve)) else None
+        if below is not None and (_same_elements(a, b) or not isinstance(a, KNOWN)):
+            above = to_curve(trace, a).samples if isinstance(a, KNOWN) else a
+            return Curve(below.ids, above / below.samples)
         return trace.refuse("a division by computed values (cosine attention, or another normalization)")
     return multiply(trace, a, 1 / b)
 
@@ -128,8 +131,7 @@ def _number(value: float | Tensor | None) -> float | None:
 def _add_constant(trace: Trace, x: Known, c: Any) -> Any:
     if isinstance(x, Elements):
         c = torch.as_tensor(c, dtype=torch.float32)
-        shape = torch.broadcast_shapes(x.shape, c.shape)
-        x = x.moved(lambda t: t.expand(shape))
+        x, shape = _broadcast(x, c)
         return _fold(trace, Elements(x.ids, x.scale, c.expand(shape) if x.offset is None else x.offset + c))
     number = _constant_number(c)
     if isinstance(x, Curve) and number is not None:
@@ -144,8 +146,7 @@ def _multiply_constant(trace: Trace, x: Known, c: Any) -> Any:
     if isinstance(x, Elements):
         if number is not None:
             return _fold(trace, Elements(x.ids, x.scale * number, None if x.offset is None else x.offset * number))
-        shape = torch.broadcast_shapes(x.shape, c.shape)
-        x = x.moved(lambda t: t.expand(shape))
+        x, shape = _broadcast(x, c)
         return _fold(trace, Elements(x.ids, x.scale * c.expand(shape), None if x.offset is None else x.offset * c))
     if number is not None and isinstance(x, Curve):
         return Curve(x.ids, x.samples * number)
@@ -157,6 +158,13 @@ def _multiply_constant(trace: Trace, x: Known, c: Any) -> Any:
     if isinstance(x, Scores):
         return trace.refuse("attention scores scaled head by head (cosine attention)")
     return trace.refuse("this multiplication by a constant")
+
+
+def _broadcast(x: Elements, c: Tensor) -> tuple[Elements, tuple[int, ...]]:
+    """A value repeated to the shape that it has together with a constant."""
+    shape = np.broadcast_shapes(x.shape, tuple(c.shape))
+    wide: Elements = x.moved(lambda t: t.expand(shape))
+    return wide, shape
 
 
 def _constant_number(c: Any) -> float | None:

@@ -20,7 +20,9 @@ def linear(trace: Trace, x: Any, weight: Any, bias: Tensor | None = None) -> Ele
 
 
 def matmul_constant(trace: Trace, x: Any, weight: Any) -> Elements:
-    """x W with constant W [K, N]."""
+    """x W with constant W [K, N], or [B, K, N] that repeats it for every image."""
+    if isinstance(weight, Tensor) and weight.ndim == 3 and torch.equal(weight, weight[:1].expand_as(weight)):
+        weight = weight[0]
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         trace.refuse("a matrix product with a constant on the left or of more than two axes")
     return _product(trace, x, weight.t(), None, trace.node.args[1])

@@ -9,19 +9,53 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.frontend.abstract import KNOWN, NOTHING, Elements
+from lampq_tvm.frontend.graph import operator
 from lampq_tvm.frontend.trace import Trace
 
 MOVES = frozenset(
-    "reshape view _unsafe_view view_as flatten unflatten transpose t permute swapaxes movedim numpy_T mT expand expand_as "
-    "select slice narrow unbind split split_with_sizes chunk squeeze unsqueeze index_select index roll flip repeat".split()
+    [
+        "reshape",
+        "view",
+        "_unsafe_view",
+        "view_as",
+        "flatten",
+        "unflatten",
+        "transpose",
+        "t",
+        "permute",
+        "swapaxes",
+        "movedim",
+        "numpy_T",
+        "mT",
+        "expand",
+        "expand_as",
+        "select",
+        "slice",
+        "narrow",
+        "unbind",
+        "split",
+        "split_with_sizes",
+        "chunk",
+        "squeeze",
+        "unsqueeze",
+        "index_select",
+        "index",
+        "roll",
+        "flip",
+        "repeat",
+    ]
 )
-SAME = frozenset("contiguous clone alias detach lift_fresh_copy dropout native_dropout identity positive".split())
-CASTS = frozenset("to _to_copy type_as float".split())
+# Element numbers need not lie in memory as the values do: where a view would fail on them, a reshape is the same.
+VIEWS = {"view": torch.reshape, "_unsafe_view": torch.reshape, "view_as": torch.Tensor.reshape_as}
+SAME = frozenset(
+    ["contiguous", "clone", "alias", "detach", "lift_fresh_copy", "dropout", "native_dropout", "identity", "positive"]
+)
+CASTS = frozenset(["to", "_to_copy", "type_as", "float"])
 
 
 def move(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Apply the node's own operator to the element numbers."""
-    target: Any = trace.node.target
+    target: Any = VIEWS.get(operator(trace.node), trace.node.target)
     if any(isinstance(a, KNOWN) for a in args):
         args = tuple(a.ids if isinstance(a, Elements) else a for a in args)
     moved = x.moved(lambda t: target(t, *args, **kwargs))

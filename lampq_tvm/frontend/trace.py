@@ -80,7 +80,7 @@ class Trace:
         """Append an operator with its tensors (by field name)."""
         op = dataclasses.replace(op, name=self.unique(op.name))
         self.ops.append(op)
-        self.tensors |= {f"{op.name}.{k}": v.detach().to(torch.float32).contiguous() for k, v in tensors.items()}
+        self.tensors |= {f"{op.name}.{k}": v.to(torch.float32).contiguous() for k, v in tensors.items()}
         return self.number(op, shape)
 
     def unique(self, name: str) -> str:
@@ -126,7 +126,7 @@ class Trace:
             self.refuse("joining values of several operators")
         if not x.plain:
             self.refuse(f"multiplying or adding constants to the output of {source.name}")
-        self.refuse(f"regrouping the tokens of {source.name} (windows or merged patches)")
+        return self.refuse(f"regrouping the tokens of {source.name} (windows or merged patches)")
 
     def touches(self, x: Elements, base: Base) -> bool:
         """Whether `x` holds elements of `base` among others."""
@@ -145,7 +145,12 @@ class Trace:
         patches = grid.elements.ids.flatten(2).transpose(1, 2)
         offset = _offset(x)
         in_order = prefix >= 0 and torch.equal(x.ids[:, prefix:], patches) and bool((x.ids[:, :prefix] == NOTHING).all())
-        if not in_order or isinstance(x.scale, Tensor) or x.scale != 1.0 or not torch.equal(offset, offset[:1].expand_as(offset)):
+        if (
+            not in_order
+            or isinstance(x.scale, Tensor)
+            or x.scale != 1.0
+            or not torch.equal(offset, offset[:1].expand_as(offset))
+        ):
             self.refuse("this order of patch tokens")
         op = PatchEmbed(name, ("image",), weight.shape[-1], prefix)
         base = self.emit(op, x.shape, weight=weight, bias=bias, pos=offset[0, prefix:], prefix=offset[0, :prefix])

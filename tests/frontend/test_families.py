@@ -39,13 +39,23 @@ ACCEPTED = [
 ]
 BLOCK = ["qkv", "proj", "fc1", "fc2"]
 REFUSED = [
-    ("swin_tiny_patch4_window7_224", {"depths": (2, 1), "num_heads": (3, 6), "embed_dim": 48}, "relative position bias", "window shift (roll)"),
-    ("swinv2_tiny_window8_256", {"depths": (2, 1), "num_heads": (3, 6), "embed_dim": 48}, "relative position bias", "cosine attention"),
+    (
+        "swin_tiny_patch4_window7_224",
+        {"depths": (2, 1), "num_heads": (3, 6), "embed_dim": 48},
+        "relative position bias",
+        "window shift (roll)",
+    ),
+    (
+        "swinv2_tiny_window8_256",
+        {"depths": (2, 1), "num_heads": (3, 6), "embed_dim": 48},
+        "relative position bias",
+        "cosine attention",
+    ),
     ("beit_base_patch16_224", {"depth": 1, "embed_dim": 48, "num_heads": 3}, "relative position bias", ""),
     ("eva02_tiny_patch14_336", {"depth": 1, "img_size": 56}, "rotary", ""),
     ("vit_base_patch16_siglip_224", {"depth": 1, "embed_dim": 48, "num_heads": 3}, "attention pooling", ""),
     ("vit_base_patch16_clip_224", SMALL, "norm_pre", ""),
-    ("vit_small_patch16_18x2_224", SMALL, "operator sum", ""),
+    ("vit_small_patch16_18x2_224", SMALL, "parallel branches (sum)", ""),
     ("vit_tiny_patch16_224", {**SMALL, "qk_norm": True}, "normalization of q and k", ""),
     ("vit_tiny_patch16_224", {**SMALL, "global_pool": ""}, "not one vector per image", ""),
     ("vit_tiny_patch16_224", {**SMALL, "global_pool": "max"}, "operator amax", ""),
@@ -85,7 +95,9 @@ def test_layer_table_of_accepted_models(name: str, args: dict) -> None:
     model, _, table = load_once(name, args)
     heads = ["head"] * ((args["num_classes"] > 0) + ("distilled" in name))
     assert [layer.type for layer in model.layers] == ["patch_embed", *BLOCK * 2, *heads]
-    assert [layer.name for layer in model.layers[1:5]] == [f"blocks.0.{n}" for n in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
+    assert [layer.name for layer in model.layers[1:5]] == [
+        f"blocks.0.{n}" for n in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    ]
     for layer in model.layers:
         weight = model.tensors[f"{layer.name}.weight"]
         assert (layer.out_features, layer.in_features) == (len(weight), weight[0].size)
