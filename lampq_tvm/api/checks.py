@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.errors import OutputError, UsageError
+from lampq_tvm.errors import OutputError, UnsupportedError, UsageError
+from lampq_tvm.targets import Target, check_runs_here
 
 
 def require_file(path: Path | str, what: str) -> Path:
@@ -72,3 +73,12 @@ def read_input(path: Path | str, shape: tuple[int, int, int]) -> np.ndarray:
     if not len(images) or not np.isfinite(images).all():
         raise UsageError("holds no images, or values that are not finite", where=str(path), hint=f"it must hold {expected}")
     return images
+
+
+def runs_here(target: Target) -> bool:
+    """Whether this machine can run code for the target."""
+    try:
+        check_runs_here(target.kind, target.features)
+    except UnsupportedError:
+        return False
+    return True

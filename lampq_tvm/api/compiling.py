@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lampq_tvm.api.checks import runs_here
+from lampq_tvm.api.measuring import tune_pipeline, tuned_records
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note
 from lampq_tvm.build.artifact import pack, read_artifact, write_artifact
-from lampq_tvm.errors import GateError, UnsupportedError
+from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
 from lampq_tvm.store import write_atomic
-from lampq_tvm.targets import Target, check_runs_here
 
 if TYPE_CHECKING:
     from lampq_tvm.build.artifact import Artifact
@@ -53,16 +54,17 @@ def compile_pipeline(pipeline: Pipeline, output: Path) -> Path:
 
 def build(pipeline: Pipeline) -> Artifact:
     """The compiled and checked artifact of a request, from the cache where it can be."""
-    o = pipeline.options
-    database = tuned_records(pipeline)
-    records = None if database is None else database.read_bytes()
-    key = (pipeline.calibration_key, pipeline.plan.model_dump(), pipeline.target.tvm, o.batch, records, o.device)
-    folder = pipeline.cache.folder("build", *(part for part in key if part is not None))
+    o, target = pipeline.options, pipeline.target
+    if o.trials:
+        tune_pipeline(pipeline)
+    records = tuned_records()
+    key = (pipeline.calibration_key, pipeline.plan.model_dump(), target.tvm, o.batch, records.digest(target.isa), o.device)
+    folder = pipeline.cache.folder("build", *key)
 
     def compute() -> Artifact:
         from lampq_tvm.build.compiler import build as compile_quantized
 
-        sections, manifest = compile_quantized(pipeline.quantized, pipeline.target, batch=o.batch)
+        sections, manifest = compile_quantized(pipeline.quantized, target, batch=o.batch, tiles=records)
         manifest["float_model"] = remember_model(pipeline)
         unchecked = folder / "unchecked.lampq"
         write_atomic(unchecked, pack(sections, manifest))
@@ -79,15 +81,6 @@ def remember_model(pipeline: Pipeline) -> str:
     """Digest of the float model; a note in the cache says where it lies, for `eval`."""
     write_atomic(float_model_note(pipeline.cache.root, pipeline.model_digest), pipeline.import_folder.name.encode())
     return pipeline.model_digest
-
-
-def tuned_records(pipeline: Pipeline) -> Path | None:
-    """The database of records to build with: tuned now where trials are asked for; None takes the shipped ones."""
-    if not pipeline.options.trials:
-        return None
-    from lampq_tvm.api.measuring import tune_pipeline
-
-    return tune_pipeline(pipeline)
 
 
 def gate(pipeline: Pipeline, artifact: Path) -> None:
@@ -110,12 +103,3 @@ def gate(pipeline: Pipeline, artifact: Path) -> None:
         differ = int((np.asarray(expected) != got).sum())
         what = f"{differ} of {got.size} outputs differ from the reference"
         raise GateError(what, where=f"{pipeline.target.name} on {device}", hint="please report this")
-
-
-def runs_here(target: Target) -> bool:
-    """Whether this machine can run code for the target."""
-    try:
-        check_runs_here(target.kind, target.features)
-    except UnsupportedError:
-        return False
-    return True

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.errors import UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.store import Units, cache_dir
+from lampq_tvm.targets import check_runs_here
+
+if TYPE_CHECKING:
+    from lampq_tvm.tune.records import Records
 
 
 def measure(model: str | Path, *, output: str | Path | None = None, **options: Any) -> LatencyTable:
@@ -36,18 +41,25 @@ def measure_pipeline(pipeline: Pipeline, output: Path | None) -> LatencyTable:
 
 
 def measured_table(pipeline: Pipeline) -> LatencyTable:
-    """Latencies on the device that is named (`local` where none is), from the cache where it can be."""
+    """Latencies on the device that is named, from the cache where it can be.
+
+    Where none is named, this machine is measured; a target that does not run here is emulated when estimates are allowed.
+    """
     from lampq_tvm.latency.measure import measure as measure_kernels
 
     o, target = pipeline.options, pipeline.target
-    device = o.device or "local"
-    folder = pipeline.cache.folder(
-        "latency", pipeline.calibration_key, target.name, target.tvm, device, o.batch, o.threads or 0
-    )
+    device = o.device or ("emulated" if o.allow_estimates and not runs_here(target) else "local")
+    if device == "local":
+        check_runs_here(target.kind, target.features)
+    records = tuned_records()
+    key = (target.name, target.tvm, device, o.batch, o.threads or 0, records.digest(target.isa))
+    folder = pipeline.cache.folder("latency", pipeline.calibration_key, *key)
 
     def compute() -> LatencyTable:
         units = Units(folder / "units")
-        return measure_kernels(pipeline.calibration, target, device, batch=o.batch, threads=o.threads, units=units)
+        return measure_kernels(
+            pipeline.calibration, target, device, batch=o.batch, threads=o.threads, units=units, tiles=records
+        )
 
     return pipeline.cache.get(
         folder,
@@ -56,6 +68,18 @@ def measured_table(pipeline: Pipeline) -> LatencyTable:
         compute,
         lambda path, table: table.save(path / "latency.json"),
     )
+
+
+def tuned_records() -> Records:
+    """The user's records first, then the shipped ones."""
+    from lampq_tvm.tune.records import Records
+
+    return Records(database())
+
+
+def database() -> Path:
+    """The user's tuning records."""
+    return cache_dir() / "tuning"
 
 
 def tune(model: str | Path, *, plan: str | Path | None = None, **options: Any) -> Path:
@@ -80,13 +104,12 @@ def tune_pipeline(pipeline: Pipeline) -> Path:
     pipeline.check()
     from lampq_tvm.tune import tune as tune_kernels
 
-    database: Path = tune_kernels(
+    return tune_kernels(
         pipeline.quantized,
         pipeline.target,
         trials=o.trials,
         device=o.device or "local",
         batch=o.batch,
         seed=o.seed,
-        database=cache_dir() / "tuning",
+        database=database(),
     )
-    return database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from lampq_tvm.store import Units, digest
 
 if TYPE_CHECKING:
     from lampq_tvm.allocate.problem import Problem
+
+Logits = Callable[[Pipeline, BitPlan], Callable[[np.ndarray], np.ndarray]]  # uint8 [B, C, H, W] to float32 [B, classes]
 
 
 def plan(model: str | Path, *, output: str | Path | None = None, **options: Any) -> BitPlan:
@@ -61,38 +64,52 @@ def problem(pipeline: Pipeline) -> Problem:
 
 
 def within_drop(pipeline: Pipeline) -> BitPlan:
-    """The cheapest plan within the allowed loss of accuracy, judged on the sensitivity images."""
+    """The cheapest plan within the allowed loss of accuracy, judged by the integer network on the sensitivity images."""
     from lampq_tvm.allocate.drop import allocate_within_drop
 
-    drop, evaluate = pipeline.options.drop, evaluator(pipeline)
+    drop, evaluate = pipeline.options.drop, evaluator(pipeline, exact_logits)
     assert drop is not None
     return allocate_within_drop(problem(pipeline), drop, evaluate, evaluate(None))
 
 
-def evaluator(pipeline: Pipeline) -> Callable[[BitPlan | None], float]:
-    """Accuracy of a plan's integer network (of the float model for None) on the sensitivity images; each is kept."""
-    data = digest(pipeline.calibration_key, pipeline.sens_data.fingerprint)
+def evaluator(pipeline: Pipeline, logits: Logits) -> Callable[[BitPlan | None], float]:
+    """Accuracy of a plan (of the float model for None) on the sensitivity images, by `logits`; each is worked out once."""
+    data = digest(pipeline.calibration_key, pipeline.sens_data.fingerprint, logits.__name__)
     kept = Units(pipeline.cache.folder("plan", data) / "evaluations")
 
     def evaluate(candidate: BitPlan | None) -> float:
         widths = None if candidate is None else [[row.w_bits, row.a_bits] for row in candidate.layers]
         name = digest(widths, *(() if candidate is None else (candidate.attention_bits, candidate.softmax)))
-        return float(kept.get(name, lambda: {"top1": np.array(accuracy(pipeline, candidate))})["top1"])
+        return float(kept.get(name, lambda: {"top1": np.array(accuracy(pipeline, candidate, logits))})["top1"])
 
     return evaluate
 
 
-def accuracy(pipeline: Pipeline, candidate: BitPlan | None) -> float:
-    """Share of the sensitivity images that a plan's integer network, or for None the float model, gets right."""
+def accuracy(pipeline: Pipeline, candidate: BitPlan | None, logits: Logits) -> float:
+    """Share of the sensitivity images that a plan, or for None the float model, gets right."""
+    run = partial(float_logits, pipeline.model) if candidate is None else logits(pipeline, candidate)
+    right = 0
+    for pixels, labels in track(pipeline.sens_data, "evaluating a plan"):
+        right += int((run(pixels).argmax(1) == labels).sum())
+    return right / len(pipeline.sens_data)
+
+
+def exact_logits(pipeline: Pipeline, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
+    """A plan's integer network, as the board will compute it."""
     from lampq_tvm.quantize.build import quantize
     from lampq_tvm.quantize.reference import run_reference
 
-    quantized = None if candidate is None else quantize(pipeline.calibration, candidate)
-    right = 0
-    for pixels, labels in track(pipeline.sens_data, "evaluating a plan"):
-        logits = float_logits(pipeline.model, pixels) if quantized is None else np.asarray(run_reference(quantized, pixels))
-        right += int((logits.argmax(1) == labels).sum())
-    return right / len(pipeline.sens_data)
+    quantized = quantize(pipeline.calibration, candidate)
+    return lambda pixels: np.asarray(run_reference(quantized, pixels))
+
+
+def close_logits(pipeline: Pipeline, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
+    """A plan's layers in the float model: many times faster, enough to compare plans."""
+    from lampq_tvm.frontend.execute import normalize
+    from lampq_tvm.sensitivity.float_run import run_plan
+
+    spec = pipeline.model.input
+    return lambda pixels: np.asarray(run_plan(pipeline.calibration, candidate, normalize(pixels, spec)))
 
 
 def solved(pipeline: Pipeline) -> BitPlan:
@@ -106,4 +123,4 @@ def solved(pipeline: Pipeline) -> BitPlan:
         return found
     from lampq_tvm.allocate.update import iterative_update
 
-    return iterative_update(pipeline.calibration, program, found, evaluator(pipeline))
+    return iterative_update(pipeline.calibration, program, found, evaluator(pipeline, close_logits))
