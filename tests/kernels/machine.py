@@ -47,16 +47,19 @@ class Machine:
     def check(self, cases: Iterable[Case]) -> None:
         """Run the cases; AssertionError that names the first one whose output is not equal, and the first place."""
         cases = list(cases)
-        self._compile({case.kernel: case.build for case in cases if case.kernel not in self._kernels})
-        for case in cases:
-            out = self.run(case)
+        for case, out in zip(cases, self.outputs(cases), strict=True):
             wrong = ~((out == case.expected) | (np.isnan(out) & np.isnan(case.expected)))
             if out.dtype != case.expected.dtype or wrong.any():
                 at = tuple(int(i) for i in np.argwhere(wrong)[0])
                 what = f"{wrong.sum()} of {wrong.size} values differ, first at {at}: {out[at]} for {case.expected[at]}"
                 raise AssertionError(f"{self.isa}: {case.name} ({case.kernel}): {what}")
 
-    def run(self, case: Case) -> np.ndarray:
+    def outputs(self, cases: list[Case]) -> list[np.ndarray]:
+        """What the cases' kernels give."""
+        self._compile({case.kernel: case.build for case in cases if case.kernel not in self._kernels})
+        return [self._run(case) for case in cases]
+
+    def _run(self, case: Case) -> np.ndarray:
         """The kernel's output, over an output buffer filled with 0x55."""
         kernel = self._kernels[case.kernel]
         filler = np.full(case.expected.nbytes, 0x55, np.uint8).view(case.expected.dtype).reshape(case.expected.shape)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.kernels.product import ProductShape
-from lampq_tvm.kernels.product_schedule import Tiles, build_product
+from lampq_tvm.kernels.product_schedule import Tiles, build_product, check_tiles
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.machine import Case
@@ -17,23 +17,33 @@ from tests.kernels.machine import Case
 
 @dataclass(frozen=True)
 class Product:
-    """A product to test; `tiles` are (rows, which divisor of the channel blocks), None for the default ones."""
+    """A product to test; `tiles` are (rows, which divisor of the channel blocks, group, which divisor of the steps).
+
+    None takes the default ones.
+    """
 
     shape: ProductShape
     w_bits: int = 8
     a_bits: int = 8
     out_bits: int = 8
-    tiles: tuple[int, int] | None = None
+    tiles: tuple[int, int, int, int] | None = None
     seed: int = 0
 
 
 def valid_tiles(product: Product, isa: str) -> Tiles | None:
-    """The tiles that a product names, made to divide its channel blocks."""
+    """The tiles that a product names, made to divide its channel blocks and its steps along K."""
     if product.tiles is None:
         return None
-    blocks = -(-product.shape.n // dot_for(isa, product.w_bits, product.a_bits).lanes)
-    divisors = [v for v in range(1, 7) if blocks % v == 0]
-    return Tiles(product.tiles[0], divisors[product.tiles[1] % len(divisors)])
+    rows, vectors, group, unroll = product.tiles
+    dot, shape = dot_for(isa, product.w_bits, product.a_bits), product.shape
+    tiles = Tiles(rows, _divisor(-(-shape.n // dot.lanes), vectors), group, _divisor(-(-shape.k // dot.k_block), unroll))
+    assert check_tiles(tiles, shape, dot)
+    return tiles
+
+
+def _divisor(count: int, which: int) -> int:
+    divisors = [d for d in range(1, 7) if count % d == 0]
+    return divisors[which % len(divisors)]
 
 
 def inputs(product: Product) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:

@@ -28,7 +28,7 @@ def products(draw: st.DrawFn) -> Product:
     epilogue, rows = draw(st.sampled_from(EPILOGUES)), draw(extents)
     period = draw(st.sampled_from((1, 7, 16, 49))) if epilogue == "stream" else 0
     rows = period * draw(st.integers(1, 3)) if period else rows
-    tiles = draw(st.none() | st.tuples(st.integers(1, 12), st.integers(0, 5)))
+    tiles = draw(st.none() | st.tuples(st.integers(1, 12), st.integers(0, 5), st.integers(1, 4), st.integers(0, 3)))
     shape = ProductShape(rows, draw(extents), draw(extents), epilogue, period)
     return Product(shape, draw(widths), draw(widths), draw(widths), tiles, draw(st.integers(0, 1 << 20)))
 
@@ -39,7 +39,7 @@ def test_any_product(machine, batch):
     machine.check(product_case(product, machine.isa) for product in batch)
 
 
-@pytest.mark.parametrize("tiles", [None, (3, 1)], ids=["default tiles", "other tiles"])
+@pytest.mark.parametrize("tiles", [None, (3, 1, 2, 1)], ids=["default tiles", "other tiles"])
 def test_every_pair_of_widths(machine, tiles):
     """The sums themselves: float32 holds them exactly. Rows and channels of extreme codes meet each other."""
     cases = []

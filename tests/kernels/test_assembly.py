@@ -1,0 +1,78 @@
+"""The compiled kernels hold the instructions that make them fast, and no calls into the C library."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import pytest
+
+from lampq_tvm.kernels.attention import AttentionShape, build_attention
+from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.kernels.layernorm import build_layernorm
+from lampq_tvm.kernels.product import ProductShape
+from lampq_tvm.kernels.product_schedule import build_product, default_tiles
+from tests.boards import ISAS
+from tests.kernels.machine import assembly
+
+SHAPE = ProductShape(197, 192, 192, "codes")
+# Instructions of one step: their number for each accumulator vector of a register tile.
+STEPS = {
+    ("vnni", 8): {"vpdpbusd": 1},
+    ("vnni", 4): {"vpdpbusd": 1},
+    ("avx2", 8): {"vpmaddwd": 1},
+    ("avx2", 4): {"vpmaddubsw": 32, "vpmaddwd": 1},
+    ("dotprod", 8): {"sdot": 1},
+    ("dotprod", 4): {"sdot": 1},
+    ("neon", 8): {"smull|smull2": 1, "sadalp": 1},
+    ("neon", 4): {"smull|smull2": 1, "smlal|smlal2": 15, "sadalp": 1},
+}
+LIBM = r"\b(?:fmaf?|nearbyintf?|rintf?|roundf?|roundevenf?|sqrtf?|fminf?|fmaxf?)(?:@PLT)?$"
+
+
+@functools.cache
+def asm_of(isa: str, kind: str, bits: int) -> str:
+    """Assembly of a product, an attention or a LayerNorm."""
+    if kind == "product":
+        return assembly(build_product(SHAPE, isa, bits, bits), isa)
+    if kind == "attention":
+        return assembly(build_attention(AttentionShape(1, 197, 3, 64), isa, bits), isa)
+    return assembly(build_layernorm(197, 192, 1e-6, True), isa)
+
+
+def count(text: str, mnemonic: str) -> int:
+    """How often an instruction stands in an assembly text."""
+    return len(re.findall(rf"^\s+(?:{mnemonic})(?:\.\w+)?\s", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("isa", ISAS)
+def test_product_runs_on_the_steps_instructions(isa, bits):
+    tiles = default_tiles(SHAPE, dot_for(isa, bits, bits), isa)
+    text = asm_of(isa, "product", bits)
+    for mnemonic, each in STEPS[isa, bits].items():
+        found = count(text, mnemonic)
+        assert found >= tiles.rows * tiles.vectors * min(each, dot_for(isa, bits, bits).depth), (mnemonic, found)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_attention_runs_on_the_steps_instructions(isa):
+    for bits in (8, 4):
+        for mnemonic in STEPS[isa, bits]:
+            assert count(asm_of(isa, "attention", bits), mnemonic) >= 6, mnemonic
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_layernorm_is_vector_code(isa):
+    text = asm_of(isa, "layernorm", 8)
+    wide = {"vnni": "zmm", "avx2": "ymm"}.get(isa)
+    fused = re.findall(r"^\s+vfn?m(?:add|sub)\d+ps\s.*", text, re.MULTILINE) if wide else re.findall(r"\bfml[as]\b.*4s", text)
+    assert len([line for line in fused if wide is None or wide in line]) >= 3
+    assert count(text, "vroundps|vrndscaleps|frinti|frintn|fcvtns|vcvtps2dq")
+
+
+@pytest.mark.parametrize("kind", ["product", "attention", "layernorm"])
+@pytest.mark.parametrize("isa", ISAS)
+def test_no_call_into_the_c_library(isa, kind):
+    calls = re.findall(r"^\s+(?:callq?|bl|b|jmp)\s+(\S+)", asm_of(isa, kind, 8), re.MULTILINE)
+    assert not [name for name in calls if re.search(LIBM, name)]
