@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "bench" / "data" / "fashion_mnist_sample"
 CHECKPOINT = ROOT / "bench" / "checkpoints" / "fashion_mnist_vit.safetensors"
 MODEL = "vit_tiny_patch16_224"
-MEAN, STD = (0.2860,), (0.3530,)
+MEAN, STD = 0.2860, 0.3530
 COLUMNS = ("name", "top1", "payload_bytes", "size_bytes", "median_ms", "avg_w_bits", "avg_a_bits")
 
 Call = Callable[[np.ndarray], np.ndarray]  # uint8 [B, 1, 28, 28] to logits [B, 10]
@@ -48,7 +48,7 @@ def float_model(threads: int) -> tuple[Call, int]:
 
     def call(pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return model((torch.from_numpy(pixels).float() / 255 - MEAN[0]) / STD[0]).numpy()
+            return model((torch.from_numpy(pixels).float() / 255 - MEAN) / STD).numpy()
 
     return call, sum(p.numel() for p in model.parameters())
 
@@ -61,7 +61,7 @@ def compile_rows(out: Path, threads: int) -> dict[str, Path]:
     from lampq_tvm.api.pipeline import Pipeline
 
     common: dict[str, Any] = {
-        "checkpoint": CHECKPOINT, "model_args": model_args(CHECKPOINT), "mean": MEAN, "std": STD,
+        "checkpoint": CHECKPOINT,
         "data": SAMPLE / "calib512.npz", "calib_images": 512, "sens_images": 512, "threads": threads,
     }  # fmt: skip
     model = Pipeline(Options(MODEL, **common)).model
