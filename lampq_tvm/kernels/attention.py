@@ -14,6 +14,7 @@ from tvm.ir import Expr
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
+from lampq_tvm.kernels.frames import quick_frames
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.kernels.isa.dot import Dot, activation_word
 from lampq_tvm.kernels.product import requantize, round_up
@@ -88,6 +89,7 @@ def accumulate(f: Factor, acc: Any, rows: Any, packed: Any, row: Any, block: Any
     return f.step.step(acc.vload([row, 0], f"int32x{f.step.lanes}"), words, weights)
 
 
+@quick_frames
 def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
     """The kernel for any shape and any width.
 

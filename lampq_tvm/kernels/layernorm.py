@@ -8,9 +8,12 @@ from tvm.ir import Expr
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
+from lampq_tvm.kernels.frames import quick_frames
+
 LANES = 32
 
 
+@quick_frames
 def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool) -> PrimFunc:
     """The kernel for any rows and channels.
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from tvm.script import tirx as T
 from tvm.tirx import PrimFunc
 
+from lampq_tvm.kernels.frames import quick_frames
 
+
+@quick_frames
 def build_pixels(batch: int, channels: int, height: int, width: int) -> PrimFunc:
     """Normalized float image to 8-bit pixels: rne(fma(x, scale[c], shift[c])), clamped to 0..255.
 
@@ -28,6 +31,7 @@ def build_pixels(batch: int, channels: int, height: int, width: int) -> PrimFunc
     return pixels
 
 
+@quick_frames
 def build_patches(batch: int, channels: int, height: int, width: int, patch: int) -> PrimFunc:
     """Pixels to patch rows of codes (pixel - 128): image [B, C, H, W] uint8 to [B * patches, C * p * p] int8.
 
@@ -50,6 +54,7 @@ def build_patches(batch: int, channels: int, height: int, width: int, patch: int
     return patches
 
 
+@quick_frames
 def build_prepend(batch: int, prefix: int, tokens: int, channels: int) -> PrimFunc:
     """Prefix rows before each image's tokens: tokens [B * T, C] f32, prefix [P, C] f32 to [B * (P + T), C] f32."""
 
@@ -69,6 +74,7 @@ def build_prepend(batch: int, prefix: int, tokens: int, channels: int) -> PrimFu
     return prepend
 
 
+@quick_frames
 def build_take_token(batch: int, tokens: int, channels: int, index: int) -> PrimFunc:
     """Token `index` of each image: x [B * T, C] f32 to [B, C] f32."""
 
@@ -83,6 +89,7 @@ def build_take_token(batch: int, tokens: int, channels: int, index: int) -> Prim
     return take_token
 
 
+@quick_frames
 def build_mean_tokens(batch: int, tokens: int, channels: int, start: int) -> PrimFunc:
     """Tokens `start`.. added in their order, then times inv: x [B * T, C] f32, inv [1] f32 to [B, C] f32."""
 
@@ -104,6 +111,7 @@ def build_mean_tokens(batch: int, tokens: int, channels: int, start: int) -> Pri
     return mean_tokens
 
 
+@quick_frames
 def build_to_codes(rows: int, channels: int) -> PrimFunc:
     """Float to codes: x [rows, C] f32, affine [2] f32 (1/s, z), range [2] f32 to sat(rne(fma(x, 1/s, z))) int8."""
 
@@ -123,6 +131,7 @@ def build_to_codes(rows: int, channels: int) -> PrimFunc:
     return to_codes
 
 
+@quick_frames
 def build_average(rows: int, channels: int) -> PrimFunc:
     """fl(fl(a + b) * 0.5) of a, b [rows, C] f32."""
 

@@ -15,6 +15,8 @@ from tvm.ir import Expr as PrimExpr
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from lampq_tvm.kernels.frames import quick_frames
+
 
 @dataclass(frozen=True)
 class Dot:
@@ -67,6 +69,7 @@ def activation_word(buffer: Any, start: list[Any], dot: Dot) -> PrimExpr:
 
 
 @functools.cache
+@quick_frames
 def register(dot: Dot) -> str:
     """Register the step as a tensor intrinsic over (A [k_block], W [depth, lanes, group], C [lanes]); returns its name.
 
