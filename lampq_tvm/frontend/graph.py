@@ -26,7 +26,7 @@ class Graph:
         computed: nodes whose value depends on the image.
 
     Raises:
-        UnsupportedError: several outputs, or parameters that are not float32.
+        UnsupportedError: several inputs or outputs, or parameters that are not float32.
     """
 
     def __init__(self, program: ExportedProgram, where: str, parameters: Mapping[str, Tensor] | None = None) -> None:
@@ -43,8 +43,10 @@ class Graph:
                 self.image = node
                 continue
             self.fqn[node] = str(spec.target)
+            if str(spec.target) not in own:
+                raise UnsupportedError(f"input {node.name} is no parameter, buffer or image", where=where)
             value = (parameters or {}).get(str(spec.target), own[str(spec.target)])
-            self.bound[node] = value.detach() if isinstance(value, Tensor) else value
+            self.bound[node] = value.detach().cpu() if isinstance(value, Tensor) else value
         self._check_float32()
         self.result = self._only_output()
         self.computed = self._computed()

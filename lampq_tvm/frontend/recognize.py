@@ -7,7 +7,6 @@ leads to a refusal and never to another network.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -112,10 +111,9 @@ def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     if rule is None or (name == "getitem" and isinstance(args[0], KNOWN)):
         return trace.refuse(words(node))
     try:
-        inspect.signature(rule).bind(trace, *args, **kwargs)
-    except TypeError:
-        trace.refuse(f"operator {name} with these options")
-    return rule(trace, *args, **kwargs)
+        return rule(trace, *args, **kwargs)
+    except (TypeError, ValueError, IndexError, AttributeError, RuntimeError):  # options or shapes that the rule did not foresee
+        return trace.refuse(f"operator {name} in this form")
 
 
 def _plain_call(node: fx.Node, args: Any, kwargs: Any) -> Any:

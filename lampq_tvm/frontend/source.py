@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.frontend.checkpoint import metadata_model_args
 from lampq_tvm.frontend.export import export_module, input_shape, load_pt2
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.model import InputSpec
@@ -87,7 +88,8 @@ def _open_timm(request: Request) -> Source:
     name, args = request.model, request.model_args
     size = request.height_width
     if size is not None:
-        args = {**(args or {}), "img_size": size}
+        held = metadata_model_args(request.checkpoint) if request.checkpoint is not None else {}
+        args = {**(args or held), "img_size": size}
         if request.model_args and request.model_args.get("img_size", request.size) not in (request.size, size, size[0]):
             raise UsageError("--size and --model-arg img_size differ", where=name)
     module = build_timm(name, request.checkpoint, request.pretrained, args, request.seed)

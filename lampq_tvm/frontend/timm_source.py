@@ -77,7 +77,7 @@ def _pretrained(name: str, args: dict[str, Any]) -> nn.Module:
             module: nn.Module = timm.create_model(name, pretrained=True, **args)
             return module
     except Exception as e:  # the hub's client, the socket and timm raise different kinds
-        reason = f"{type(e).__name__}: {next(iter(str(e).strip().splitlines()), '')}"[:200]
+        reason = f"{type(e).__name__}: {next(iter(str(e).strip().splitlines()), '')}".split(". ")[0][:160]
         hint = "check the network, or give the weights with --checkpoint"
         raise UsageError(f"the pretrained weights cannot be fetched ({reason})", where=name, hint=hint) from e
 

@@ -52,6 +52,8 @@ def test_model_args_from_safetensors_metadata(module: torch.nn.Module, tmp_path:
     assert same(timm_source.build_timm(NAME, path, False, None, 0), module)
     with pytest.raises(UsageError, match=r"head.weight is \[5, 24\] where the model has \[6, 24\]"):
         built(path, {**ARGS, "num_classes": 6})
+    source = open_source(Request(NAME, checkpoint=path, size=64))
+    assert source.shape[2:] == (64, 64) and source.graph.parameters()["head.weight"].shape == (5, 24)
     save_file(module.state_dict(), path, {"model_args": "[1]"})
     with pytest.raises(UsageError, match="no JSON object"):
         built(path)
