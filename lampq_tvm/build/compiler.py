@@ -15,15 +15,16 @@ from safetensors.numpy import save as save_tensors
 from tvm import relax
 
 from lampq_tvm import __version__
-from lampq_tvm.lower.module import Lowered, default_schedules, lower
+from lampq_tvm.lower.module import Lowered, lower
 from lampq_tvm.lower.operators import TilesFor
 from lampq_tvm.quantize.model import QAttention, QPatchEmbed, QProduct, QuantizedModel
 from lampq_tvm.runtime.bits import pack_bits
 from lampq_tvm.targets import Target
+from lampq_tvm.tune.records import Records
 
 
 def build(
-    qm: QuantizedModel, target: Target, *, batch: int = 1, tiles: TilesFor = default_schedules
+    qm: QuantizedModel, target: Target, *, batch: int = 1, database: Path | None = None, tiles: TilesFor | None = None
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Compile an integer network for a target.
 
@@ -31,12 +32,13 @@ def build(
         qm: the network.
         target: what to compile for.
         batch: images per call of the compiled function.
-        tiles: tuned tile sizes by product; default ones where it returns None.
+        database: the user's tuning records, looked up before the shipped ones.
+        tiles: tile sizes by product instead of any record's; default ones where it returns None.
 
     Returns:
         (sections, manifest) for `write_artifact`: `lib.so`, `payload.safetensors`, `plan.json`.
     """
-    lowered = lower(qm, target.isa, batch, tiles)
+    lowered = lower(qm, target.isa, batch, tiles or Records(database))
     sections = {
         "lib.so": compile_library(lowered, target),
         "payload.safetensors": payload(qm),

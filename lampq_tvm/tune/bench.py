@@ -1,0 +1,132 @@
+"""Builds candidates in this process and has another one measure them: a crash there costs one candidate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+
+from lampq_tvm.build.compiler import linker
+from lampq_tvm.errors import DeviceError
+from lampq_tvm.kernels.product_schedule import Tiles, build_product
+from lampq_tvm.resources import PACKAGE
+from lampq_tvm.targets import Target
+from lampq_tvm.tune.case import Case
+from lampq_tvm.tune.space import Kernel
+
+START_S = 120
+JOB_S = 60
+
+
+class Measuring:
+    """The measuring process; it starts with the first job, and again after each death.
+
+    Args:
+        target: what candidates are compiled for.
+        device: where they run.
+    """
+
+    def __init__(self, target: Target, device: str) -> None:
+        self.target, self.device = target, device
+        self._process: subprocess.Popen[str] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="lampq-tune-")
+
+    def write_case(self, case: Case) -> Path:
+        """Store a kernel's case where the process finds it."""
+        path = Path(self._folder.name) / "case.npz"
+        np.savez(path, **{f"a{i}": a for i, a in enumerate(case.arguments)}, expected=case.expected)
+        return path
+
+    def build(self, kernel: Kernel, tiles: Tiles) -> Path:
+        """The library of a candidate.
+
+        Raises:
+            Exception: whatever TVM, LLVM or the linker raises where it does not build.
+        """
+        function = build_product(kernel.shape, kernel.isa, kernel.w_bits, kernel.a_bits, tiles)
+        target = tvm.target.Target(self.target.tvm)
+        executable = tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target=target)
+        path = Path(self._folder.name) / f"{tiles.key}.so"
+        executable.export_library(str(path), workspace_dir=self._folder.name, **linker(self.target))
+        return path
+
+    def judge(self, case: Path, libraries: Sequence[Path], rounds: int, limit_s: int = JOB_S) -> dict[str, Any]:
+        """The process's answer about libraries, or `{"outcome": "crash" | "hang", "why"}` where it died.
+
+        Raises:
+            DeviceError: the process or its device cannot be started.
+        """
+        process = self._process or self._start()
+        names = [str(path) for path in libraries]
+        answer = _exchange(process, {"libraries": names, "case": str(case), "rounds": rounds, "limit_s": limit_s})
+        if answer is not None:
+            return answer
+        code = self._end()
+        why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+        return {"outcome": "hang" if code == -signal.SIGALRM else "crash", "why": why}
+
+    def _start(self) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        lean = {"PYTHONPATH": path, "TVM_FFI_DISABLE_TORCH_C_DLPACK": "1"}  # else TVM imports torch, which takes seconds
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lampq_tvm.tune.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **lean},
+            start_new_session=True,  # Ctrl-C is for the tuner, which then ends this process itself
+        )
+        self._process = process
+        code = {"arch": self.target.kind, "features": list(self.target.features), "target": self.target.name}
+        answer = _exchange(process, {"device": self.device, "code": code, "limit_s": START_S})
+        if answer is None or "error" in answer:
+            status = self._end()
+            raise DeviceError(answer["error"] if answer else f"measuring does not start (exit {status})", where="tuning")
+        return process
+
+    def _end(self) -> int:
+        """End the process; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:  # what was still to be written has no reader
+                    continue
+        try:
+            return process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def __enter__(self) -> Measuring:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        self._folder.cleanup()
+
+
+def _exchange(process: subprocess.Popen[str], message: dict[str, Any]) -> dict[str, Any] | None:
+    """Send a line and read the answer; None where the process died."""
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("the process was started with pipes")
+    try:
+        process.stdin.write(json.dumps(message) + "\n")
+        process.stdin.flush()
+        answer: dict[str, Any] = json.loads(process.stdout.readline())
+    except (BrokenPipeError, ValueError):
+        return None
+    return answer

@@ -1,0 +1,133 @@
+"""Tuning records: plain tile sizes, one JSON file per kernel, `<isa>/<kernel>.json` in `schedules/` or a database.
+
+A record belongs to an instruction set level, never to a CPU's name. Looked up in the user's database first, then among the
+shipped ones; a kernel without a record takes the default schedule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.product import ProductShape
+from lampq_tvm.kernels.product_schedule import Tiles, check_tiles
+from lampq_tvm.progress import note
+from lampq_tvm.resources import data_dir
+from lampq_tvm.store import write_atomic
+
+
+class TileSizes(pydantic.BaseModel):
+    """`Tiles` as JSON."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    rows: int = pydantic.Field(ge=1)
+    vectors: int = pydantic.Field(ge=1)
+    group: int = pydantic.Field(ge=1)
+    unroll: int = pydantic.Field(ge=1)
+
+
+class Record(pydantic.BaseModel):
+    """The fastest tiles that were found for a kernel.
+
+    Attributes:
+        isa, kernel: what it is for (`kernel_key`).
+        tiles: the sizes.
+        unit: `us` (microseconds), or `instructions` of one thread where time means nothing.
+        cost, default_cost: lower quartile of the samples of these tiles and of the default ones, measured in turns.
+        kind: `measured`, or `estimated` where the unit is no time.
+        trials, failed: candidates tried, and those that did not build, crashed, hung or gave a wrong output.
+        gate: every output was equal to the oracle's.
+        seed: of the search.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    version: Literal[1] = 1
+    isa: str
+    kernel: str
+    tiles: TileSizes
+    unit: Literal["us", "instructions"]
+    cost: float = pydantic.Field(gt=0)
+    default_cost: float = pydantic.Field(gt=0)
+    kind: Literal["measured", "estimated"]
+    trials: int = pydantic.Field(ge=1)
+    failed: int = pydantic.Field(ge=0)
+    gate: Literal["exact"] = "exact"
+    seed: int
+
+    def save(self, database: Path) -> None:
+        """Write it into a database, whole or not at all."""
+        write_atomic(record_path(database, self.isa, self.kernel), (self.model_dump_json(indent=1) + "\n").encode())
+
+
+def kernel_key(shape: ProductShape, dot: Dot) -> str:
+    """What a record is kept under: the shape, and the type and depth of the multiply-add step (`..._uint8x16`).
+
+    Widths with the same step run the same instructions and share their record.
+    """
+    return f"{shape.key}_{dot.a_dtype}x{dot.depth}"
+
+
+def record_path(database: Path, isa: str, kernel: str) -> Path:
+    """The file of a kernel's record."""
+    return database / isa / f"{kernel}.json"
+
+
+def read_record(database: Path, isa: str, kernel: str) -> Record | None:
+    """A kernel's record; None, with a warning, where its file is damaged."""
+    path = record_path(database, isa, kernel)
+    if not path.is_file():
+        return None
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        note(f"warning: {path}: not a tuning record, not used; delete it and run lampq tune again")
+        return None
+    if (record.isa, record.kernel) != (isa, kernel):
+        note(f"warning: {path}: holds the record of {record.isa}/{record.kernel}, not used")
+        return None
+    return record
+
+
+class Records:
+    """Tuned tiles by kernel, for `lower`: call it with a shape, the level and the widths.
+
+    Args:
+        database: the user's; None takes the shipped records alone.
+    """
+
+    def __init__(self, database: Path | None) -> None:
+        self.folders = ([] if database is None else [database]) + [data_dir("schedules")]
+        self._known: dict[tuple[str, str], Tiles | None] = {}
+
+    def __call__(self, shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles | None:
+        """Tuned tiles, or None for the default ones."""
+        dot = dot_for(isa, w_bits, a_bits)
+        key = (isa, kernel_key(shape, dot))
+        if key not in self._known:
+            self._known[key] = next((t for f in self.folders if (t := _usable(f, *key, shape, dot))), None)
+        return self._known[key]
+
+    def digest(self, isa: str) -> str:
+        """Hex sha256 over every record of a level that could be used: changes when a build's result could."""
+        h = hashlib.sha256()
+        for folder in self.folders:
+            for path in sorted((folder / isa).glob("*.json")):
+                h.update(f"{path.name}\0".encode() + path.read_bytes())
+            h.update(b"\0")
+        return h.hexdigest()
+
+
+def _usable(folder: Path, isa: str, kernel: str, shape: ProductShape, dot: Dot) -> Tiles | None:
+    record = read_record(folder, isa, kernel)
+    if record is None:
+        return None
+    tiles = Tiles(**record.tiles.model_dump())
+    if check_tiles(tiles, shape, dot):
+        return tiles
+    note(f"warning: {record_path(folder, isa, kernel)}: its tiles do not divide the kernel, not used")
+    return None

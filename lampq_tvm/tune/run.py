@@ -1,0 +1,110 @@
+"""`lampq tune`: every product of a network, one search each, one record each."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import tvm
+
+from lampq_tvm.api.cache import source_digest
+from lampq_tvm.errors import UsageError
+from lampq_tvm.kernels.product import ProductShape
+from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.lower.operators import Context, lower_op
+from lampq_tvm.progress import note, track
+from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.store import digest
+from lampq_tvm.targets import Target, check_runs_here
+from lampq_tvm.tune.bench import Measuring
+from lampq_tvm.tune.log import TrialLog, open_log
+from lampq_tvm.tune.records import Record, kernel_key, read_record
+from lampq_tvm.tune.space import Kernel
+
+CODE = ("kernels/isa", "kernels/product.py", "kernels/product_schedule.py", "tune/worker.py")
+
+
+def tune(
+    qm: QuantizedModel, target: Target, *, trials: int, device: str = "local", batch: int = 1, seed: int = 0, database: Path
+) -> Path:
+    """Search for fast tiles of every product of a network; goes on where it stopped.
+
+    Args:
+        qm: the network.
+        target: what to compile for.
+        trials: candidates per kernel, the default schedule among them.
+        device: where they are measured: `local`, `rpc://host:port`, or `emulated`, which counts instructions.
+        batch: images per call.
+        seed: of the search.
+        database: folder that takes records and trial logs.
+
+    Returns:
+        The database.
+
+    Raises:
+        DeviceError: the device cannot be reached, or the default schedule does not run there.
+        GateError: the default schedule's output is wrong.
+        OutputError: the database is not writable.
+    """
+    return tune_kernels(products(qm, target.isa, batch), target, trials=trials, device=device, seed=seed, database=database)
+
+
+def tune_kernels(
+    kernels: Iterable[Kernel], target: Target, *, trials: int, device: str = "local", seed: int = 0, database: Path
+) -> Path:
+    """Like `tune`, for kernels by their shapes."""
+    if trials < 1:
+        raise UsageError(f"{trials} trials", where="trials", hint="give 1 or more")
+    if device == "local":
+        check_runs_here(target.kind, target.features)
+    threads = os.environ.get("TVM_NUM_THREADS", target.cores)
+    identity = digest(tvm.__version__, source_digest(CODE), target.tvm, threads, device, platform.node())[:16]
+    with Measuring(target, device) as measuring:
+        for kernel in track(list(kernels), "tuning"):
+            name = kernel_key(kernel.shape, kernel.dot)
+            with open_log(database / "log" / kernel.isa / f"{name}.jsonl") as log:
+                tune_kernel(kernel, measuring, log, identity, trials, seed, database)
+    return database
+
+
+def tune_kernel(
+    kernel: Kernel, measuring: Measuring, log: TrialLog, identity: str, trials: int, seed: int, database: Path
+) -> Record:
+    """The record of one kernel, from the database where this very search was finished before."""
+    name = kernel_key(kernel.shape, kernel.dot)
+    finished = {"identity": identity, "phase": "finished", "seed": seed, "trials": trials}
+    record = read_record(database, kernel.isa, name) if log.find(**finished) else None
+    if record is not None:
+        return record
+    from lampq_tvm.tune.search import Search
+
+    search = Search(kernel, measuring, log, identity, seed)
+    start = time.monotonic()
+    for _ in track(search.run(trials), name, trials):
+        pass
+    record = search.record()
+    record.save(database)
+    log.add(finished)
+    seconds = (time.monotonic() - start) / max(1, record.trials)
+    failed = f"{record.failed} of {record.trials} failed" if record.failed else f"{record.trials} candidates"
+    gain = f"{record.default_cost:.6g} -> {record.cost:.6g} {record.unit} ({record.default_cost / record.cost:.2f}x)"
+    note(f"{kernel.isa}/{name}: {gain}, {failed}, {seconds:.2f} s each")
+    return record
+
+
+def products(qm: QuantizedModel, isa: str, batch: int) -> list[Kernel]:
+    """The distinct products of a network, in the order of their use."""
+    found: dict[str, Kernel] = {}
+
+    def collect(shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles | None:
+        kernel = Kernel(shape, isa, w_bits, a_bits)
+        found.setdefault(kernel_key(shape, kernel.dot), kernel)
+        return None
+
+    context = Context(isa, batch, qm.input, qm.tensors, collect)
+    for op in qm.ops:
+        lower_op(op, context)
+    return list(found.values())

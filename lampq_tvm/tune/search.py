@@ -1,0 +1,203 @@
+"""The search for one kernel: MetaSchedule proposes, another process measures, the log remembers.
+
+Nothing here depends on the clock or on chance but the measurements themselves, and those are in the log. So a search that
+was killed and is started again with the same seed proposes the same candidates, takes what the log knows and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+
+from lampq_tvm.errors import DeviceError, GateError
+from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.tune.bench import Measuring
+from lampq_tvm.tune.case import make_case
+from lampq_tvm.tune.log import TrialLog
+from lampq_tvm.tune.records import Record, TileSizes, kernel_key
+from lampq_tvm.tune.space import Kernel, computation, context, padded_counts, sampled, tiles_of
+
+BATCH = 8
+WARM_UP = 8  # measurements before the cost model is trusted
+ROUNDS = 15
+FINAL_ROUNDS, FINALISTS = 41, 4
+
+
+def quartile(samples: list[float]) -> float:
+    """The lower quartile of samples: other programs on the machine only ever add time."""
+    return sorted(samples)[len(samples) // 4]
+
+
+@dataclass
+class Search:
+    """The search for one kernel.
+
+    Attributes:
+        kernel: what is tuned.
+        measuring: builds and measures.
+        log: what is known.
+        identity: of machine, device and compiler; results of another one are not taken.
+        seed: of the search.
+    """
+
+    kernel: Kernel
+    measuring: Measuring
+    log: TrialLog
+    identity: str
+    seed: int
+    costs: dict[Tiles, float | None] = field(default_factory=dict)
+    _case: Path | None = None
+
+    def run(self, trials: int) -> Iterator[Tiles]:
+        """Yield each candidate when its cost is known, the default schedule first.
+
+        Raises:
+            GateError, DeviceError: the default schedule itself fails.
+        """
+        target = tvm.target.Target({**self.measuring.target.tvm, "num-cores": self.measuring.target.cores})
+        spaces = padded_counts(self.kernel)[: max(1, trials // BATCH)]
+        yield self._default()
+        if trials == 1:
+            return
+        model = ms.cost_model.XGBModel(num_warmup_samples=WARM_UP, early_stopping_rounds=20, num_tuning_cores=1)
+        tasks = [_Task(self, rows, target, model, share) for rows, share in _shares(spaces, trials - 1)]
+        while tasks:
+            for task in list(tasks):
+                candidates = task.propose()
+                if not candidates:
+                    tasks.remove(task)
+                for tiles, _ in candidates:
+                    self.cost(tiles)
+                    yield tiles
+                task.learn(candidates)
+
+    def cost(self, tiles: Tiles) -> float | None:
+        """Microseconds or instructions of a candidate, None where it fails; from the log where it is known."""
+        if tiles not in self.costs:
+            fields = {"identity": self.identity, "phase": "search", "tiles": tiles.key}
+            trial = self.log.find(**fields) or self.log.add({**fields, **self._try(tiles)})
+            self.costs[tiles] = trial.get("cost")
+        return self.costs[tiles]
+
+    def record(self) -> Record:
+        """The best tiles, measured once more side by side with the default ones, which win a draw."""
+        default = self.kernel.default
+        able = sorted((cost, tiles.key, tiles) for tiles, cost in self.costs.items() if cost is not None and tiles != default)
+        finalists = [default, *(tiles for _, _, tiles in able[: FINALISTS - 1])]
+        fields = {"identity": self.identity, "phase": "final", "tiles": [tiles.key for tiles in finalists]}
+        trial = self.log.find(**fields) or self.log.add({**fields, **self._final(finalists)})
+        costs = trial["costs"]
+        best = min(range(len(costs)), key=lambda i: costs[i])
+        kernel = self.kernel
+        return Record(
+            isa=kernel.isa,
+            kernel=kernel_key(kernel.shape, kernel.dot),
+            tiles=TileSizes(**vars(finalists[best])),
+            unit=trial["unit"],
+            cost=costs[best],
+            default_cost=costs[0],
+            kind="estimated" if trial["unit"] == "instructions" else "measured",
+            trials=len(self.costs),
+            failed=sum(cost is None for cost in self.costs.values()),
+            seed=self.seed,
+        )
+
+    def _default(self) -> Tiles:
+        tiles = self.kernel.default
+        if self.cost(tiles) is None:
+            trial = self.log.find(identity=self.identity, phase="search", tiles=tiles.key) or {}
+            error = GateError if trial["outcome"] == "wrong" else DeviceError
+            raise error(f"the default schedule fails ({trial['outcome']}: {trial.get('why', '')})", where=self.kernel.shape.key)
+        return tiles
+
+    def _try(self, tiles: Tiles) -> dict[str, Any]:
+        """Outcome of a candidate: `exact` with its cost, else `build`, `wrong`, `crash` or `hang`."""
+        try:
+            library = self.measuring.build(self.kernel, tiles)
+        except Exception as e:  # TVM, LLVM and the linker each have their own; any of them costs this candidate
+            return {"outcome": "build", "why": (str(e).strip().splitlines() or [type(e).__name__])[-1][:200]}
+        answer = self._judge([library], ROUNDS)
+        library.unlink()
+        if answer["outcome"] != "exact":
+            return answer
+        return {"outcome": "exact", "unit": answer["unit"], "cost": quartile(answer["samples"][0])}
+
+    def _final(self, finalists: list[Tiles]) -> dict[str, Any]:
+        libraries = [self.measuring.build(self.kernel, tiles) for tiles in finalists]
+        answer = self._judge(libraries, FINAL_ROUNDS)
+        for library in libraries:
+            library.unlink()
+        if answer["outcome"] != "exact":
+            what = f"the last comparison failed ({answer['outcome']})"
+            raise DeviceError(what, where=self.kernel.shape.key, hint="run it again")
+        return {"outcome": "exact", "unit": answer["unit"], "costs": [round(quartile(s), 3) for s in answer["samples"]]}
+
+    def _judge(self, libraries: list[Path], rounds: int) -> dict[str, Any]:
+        if self._case is None:
+            self._case = self.measuring.write_case(make_case(self.kernel))
+        return self.measuring.judge(self._case, libraries, rounds)
+
+
+class _Task:
+    """The candidates of one padded row count."""
+
+    def __init__(self, search: Search, rows: int, target: tvm.target.Target, model: Any, trials: int) -> None:
+        self.search, self.model, self.target = search, model, target
+        self.context = context(search.kernel, rows, target, search.seed)
+        self.database = ms.database.MemoryDatabase()
+        self.context.pre_tuning(trials, BATCH, database=self.database, cost_model=model)
+        self.workload = self.database.commit_workload(self.context.mod)
+        default = search.kernel.default
+        if rows % (default.rows * default.group) == 0:
+            self._learn_default(rows, default)
+
+    def propose(self) -> list[tuple[Tiles, Any]]:
+        """The next candidates; empty where the space or the trials are used up."""
+        # The cost model draws from NumPy's global generator.
+        state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(self.search.seed)  # noqa: NPY002
+        try:
+            candidates = self.context.generate_measure_candidates() or []
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+        return [(tiles_of(candidate.sch), candidate) for candidate in candidates]
+
+    def learn(self, candidates: list[tuple[Tiles, Any]]) -> None:
+        """Tell the strategy, the cost model and the next generation what was measured."""
+        if not candidates:
+            return
+        found = [candidate for _, candidate in candidates]
+        results = [self._result(tiles) for tiles, _ in candidates]
+        self.context.notify_runner_results(found, results)
+        self._keep(found, results)
+
+    def _learn_default(self, rows: int, default: Tiles) -> None:
+        sch = Schedule(computation(self.search.kernel, rows))
+        sampled(sch, self.search.kernel, default)
+        info = ArgInfo.from_entry_func(self.context.mod, remove_preproc=True)
+        self._keep([ms.MeasureCandidate(sch, info)], [self._result(default)])
+
+    def _keep(self, candidates: list[Any], results: list[Any]) -> None:
+        self.model.update(self.context, candidates, results)
+        for candidate, result in zip(candidates, results, strict=True):
+            if result.run_secs is not None:
+                row = (candidate.sch.trace, self.workload, result.run_secs, self.target, candidate.args_info)
+                self.database.commit_tuning_record(ms.database.TuningRecord(*row))
+
+    def _result(self, tiles: Tiles) -> Any:
+        cost = self.search.cost(tiles)
+        return ms.runner.RunnerResult(None, "failed") if cost is None else ms.runner.RunnerResult([cost * 1e-6], None)
+
+
+def _shares(spaces: list[int], trials: int) -> list[tuple[int, int]]:
+    """Trials of each space: equal, the first ones take what is left over."""
+    each, more = divmod(trials, len(spaces))
+    return [(rows, each + (i < more)) for i, rows in enumerate(spaces) if each + (i < more)]

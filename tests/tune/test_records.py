@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.kernels.product_schedule import Tiles, check_tiles
+from lampq_tvm.resources import data_dir
+from lampq_tvm.tune import records
+from lampq_tvm.tune.records import Record, Records, TileSizes, kernel_key, record_path
+from tests.tune.kernels import SMALL, kernel_of, levels, run_all
+
+RECORD = Record(
+    isa="avx2",
+    kernel=kernel_key(SMALL, dot_for("avx2", 8, 8)),
+    tiles=TileSizes(rows=3, vectors=2, group=1, unroll=2),
+    unit="us",
+    cost=1.5,
+    default_cost=2.0,
+    kind="measured",
+    trials=8,
+    failed=0,
+    seed=0,
+)
+TILES = Tiles(3, 2, 1, 2)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "data_dir", lambda name: tmp_path / name)
+    return tmp_path / "schedules"
+
+
+def test_the_users_record_comes_before_the_shipped_one(tmp_path, shipped):
+    user = tmp_path / "user"
+    assert Records(user)(SMALL, "avx2", 8, 8) is None
+    RECORD.save(shipped)
+    assert Records(user)(SMALL, "avx2", 8, 8) == Records(None)(SMALL, "avx2", 8, 8) == TILES
+    RECORD.model_copy(update={"tiles": TileSizes(rows=2, vectors=3, group=1, unroll=1)}).save(user)
+    assert Records(user)(SMALL, "avx2", 8, 8) == Tiles(2, 3)
+    assert Records(None)(SMALL, "avx2", 8, 8) == TILES
+
+
+def test_widths_with_another_step_have_records_of_their_own(tmp_path, shipped):
+    RECORD.save(shipped)
+    assert Records(None)(SMALL, "avx2", 4, 4) is None
+    assert Records(None)(SMALL, "vnni", 8, 8) is None
+
+
+DAMAGES = {
+    "cut": lambda text: text[: len(text) // 2],
+    "empty": lambda text: b"",
+    "not JSON": lambda text: b"\xff" + text,
+    "another kernel's": lambda text: text.replace(b"codes_m18", b"codes_m19"),
+    "zero rows": lambda text: text.replace(b'"rows": 3', b'"rows": 0'),
+    "vectors that do not divide": lambda text: text.replace(b'"vectors":2', b'"vectors":5').replace(
+        b'"vectors": 2', b'"vectors": 5'
+    ),
+    "not gated": lambda text: text.replace(b"exact", b"close"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_record_is_skipped_with_a_warning(tmp_path, shipped, capsys, damage):
+    user = tmp_path / "user"
+    RECORD.model_copy(update={"cost": 1.0}).save(user)
+    RECORD.save(shipped)
+    path = record_path(user, "avx2", RECORD.kernel)
+    path.write_bytes(damage(path.read_bytes()))
+    assert Records(user)(SMALL, "avx2", 8, 8) == TILES  # the shipped one
+    assert str(path) in capsys.readouterr().err
+
+
+def test_the_digest_follows_every_record(tmp_path, shipped):
+    before = Records(tmp_path / "user").digest("avx2")
+    RECORD.save(tmp_path / "user")
+    after = Records(tmp_path / "user").digest("avx2")
+    RECORD.model_copy(update={"tiles": TileSizes(rows=2, vectors=3, group=1, unroll=1)}).save(tmp_path / "user")
+    assert len({before, after, Records(tmp_path / "user").digest("avx2")}) == 3
+    assert Records(tmp_path / "user").digest("vnni") == Records(None).digest("vnni") or before != after
+
+
+@pytest.mark.parametrize("isa", ["vnni", "avx2", "dotprod", "neon"])
+def test_every_shipped_record_is_sound(isa):
+    for path in sorted((data_dir("schedules") / isa).glob("*.json")):
+        record = Record.model_validate_json(path.read_bytes())
+        kernel = kernel_of(record)
+        assert (record.isa, record.kernel) == (isa, path.stem)
+        assert check_tiles(Tiles(**record.tiles.model_dump()), kernel.shape, kernel.dot)
+        assert record.cost <= record.default_cost
+
+
+@pytest.mark.parametrize("isa", levels())
+def test_every_shipped_record_builds_and_is_exact(isa):
+    paths = sorted((data_dir("schedules") / isa).glob("*.json"))
+    found = [Record.model_validate_json(path.read_bytes()) for path in paths]
+    for expected, got in run_all([(kernel_of(r), Tiles(**r.tiles.model_dump())) for r in found], isa):
+        assert np.array_equal(expected, got)
