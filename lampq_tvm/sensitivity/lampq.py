@@ -8,6 +8,7 @@ budget's row already weighs a bit by c_i.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,9 +41,9 @@ def sampled_layers(model: ImportedModel, mu: int) -> dict[str, list[Layer]]:
 
 
 def drops(context: Context, piece: Piece, layers: Sequence[Layer], pair: tuple[int, int]) -> dict[str, F64]:
-    """What quantizing each layer alone does to a piece: sums over images, float64 [3].
+    """What quantizing each layer alone does to a piece: sums over images and sums of squares, float64 [2, 3].
 
-    The three are images lost (right before, minus right after), the rise of the cross entropy, and KL(float ||
+    The three columns are images lost (right before, minus right after), the rise of the cross entropy, and KL(float ||
     quantized), the rise that is expected under labels drawn from the model. Without usable labels the first two are 0.
     """
     calibration, empirical = context.calibration, context.labels_used
@@ -54,39 +55,42 @@ def drops(context: Context, piece: Piece, layers: Sequence[Layer], pair: tuple[i
         if not run:
             run.append(FloatRun(model, piece.images(model)))
         base, output = run[0].output, run[0].with_layer(layer.name, quantized_layer(calibration, layer.name, *pair))
-        figures = [0.0, 0.0, float(divergence(base, output, model.has_classifier).sum())]
+        figures = np.zeros((3, len(base)))
+        figures[2] = divergence(base, output, model.has_classifier)
         if empirical and piece.labels is not None:
-            figures[0] = float((hits(base, piece.labels) - hits(output, piece.labels)).sum())
-            figures[1] = float((nll(output, piece.labels) - nll(base, piece.labels)).sum())
-        return {"drops": np.array(figures)}
+            figures[0] = hits(base, piece.labels) - hits(output, piece.labels)
+            figures[1] = nll(output, piece.labels) - nll(base, piece.labels)
+        return {"drops": np.stack([figures.sum(1), (figures**2).sum(1)])}
 
-    name = f"drops/{pair[0]}/{pair[1]}/{int(empirical)}/{piece.key}"
+    name = f"drop/{pair[0]}/{pair[1]}/{int(empirical)}/{piece.key}"
     return {x.name: context.units.get(f"{name}/{x.name}", lambda x=x: measure(x))["drops"] for x in layers}  # type: ignore[misc]
 
 
 def omegas(
-    model: ImportedModel, trace: F64, lost: dict[str, float], sampled: dict[str, list[Layer]], least: float
+    model: ImportedModel, trace: F64, lost: dict[str, tuple[float, float]], sampled: dict[str, list[Layer]]
 ) -> tuple[F64, dict[str, Any]]:
     """Omega of every layer, and the alphas.
 
-    A(t) below the floor (noise can make it zero or negative) counts as the floor: `least`, and at least `FLOOR` of the
-    largest type's. A type whose sampled layers have no trace at all spreads A(t) evenly.
+    A(t) is noisy and may come out as zero or negative, which would strip a whole type of its bits: it counts as no less
+    than its standard error, and than `FLOOR` of the largest type's. A type whose sampled layers have no trace at all
+    spreads A(t) evenly.
 
     Args:
         trace: tr(F_i) per layer, [layers].
-        lost: what quantizing a sampled layer costs, per layer.
+        lost: what quantizing a sampled layer costs, and the standard error of that, per layer.
         sampled: the sampled layers per type.
-        least: smallest A(t).
     """
     index = {layer.name: i for i, layer in enumerate(model.layers)}
-    raw = {kind: float(np.mean([lost[x.name] for x in layers])) for kind, layers in sampled.items()}
+    raw = {kind: float(np.mean([lost[x.name][0] for x in layers])) for kind, layers in sampled.items()}
+    noise = {kind: math.hypot(*(lost[x.name][1] for x in layers)) / len(layers) for kind, layers in sampled.items()}
     means = {kind: float(np.mean([trace[index[x.name]] for x in layers])) for kind, layers in sampled.items()}
-    floor = max(least, FLOOR * max(raw.values()), TINY)
-    guarded = {kind: max(value, floor) for kind, value in raw.items()}
+    least = max(FLOOR * max(raw.values()), TINY)
+    guarded = {kind: max(value, noise[kind], least) for kind, value in raw.items()}
     shares = [trace[i] / means[x.type] if means[x.type] > 0 else 1.0 for i, x in enumerate(model.layers)]
     omega = np.array([guarded[x.type] * share for x, share in zip(model.layers, shares, strict=True)])
     alpha = {kind: guarded[kind] / means[kind] if means[kind] > 0 else None for kind in raw}
-    return np.maximum(omega, 1e-9 * omega.max()), {"A": raw, "A_floor": floor, "alpha": alpha, "mean_trace": means}
+    details = {"A": raw, "A_standard_error": noise, "A_guarded": guarded, "alpha": alpha, "mean_trace": means}
+    return np.maximum(omega, 1e-9 * omega.max()), details
 
 
 def measure_lampq(context: Context, alpha: str, beta: int | None, gamma: float, mu: int) -> tuple[F64, dict[str, Any]]:
@@ -96,19 +100,19 @@ def measure_lampq(context: Context, alpha: str, beta: int | None, gamma: float, 
     pair = (b, context.pairs.a_bits if context.pairs.mode == "fixed" else b)
     sampled = sampled_layers(model, mu)
     chosen = [layer for layers in sampled.values() for layer in layers]
-    trace, lost = np.zeros(len(model.layers)), {layer.name: np.zeros(3) for layer in chosen}
+    trace, sums = np.zeros(len(model.layers)), {layer.name: np.zeros((2, 3)) for layer in chosen}
     for piece in track(pieces(model, context.batches), "sensitivity (lampq)"):
         name = f"trace/{context.labels}/{context.seed}/{piece.key}"
         found = context.units.get(name, lambda p=piece: traces(model, p, context.labels, context.seed))  # type: ignore[misc]
         trace += found["trace"].sum(1) / context.images
         for layer, figures in drops(context, piece, chosen, pair).items():
-            lost[layer] += figures / context.images
+            sums[layer] += figures / context.images
     source = alpha if context.labels_used else "divergence"
-    # Half an image is the least drop of accuracy that these images can tell from none.
-    least = 0.5 / context.images if source == "accuracy" else 0.0
-    figure = {name: float(x[SOURCES.index(source)]) for name, x in lost.items()}
-    omega, details = omegas(model, trace, figure, sampled, least)
+    column = SOURCES.index(source)
+    error = {name: np.sqrt(np.maximum(x[1] - x[0] ** 2, 0) / context.images) for name, x in sums.items()}
+    lost = {name: (float(x[0, column]), float(error[name][column])) for name, x in sums.items()}
+    omega, details = omegas(model, trace, lost, sampled)
     loss = np.repeat((omega[:, None] * gamma ** -np.array(widths, np.float64))[:, :, None], len(widths), axis=2)
     details |= {"trace": dict(zip((x.name for x in model.layers), trace.tolist(), strict=True)), "alpha_from": source}
-    details |= {"drops": {name: dict(zip(SOURCES, x.tolist(), strict=True)) for name, x in lost.items()}}
+    details |= {"drops": {name: dict(zip(SOURCES, x[0].tolist(), strict=True)) for name, x in sums.items()}}
     return loss, {**details, "beta": b, "gamma": gamma, "mu": mu}

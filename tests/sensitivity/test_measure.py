@@ -43,15 +43,15 @@ def test_lampq_is_alpha_times_trace_by_hand(calibrated, batches, units, alpha):
     images, labels = everything(batches)
     run = FloatRun(model, normalize(images, model.input))
     trace = sum(traces(model, p, "empirical", 0)["trace"].sum(1) for p in pieces(model, batches)) / len(images)
-    floor = None
     a = {}
     for kind, (layer,) in sampled_layers(model, 1).items():
         output = run.with_layer(layer.name, quantized_layer(calibrated, layer.name, 3, 3))
         if alpha == "accuracy":
-            a[kind] = float((hits(run.output, labels) - hits(output, labels)).mean())
+            drop = hits(run.output, labels) - hits(output, labels)
         else:
-            a[kind] = float((nll(output, labels) - nll(run.output, labels)).mean())
-    floor = max(0.5 / len(images) if alpha == "accuracy" else 0.0, 1e-3 * max(a.values()))
+            drop = nll(output, labels) - nll(run.output, labels)
+        a[kind] = max(float(drop.mean()), float(drop.std() / np.sqrt(len(images))))
+    floor = 1e-3 * max(s.details["A"].values())
     first = {kind: layers[0].name for kind, layers in sampled_layers(model, 1).items()}
     index = {layer.name: i for i, layer in enumerate(model.layers)}
     for i, layer in enumerate(model.layers):
@@ -66,13 +66,14 @@ def test_alpha_guards(model):
     assert [len(v) for v in sampled.values()] == [1, 2, 2, 2, 2, 1]
     trace = np.ones(len(model.layers))
     trace[1] = trace[5] = 0.0  # both qkv
-    lost = {x.name: 0.1 for x in model.layers} | {"blocks.0.fc1": -0.4, "blocks.1.fc1": 0.1, "head": 0.0}
-    omega, details = omegas(model, trace, lost, sampled, 0.0)
-    assert (omega > 0).all() and np.isfinite(omega).all()
-    floor = details["A_floor"]
-    assert omega[3] == omega[-1] == floor == pytest.approx(1e-4)
-    assert omega[1] == omega[2] == pytest.approx(0.1)
-    nothing, _ = omegas(model, np.zeros_like(trace), {x.name: -1.0 for x in model.layers}, sampled, 0.0)
+    lost = {x.name: (0.1, 0.01) for x in model.layers}
+    lost |= {"blocks.0.fc1": (-0.4, 0.03), "blocks.1.fc1": (0.1, 0.04), "head": (0.0, 0.0)}
+    omega, details = omegas(model, trace, lost, sampled)
+    assert omega[3] == omega[7] == pytest.approx(0.025)  # fc1: the mean is negative, the standard error of two layers counts
+    assert omega[-1] == pytest.approx(1e-4)  # head: no drop and no error, a thousandth of the largest
+    assert omega[1] == omega[5] == omega[2] == pytest.approx(0.1)  # qkv: no trace, spread evenly
+    assert details["A"]["fc1"] == pytest.approx(-0.15) and details["alpha"]["qkv"] is None
+    nothing, _ = omegas(model, np.zeros_like(trace), {x.name: (-1.0, 0.0) for x in model.layers}, sampled)
     assert (nothing > 0).all()
 
 
