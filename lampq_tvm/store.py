@@ -73,7 +73,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def save_stage(path: Path, kind: str, meta: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write a stage's result: safetensors whose metadata holds `meta` as JSON and a digest over everything."""
-    arrays = {k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}
+    arrays = {k: np.asarray(v, order="C") for k, v in sorted(tensors.items())}
     text = json.dumps({"schema": SCHEMA, "kind": kind, "meta": dict(meta)}, sort_keys=True)
     check = digest(text, *(x for item in arrays.items() for x in item))
     write_atomic(path, save_tensors(arrays, {"lampq": text, "sha256": check}))
@@ -124,6 +124,6 @@ class Units:
                 return load_stage(path, "unit")[1]
             except CorruptError:
                 path.unlink()
-        arrays = {k: np.ascontiguousarray(v) for k, v in compute().items()}
+        arrays = {k: np.asarray(v, order="C") for k, v in compute().items()}
         save_stage(path, "unit", {"name": name}, arrays)
         return arrays
