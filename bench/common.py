@@ -1,0 +1,111 @@
+"""What the benches share: the shipped model and sample, plans, a table and a JSON file, and work that is not done twice."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lampq_tvm.allocate.plan import BitPlan, LayerPlan
+from lampq_tvm.api.cache import source_digest
+from lampq_tvm.cli.output import print_table
+from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.store import digest, write_atomic
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "bench" / "data" / "fashion_mnist_sample"
+CHECKPOINT = ROOT / "bench" / "checkpoints" / "fashion_mnist_vit.safetensors"
+MODEL = "vit_tiny_patch16_224"
+
+
+def arguments(doc: str | None, name: str) -> argparse.ArgumentParser:
+    """A command line with the options that every bench has.
+
+    Args:
+        doc: the script's docstring.
+        name: of the results file.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results" / f"{name}.json")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench" / name, help="folder of finished pieces")
+    return parser
+
+
+def metadata(checkpoint: Path, key: str) -> Any:
+    """A JSON entry of a safetensors file's metadata."""
+    with checkpoint.open("rb") as f:
+        (size,) = struct.unpack("<Q", f.read(8))
+        return json.loads(json.loads(f.read(size))["__metadata__"][key])
+
+
+def model_options() -> dict[str, Any]:
+    """Options of the pipeline for the shipped Fashion-MNIST model."""
+    cfg = metadata(CHECKPOINT, "pretrained_cfg")
+    preprocessing = {"mean": tuple(cfg["mean"]), "std": tuple(cfg["std"])}
+    data = SAMPLE / "calib512.npz"
+    return {"checkpoint": CHECKPOINT, "model_args": metadata(CHECKPOINT, "model_args"), "data": data, **preprocessing}
+
+
+def test_sample(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images [count, 1, 28, 28] uint8 and labels [count] of the shipped test images."""
+    with np.load(SAMPLE / "test2000.npz") as sample:
+        return sample["images"][:count, None], sample["labels"][:count]
+
+
+def paired_plan(
+    model: ImportedModel, pairs: Sequence[tuple[int, int]], attention_bits: int = 8, softmax: str = "uniform"
+) -> BitPlan:
+    """Layer i at the widths (w, a) of pairs[i mod len(pairs)]; the image stays at 8."""
+    rows = []
+    for i, layer in enumerate(model.layers):
+        w, a = pairs[i % len(pairs)]
+        widths = {"w_bits": w, "a_bits": 8 if layer.type == "patch_embed" else a}
+        rows.append(LayerPlan(name=layer.name, type=layer.type, params=layer.params, **widths))
+    return BitPlan(model=model.source, attention_bits=attention_bits, softmax=softmax, layers=tuple(rows))
+
+
+class Pieces:
+    """Finished pieces of a bench: JSON values by what they depend on, this package's own code included.
+
+    Args:
+        folder: where they lie; delete it to measure anew.
+        shared: what every piece depends on.
+    """
+
+    def __init__(self, folder: Path, *shared: Any) -> None:
+        self.folder, self.shared = folder, [source_digest(("",)), *shared]
+
+    def get(self, name: str, compute: Callable[[], Any], *key: Any) -> Any:
+        """The piece, read back where it was finished before, else computed and kept."""
+        path = self.folder / f"{name}-{digest(*self.shared, *key)[:12]}.json"
+        if not path.is_file():
+            write_atomic(path, json.dumps(compute()).encode())
+        return json.loads(path.read_text())
+
+
+def machine() -> dict[str, Any]:
+    """This machine and the versions of what runs on it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ("lampq-tvm", "apache-tvm", "torch", "timm", "onnxruntime", "numpy")
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def finish(output: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], **facts: Any) -> None:
+    """Print the table and write it, with the facts, as JSON."""
+    kept = [dict(row) for row in rows]
+    print_table(columns, [[row.get(c) for c in columns] for row in kept])
+    write_atomic(output, (json.dumps({**facts, "rows": kept}, indent=1) + "\n").encode())

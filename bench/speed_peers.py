@@ -1,0 +1,91 @@
+"""ONNX Runtime beside this project: export, dynamic int8, and its aarch64 wheel on the emulated board."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from lampq_tvm.device.emulate import EmulatedBoard
+from lampq_tvm.device.provision import once
+from lampq_tvm.device.wheels import install_wheels
+from lampq_tvm.errors import DeviceError
+from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.store import cache_dir
+
+# Products only: ONNX Runtime has no integer convolution for signed weights, and the patch embedding is 2 % of the work.
+INT8 = {"int8, S8 weights": QuantType.QInt8, "int8, U8 weights": QuantType.QUInt8}
+
+OURS = """
+import sys, numpy
+from lampq_tvm.runtime.runner import load
+path, images, out, n = sys.argv[1:]
+runner, image = load(path, threads=1), numpy.load(images)["pixels"]
+for _ in range(int(n)):
+    logits = runner(image)
+numpy.save(out, logits)
+"""
+PEER = """
+import sys
+site, path, images, out, n = sys.argv[1:]
+sys.path.insert(0, site)
+import numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+image = {session.get_inputs()[0].name: numpy.load(images)["floats"]}
+for _ in range(int(n)):
+    logits = session.run(None, image)[0]
+numpy.save(out, logits)
+"""
+
+
+def export(name: str, module: torch.nn.Module, image: np.ndarray, folder: Path) -> dict[str, Path]:
+    """The float and the int8 ONNX files of a torch model, by `fp32` and the keys of `INT8`."""
+    made = {"fp32": folder / f"{name}-fp32.onnx"}
+    if not made["fp32"].exists():
+        with quiet():
+            torch.onnx.export(module, (torch.from_numpy(image),), made["fp32"], dynamo=True, external_data=False)
+    for label, kind in INT8.items():
+        made[label] = folder / f"{name}-{kind.name}.onnx"
+        if not made[label].exists():
+            quantize_dynamic(made["fp32"], made[label], weight_type=kind, op_types_to_quantize=["MatMul"])
+    return made
+
+
+def ort_call(path: Path, image: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+    """A call of ONNX Runtime on one image."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: image}
+    return lambda: np.asarray(session.run(None, feed)[0])
+
+
+def ort_on_board(board: EmulatedBoard) -> Path | None:
+    """Folder of ONNX Runtime for the board's Python, of the version that runs here; None where it cannot be had."""
+    folder = cache_dir().absolute() / f"onnxruntime-{version('onnxruntime')}-aarch64-py{board.install.python}"
+    try:
+        with once(folder) as building:
+            if building is not None:
+                install_wheels([f"onnxruntime=={version('onnxruntime')}"], board.install.python, building)
+        done = board.run_python(["-c", f"import sys; sys.path.insert(0, {str(folder)!r}); import onnxruntime"])
+    except DeviceError as e:
+        print(f"speed: no ONNX Runtime for the board: {e}", file=sys.stderr)
+        return None
+    if done.returncode != 0:
+        print(f"speed: ONNX Runtime does not run on the board: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    return folder
+
+
+def board_program(kind: str, path: Path, images: Path, out: Path, site: Path | None) -> list[str]:
+    """Arguments of the board's Python, the number of runs left to be added."""
+    program = ["-c", OURS] if kind == "lampq" else ["-c", PEER, str(site)]
+    return [*program, str(path), str(images), str(out)]
