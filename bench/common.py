@@ -48,10 +48,11 @@ def metadata(checkpoint: Path, key: str) -> Any:
 
 def model_options() -> dict[str, Any]:
     """Options of the pipeline for the shipped Fashion-MNIST model."""
-    cfg = metadata(CHECKPOINT, "pretrained_cfg")
-    preprocessing = {"mean": tuple(cfg["mean"]), "std": tuple(cfg["std"])}
-    data = SAMPLE / "calib512.npz"
-    return {"checkpoint": CHECKPOINT, "model_args": metadata(CHECKPOINT, "model_args"), "data": data, **preprocessing}
+    return {
+        "checkpoint": CHECKPOINT,
+        "model_args": metadata(CHECKPOINT, "model_args"),
+        "data": SAMPLE / "calib512.npz",
+    }
 
 
 def test_sample(count: int) -> tuple[np.ndarray, np.ndarray]:
