@@ -106,6 +106,11 @@ def test_all_scores_equal(machine, level):
     machine.check(cases)
 
 
+def test_many_tokens(machine):
+    """A row of scores of a DINOv2 at its own image size, 518 pixels."""
+    machine.check([attention_case(Attention(AttentionShape(1, 1370, 1, 5), 8), machine.isa)])
+
+
 def test_cases_meet_ties_and_cuts():
     """The data is worth its time: indices hit ties and the table's end, and several table entries."""
     case = attention_case(Attention(AttentionShape(1, 65, 2, 33), 4), "vnni")

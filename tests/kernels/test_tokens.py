@@ -103,5 +103,10 @@ def test_each_token_kernel(machine):
     cases = [pixels(1, 1, 1, 1, 0), pixels(2, 3, 17, 13, 1), patches(1, 1, 1, 1, 1, 0), patches(3, 3, 2, 5, 7, 1)]
     cases += [prepend(1, 1, 1, 1, 0), prepend(3, 5, 49, 33, 1), take_token(1, 1, 1, 0, 0), take_token(3, 197, 17, 196, 1)]
     cases += [mean_tokens(1, 1, 1, 0, 0), mean_tokens(3, 197, 17, 1, 1), mean_tokens(2, 5, 65, 4, 2)]
-    cases += [to_codes(1, 1, 8, 0), *(to_codes(50, 65, bits, bits) for bits in range(2, 9)), average(1, 1, 0), average(3, 1000, 1)]
+    cases += [
+        to_codes(1, 1, 8, 0),
+        *(to_codes(50, 65, bits, bits) for bits in range(2, 9)),
+        average(1, 1, 0),
+        average(3, 1000, 1),
+    ]
     machine.check(cases)

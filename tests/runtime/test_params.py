@@ -1,0 +1,68 @@
+"""From packed weights to what the kernels read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.runtime import bits as stored
+from lampq_tvm.runtime.bits import pack_bits, unpack_bits
+from lampq_tvm.runtime.params import kernel_params, lay_out
+from tests.boards import ISAS
+from tests.kernels.data import codes, pack
+
+widths = st.integers(1, 8)
+
+
+def slow_stream(values: np.ndarray, bits: int) -> bytes:
+    """The stream by its definition: one big little-endian number."""
+    total = sum((int(v) + (1 << (bits - 1))) << (i * bits) for i, v in enumerate(values.reshape(-1)))
+    return total.to_bytes(-(-values.size * bits // 8), "little")
+
+
+@given(bits=widths, count=st.integers(0, 100), seed=st.integers(0, 99))
+def test_codes_are_stored_at_exactly_their_width(bits, count, seed):
+    values = np.random.default_rng(seed).integers(-(1 << (bits - 1)), 1 << (bits - 1), count).astype(np.int8)
+    stream = pack_bits(values, bits)
+    assert stream.tobytes() == slow_stream(values, bits)
+    assert (unpack_bits(stream, bits, values.shape) == values).all()
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_chunks_join_without_a_seam(bits, monkeypatch):
+    monkeypatch.setattr(stored, "CHUNK", 16)
+    values = codes(np.random.default_rng(bits), 7, 13, max(bits, 2)).clip(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    stream = pack_bits(values, bits)
+    assert stream.tobytes() == slow_stream(values, bits)
+    assert (unpack_bits(stream, bits, values.shape) == values).all()
+
+
+@given(
+    n=st.integers(1, 40), k=st.integers(1, 140), w_bits=st.integers(2, 8), a_bits=st.integers(2, 8), isa=st.sampled_from(ISAS)
+)
+def test_layout_is_what_the_kernel_tests_use(n, k, w_bits, a_bits, isa):
+    dot = dot_for(isa, w_bits, a_bits)
+    w = codes(np.random.default_rng(n), n, k, w_bits)
+    mine = pack(w, dot.lanes, dot.group, dot.k_block)
+    padded = [mine.shape[0] * dot.lanes, mine.shape[1] * dot.group]
+    assert (lay_out(w, padded, dot.lanes, dot.group) == mine).all()
+
+
+def test_every_kind_of_recipe():
+    w = codes(np.random.default_rng(0), 5, 9, 3)
+    payload = {"layer.w": pack_bits(w, 3), "layer.M": np.arange(5, dtype=np.float32)}
+    weights = {"tensor": "layer.w", "bits": 3, "shape": [5, 9]}
+    recipes = [
+        {"from": "array", "tensor": "layer.M"},
+        {"from": "values", "values": [-4, 3], "dtype": "float32"},
+        {"from": "weights", **weights, "padded": [8, 12], "lanes": 4, "group": 4},
+        {"from": "correction", **weights, "shift": 128},
+    ]
+    array, values, laid_out, correction = kernel_params(recipes, payload)
+    assert (array == payload["layer.M"]).all()
+    assert values.dtype == np.float32 and values.tolist() == [-4, 3]
+    assert (laid_out == pack(w, 4, 4, 4)).all()
+    assert correction.dtype == np.int32 and correction.tolist() == [-128 * int(row.sum()) for row in w.astype(int)]
