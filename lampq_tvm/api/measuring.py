@@ -102,7 +102,7 @@ def tune_pipeline(pipeline: Pipeline) -> Path:
     if not o.trials:
         raise UsageError("0 trials", where="--trials", hint="give 1 or more")
     pipeline.check()
-    from lampq_tvm.tune import tune as tune_kernels
+    from lampq_tvm.tune.run import tune as tune_kernels
 
     return tune_kernels(
         pipeline.quantized,

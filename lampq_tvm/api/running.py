@@ -18,8 +18,9 @@ from lampq_tvm.build.artifact import Artifact, read_artifact
 from lampq_tvm.data import open_dataset
 from lampq_tvm.errors import CorruptError, UnsupportedError, UsageError
 from lampq_tvm.frontend.model import ImportedModel, InputSpec
-from lampq_tvm.progress import track
+from lampq_tvm.progress import note, track
 from lampq_tvm.store import cache_dir, write_atomic
+from lampq_tvm.targets import resolve_target
 
 if TYPE_CHECKING:
     from lampq_tvm.runtime.runner import Runner
@@ -128,16 +129,46 @@ def eval(
 def bench(artifact: str | Path, *, device: str | None = None, threads: int | None = None, repeat: int = 50) -> dict[str, Any]:
     """Time of one run of an artifact at its own batch.
 
+    Args:
+        artifact: the `.lampq` file.
+        device, threads: as for `load`.
+        repeat: how many runs are timed, after a warm-up. An emulated board's instructions are counted once instead.
+
     Returns:
-        `median_ms`, `p95_ms`, `n`, `kind` (`measured`, or `estimated` for an emulated board), `device`, `peak_rss_bytes`.
+        `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`, or `estimated` for an emulated board), `device`, and
+        `peak_rss_bytes` of this process (None where the artifact runs elsewhere).
     """
     if repeat < 1:
         raise UsageError(f"{repeat} runs", where="--repeat", hint="give 1 or more")
-    runner = load(artifact, device, threads)
-    times = runner.bench(repeat)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    kind = "estimated" if device == "emulated" else "measured"
-    return {**summary(times), "kind": kind, "device": device or "local", "peak_rss_bytes": peak}
+    check_device(device)
+    place = device or "local"
+    if place == "emulated":
+        return {**emulated_times(read_artifact(artifact)), "device": place, "peak_rss_bytes": None}
+    times = load(artifact, place, threads).bench(repeat)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if place == "local" else None
+    return {**summary(times), "kind": "measured", "device": place, "peak_rss_bytes": peak}
+
+
+def emulated_times(artifact: Artifact) -> dict[str, Any]:
+    """Estimated milliseconds of one run, from the instructions of one core of the artifact's board under emulation."""
+    from safetensors.numpy import load as load_tensors
+
+    from lampq_tvm.device.count import counting_session
+    from lampq_tvm.latency.bench import estimated_ms
+    from lampq_tvm.runtime.machine import Machine
+    from lampq_tvm.runtime.params import kernel_params
+
+    target, spec = resolve_target(artifact.manifest["target"]), input_spec(artifact)
+    if target.board is None:
+        hint = "use --device local, or compile for a board"
+        raise UnsupportedError("only boards are emulated", where=target.name, hint=hint)
+    params = list(kernel_params(artifact.manifest["params"], load_tensors(artifact.sections["payload.safetensors"])))
+    image = np.full((artifact.manifest["batch"], spec.channels, spec.height, spec.width), 128, np.uint8)
+    with counting_session(target) as session:
+        count = Machine(artifact.sections["lib.so"], params, session).instructions(image)
+    note(f"{count / 1e6:.2f} million instructions on one core of {target.name}")
+    time = estimated_ms(count, target)
+    return {"median_ms": time.median_ms, "p95_ms": time.p95_ms, "n": time.n, "kind": time.kind}
 
 
 def summary(times_ms: Sequence[float]) -> dict[str, Any]:
@@ -159,10 +190,10 @@ def class_count(artifact: Artifact) -> int | None:
 
 def cached_model(artifact: Artifact) -> ImportedModel | None:
     """The float model an artifact was made from, where it is still in the cache and torch is installed."""
-    note = float_model_note(cache_dir(), artifact.manifest["float_model"])
-    if not note.exists() or importlib.util.find_spec("torch") is None:
+    pointer = float_model_note(cache_dir(), artifact.manifest["float_model"])
+    if not pointer.exists() or importlib.util.find_spec("torch") is None:
         return None
-    path = cache_dir() / "stages" / "import" / note.read_text() / "model.st"
+    path = cache_dir() / "stages" / "import" / pointer.read_text() / "model.st"
     try:
         return ImportedModel.load(path)
     except CorruptError:
