@@ -13,6 +13,7 @@ from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_logits
+from lampq_tvm.data import BATCH
 from lampq_tvm.progress import track
 from lampq_tvm.store import Units, digest
 
@@ -80,7 +81,7 @@ def evaluator(pipeline: Pipeline, logits: Logits) -> Callable[[BitPlan | None], 
     def evaluate(candidate: BitPlan | None) -> float:
         widths = None if candidate is None else [[row.w_bits, row.a_bits] for row in candidate.layers]
         name = digest(widths, *(() if candidate is None else (candidate.attention_bits, candidate.softmax)))
-        return float(kept.get(name, lambda: {"top1": np.array(accuracy(pipeline, candidate, logits))})["top1"])
+        return float(kept.get(name, lambda: {"top1": np.array([accuracy(pipeline, candidate, logits)])})["top1"][0])
 
     return evaluate
 
@@ -88,10 +89,10 @@ def evaluator(pipeline: Pipeline, logits: Logits) -> Callable[[BitPlan | None], 
 def accuracy(pipeline: Pipeline, candidate: BitPlan | None, logits: Logits) -> float:
     """Share of the sensitivity images that a plan, or for None the float model, gets right."""
     run = partial(float_logits, pipeline.model) if candidate is None else logits(pipeline, candidate)
-    right = 0
-    for pixels, labels in track(pipeline.sens_data, "evaluating a plan"):
+    right, data = 0, pipeline.sens_data
+    for pixels, labels in track(iter(data), "evaluating a plan", -(-len(data) // BATCH)):
         right += int((run(pixels).argmax(1) == labels).sum())
-    return right / len(pipeline.sens_data)
+    return right / len(data)
 
 
 def exact_logits(pipeline: Pipeline, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
