@@ -109,7 +109,9 @@ def measure_lampq(context: Context, alpha: str, beta: int | None, gamma: float, 
             sums[layer] += figures / context.images
     source = alpha if context.labels_used else "divergence"
     column = SOURCES.index(source)
-    error = {name: np.sqrt(np.maximum(x[1] - x[0] ** 2, 0) / context.images) for name, x in sums.items()}
+    # No image changed sides: that still does not tell apart less than one in all of them.
+    least = 1 / context.images if source == "accuracy" else 0.0
+    error = {name: np.sqrt(np.maximum(x[1] - x[0] ** 2, least) / context.images) for name, x in sums.items()}
     lost = {name: (float(x[0, column]), float(error[name][column])) for name, x in sums.items()}
     omega, details = omegas(model, trace, lost, sampled)
     loss = np.repeat((omega[:, None] * gamma ** -np.array(widths, np.float64))[:, :, None], len(widths), axis=2)
