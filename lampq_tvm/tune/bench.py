@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from lampq_tvm.tune.space import Kernel
 
 START_S = 120
 JOB_S = 60
+END_S = 30
 
 
 class Measuring:
@@ -37,13 +39,15 @@ class Measuring:
 
     def __init__(self, target: Target, device: str) -> None:
         self.target, self.device = target, device
+        self._built = 0
         self._process: subprocess.Popen[str] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="lampq-tune-")
 
     def write_case(self, case: Case) -> Path:
         """Store a kernel's case where the process finds it."""
         path = Path(self._folder.name) / "case.npz"
-        np.savez(path, **{f"a{i}": a for i, a in enumerate(case.arguments)}, expected=case.expected)
+        arrays: dict[str, Any] = {f"a{i}": a for i, a in enumerate(case.arguments)}
+        np.savez(path, **arrays, expected=case.expected)
         return path
 
     def build(self, kernel: Kernel, tiles: Tiles) -> Path:
@@ -55,7 +59,8 @@ class Measuring:
         function = build_product(kernel.shape, kernel.isa, kernel.w_bits, kernel.a_bits, tiles)
         target = tvm.target.Target(self.target.tvm)
         executable = tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target=target)
-        path = Path(self._folder.name) / f"{tiles.key}.so"
+        self._built += 1  # a name of its own: the loader takes a library of a known name for the one it has
+        path = Path(self._folder.name) / f"{tiles.key}_{self._built}.so"
         executable.export_library(str(path), workspace_dir=self._folder.name, **linker(self.target))
         return path
 
@@ -70,8 +75,7 @@ class Measuring:
         answer = _exchange(process, {"libraries": names, "case": str(case), "rounds": rounds, "limit_s": limit_s})
         if answer is not None:
             return answer
-        code = self._end()
-        why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+        code, why = self._end()
         return {"outcome": "hang" if code == -signal.SIGALRM else "crash", "why": why}
 
     def _start(self) -> subprocess.Popen[str]:
@@ -81,35 +85,33 @@ class Measuring:
             [sys.executable, "-m", "lampq_tvm.tune.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=(Path(self._folder.name) / "stderr").open("wb"),
             text=True,
             env={**os.environ, **lean},
             start_new_session=True,  # Ctrl-C is for the tuner, which then ends this process itself
         )
         self._process = process
-        code = {"arch": self.target.kind, "features": list(self.target.features), "target": self.target.name}
-        answer = _exchange(process, {"device": self.device, "code": code, "limit_s": START_S})
+        answer = _exchange(process, {"device": self.device, "target": self.target.name, "limit_s": START_S})
         if answer is None or "error" in answer:
-            status = self._end()
-            raise DeviceError(answer["error"] if answer else f"measuring does not start (exit {status})", where="tuning")
+            raise DeviceError(answer["error"] if answer else f"measuring does not start ({self._end()[1]})", where="tuning")
         return process
 
-    def _end(self) -> int:
-        """End the process; its exit code."""
+    def _end(self) -> tuple[int, str]:
+        """End the process: its exit code, and that with its last words."""
         process, self._process = self._process, None
         if process is None:
-            return 0
+            return 0, ""
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(OSError):  # what was still to be written has no reader
                     pipe.close()
-                except OSError:  # what was still to be written has no reader
-                    continue
         try:
-            return process.wait(5)
+            code = process.wait(END_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            return process.wait()
+            code = process.wait()
+        words = (Path(self._folder.name) / "stderr").read_text("utf-8", errors="replace").strip().splitlines()
+        return code, " ".join([f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}", *words[-1:]])[:200]
 
     def __enter__(self) -> Measuring:
         return self

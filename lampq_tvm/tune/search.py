@@ -125,6 +125,8 @@ class Search:
         except Exception as e:  # TVM, LLVM and the linker each have their own; any of them costs this candidate
             return {"outcome": "build", "why": (str(e).strip().splitlines() or [type(e).__name__])[-1][:200]}
         answer = self._judge([library], ROUNDS)
+        if answer["outcome"] in ("crash", "hang"):  # once more: a busy machine must not condemn a candidate for good
+            answer = self._judge([library], ROUNDS)
         library.unlink()
         if answer["outcome"] != "exact":
             return answer

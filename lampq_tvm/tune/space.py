@@ -35,7 +35,8 @@ MAX_BODY = 192  # multiply-add steps written out in the innermost loop, so that 
 SPILL = 4  # accumulators beyond the default's budget that may still pay off
 TASKS_LEFT = 8  # parallel tasks that grouping leaves, so that records serve more cores than they were tuned on
 PADDED_COUNTS = 4
-POPULATION = 24
+POPULATION = 16
+RETRIES = 2  # of a mutation: replaying schedules is what a search costs
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,12 @@ class Sensible(PyPostproc):  # type: ignore[misc]
 def context(kernel: Kernel, rows: int, target: tvm.target.Target, seed: int) -> ms.TuneContext:
     """A tuning context over the sampled schedules of one padded row count; one thread, so that it repeats itself."""
     space = ScheduleFn(lambda sch: sampled(sch, kernel), [], [Sensible(kernel, rows)], {MutateTileSize(): 1.0})
-    strategy = EvolutionarySearch(population_size=POPULATION, init_min_unmeasured=POPULATION // 2, genetic_num_iters=2)
+    strategy = EvolutionarySearch(
+        population_size=POPULATION,
+        init_min_unmeasured=POPULATION // 2,
+        genetic_num_iters=2,
+        genetic_max_fail_count=RETRIES,
+    )
     with _no_stock_intrinsics():
         return ms.TuneContext(
             computation(kernel, rows),

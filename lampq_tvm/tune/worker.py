@@ -11,6 +11,7 @@ A job that runs longer than its limit ends the process: SIGALRM's default action
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 import tvm
 
-from lampq_tvm.errors import DeviceError, LampqError
+from lampq_tvm.errors import LampqError
+from lampq_tvm.targets import resolve_target
 
 SAMPLE_MS = 1.0
 
@@ -31,18 +33,19 @@ class Bench:
     """Runs libraries on a device: this process's cores, or an RPC session's.
 
     Args:
-        device: as in `--device`.
-        code: architecture, features and target name that the device is checked against.
+        device: as in `--device`; an emulated board is started anew, with a counter.
+        target: name of the target that the device is checked against.
     """
 
-    def __init__(self, device: str, code: dict[str, Any]) -> None:
+    def __init__(self, device: str, target: str) -> None:
         self.session: Any = None
+        self._open = contextlib.ExitStack()
         if device != "local":
+            from lampq_tvm.device.count import counting_session
             from lampq_tvm.device.rpc import connect
 
-            self.session = connect(device, code)
-            if self.session.emulated and self.session.instructions() < 0:
-                raise DeviceError("it does not count instructions, and its times mean nothing", where=device)
+            code = resolve_target(target)
+            self.session = self._open.enter_context(counting_session(code) if device == "emulated" else connect(device, code))
         self.cores = tvm.cpu() if self.session is None else self.session.cpu()
 
     def function(self, library: str) -> Any:
@@ -62,6 +65,12 @@ class Bench:
         number = max(1, int(SAMPLE_MS / 1e3 / seconds))
         timer = module.time_evaluator("main", self.cores, number=number, repeat=1)
         return lambda: 1e6 * float(timer(*arguments).mean)
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     @property
     def unit(self) -> str:
@@ -98,18 +107,19 @@ def main() -> None:
     setup = json.loads(sys.stdin.readline())
     signal.alarm(setup["limit_s"])
     try:
-        bench = Bench(setup["device"], setup["code"])
+        bench = Bench(setup["device"], setup["target"])
     except LampqError as e:
         print(json.dumps({"error": str(e)}), file=answers, flush=True)
         return
     signal.alarm(0)
     print(json.dumps({"unit": bench.unit}), file=answers, flush=True)
-    for line in sys.stdin:
-        job = json.loads(line)
-        signal.alarm(job["limit_s"])
-        answer = judge(bench, job)
-        signal.alarm(0)
-        print(json.dumps(answer), file=answers, flush=True)
+    with bench:
+        for line in sys.stdin:
+            job = json.loads(line)
+            signal.alarm(job["limit_s"])
+            answer = judge(bench, job)
+            signal.alarm(0)
+            print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
