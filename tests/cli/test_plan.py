@@ -1,0 +1,58 @@
+"""Plans of a model whose labels mean something: LampQ's update and the largest accuracy drop."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from tests.cli.conftest import MODEL
+
+SIZES = {k: int(v) for k, v in (arg.split("=") for arg in MODEL if "=" in arg)}
+
+
+@pytest.fixture
+def known(tmp_path):
+    """Options of a model with a checkpoint, and of images labelled by that very model."""
+    torch.manual_seed(0)
+    model = timm.create_model(MODEL[0], **SIZES).eval()
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (64, 16, 16), np.uint8)
+    with torch.no_grad():
+        labels = model((torch.from_numpy(images)[:, None].float() / 255 - 0.5) / 0.5).argmax(1).numpy()
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    few = ["--calib-images", "16", "--sens-images", "64"]
+    return [*MODEL, "--checkpoint", tmp_path / "w.safetensors", "--data", tmp_path / "data.npz", *few]
+
+
+def notes(found):
+    assert found.code == 0, found.err
+    return json.loads(found.out.splitlines()[-1])["notes"]
+
+
+def test_update_never_loses(lampq, known, tmp_path):
+    plan = notes(lampq("plan", *known, "--budget", "3bit", "-o", tmp_path / "p.json", "--json"))
+    assert plan["update"]["accuracy_after"] >= plan["update"]["accuracy_before"] > 0.25
+    assert plan["avg_w_bits"] <= 3
+    plain = notes(lampq("plan", *known, "--budget", "3bit", "--no-update", "-o", tmp_path / "q.json", "--json"))
+    assert "update" not in plain
+
+
+def test_max_drop_takes_a_cheaper_plan(lampq, known, tmp_path):
+    argv = ["plan", *known, "--metric", "fisher-output", "--json", "-o", tmp_path / "p.json"]
+    loose = notes(lampq(*argv, "--max-drop", "30"))
+    tight = notes(lampq(*argv, "--max-drop", "6"))
+    assert loose["drop_points"] <= 30 and tight["drop_points"] <= 6
+    assert loose["payload_bytes"] <= tight["payload_bytes"]
+    assert lampq(*argv, "--max-drop", "30", "--budget", "10B").code == 4
+
+
+def test_every_metric_and_pairing(lampq, known, tmp_path):
+    common = ["plan", *known, "--no-update", "--json", "-o", tmp_path / "p.json"]
+    for argv in (["--metric", "lampq", "--alpha", "loss"], ["--metric", "kl"], ["--metric", "fisher-output", "--separate"]):
+        found = notes(lampq(*common, *argv, "--budget", "4bit"))
+        assert found["avg_w_bits"] <= 4 and found["avg_a_bits"] <= 4
+    fixed = notes(lampq(*common, "--a-bits", "6", "--budget", "4bit", "--budget", "1MiB"))
+    assert fixed["avg_a_bits"] == 6
