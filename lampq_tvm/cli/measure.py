@@ -35,6 +35,7 @@ def measure(
     request = o.request(**arguments)
     from lampq_tvm.api.measuring import measure_pipeline
     from lampq_tvm.api.pipeline import Pipeline
+    from lampq_tvm.calibrate.calibration import WIDTHS
     from lampq_tvm.cli.output import print_json, print_table, show_options
 
     show_options("measure", request.shown() | {"output": str(output)})
@@ -42,7 +43,8 @@ def measure(
     if json:
         print_json(table.model_dump())
         return
-    pairs = list(table.layers[0].pairs)
-    rows = [(row.name, *(row.pairs[p].median_ms if p in row.pairs else None for p in pairs)) for row in table.layers]
-    print_table(("ms", *pairs), rows)
+    columns = [(f"{w}/{w}", f"{w}/8") for w in WIDTHS]  # the patch embedding reads the image: always 8 bits
+    found = [(row.name, [row.pairs.get(tied) or row.pairs.get(wide) for tied, wide in columns]) for row in table.layers]
+    rows = [(name, *(None if time is None else time.median_ms for time in times)) for name, times in found]
+    print_table(("ms", *(tied for tied, _ in columns)), rows)
     print(f"{table.kind} on {table.device}; operators that no plan changes take {table.fixed_ms:.3f} ms")

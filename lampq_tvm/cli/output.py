@@ -34,4 +34,4 @@ def _cell(value: Any) -> str:
     """A table's cell."""
     if value is None:
         return "-"
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
