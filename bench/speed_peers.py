@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -51,7 +52,10 @@ def export(name: str, module: torch.nn.Module, image: np.ndarray, folder: Path) 
     made = {"fp32": folder / f"{name}-fp32.onnx"}
     if not made["fp32"].exists():
         with quiet():
-            torch.onnx.export(module, (torch.from_numpy(image),), made["fp32"], dynamo=True, external_data=False)
+            program = torch.onnx.export(module, (torch.from_numpy(image),), dynamo=True)
+        proto = program.model_proto
+        del proto.graph.value_info[:]  # shapes noted by the exporter are wrong once Gemm was turned into MatMul
+        onnx.save(proto, made["fp32"])
     for label, kind in INT8.items():
         made[label] = folder / f"{name}-{kind.name}.onnx"
         if not made[label].exists():
