@@ -54,13 +54,16 @@ def test_every_pair_of_widths(machine, tiles):
 
 
 def test_edge_shapes(machine):
-    """One row, one channel, one input, and every one of them one off a multiple of what the step takes."""
+    """One row, one channel, one input, and every one of them one off a multiple of what the step takes.
+
+    Each shape with two epilogues, so that each epilogue meets small, odd and whole shapes.
+    """
     dot = dot_for(machine.isa, 4, 4)
     sizes = [(1, 1, 1), (1, dot.lanes + 1, dot.k_block + 1), (17, dot.lanes - 1, dot.k_block - 1), (16, 1, 2), (15, 2, 1)]
     sizes += [(197, 2 * dot.lanes, dot.k_block), (50, 7 * dot.lanes, 3), (65, 13, 2 * dot.k_block + 1)]
     cases = []
     for seed, (m, n, k) in enumerate(sizes):
-        for epilogue in EPILOGUES:
+        for epilogue in (EPILOGUES * 2)[seed % 5 : seed % 5 + 2]:
             shape = ProductShape(m, n, k, epilogue, m if epilogue == "stream" else 0)
             cases.append(product_case(Product(shape, 4, 4, 4, seed=seed), machine.isa))
     machine.check(cases)
