@@ -29,6 +29,8 @@ def compensated_codes(
         scales: width -> scale per row [N], of either sign.
         moments: [K, K] second moments of the layer's input.
     """
+    if not scales:
+        return {}
     order = torch.argsort(moments.diagonal(), descending=True, stable=True)
     spread = _spread(moments.double()[order][:, order])
     left = weight.double()[:, order].repeat(len(scales), 1)

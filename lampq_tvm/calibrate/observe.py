@@ -1,6 +1,7 @@
 """One pass of images through the float model: ranges and a fixed number of sample rows of every layer's input.
 
 Memory holds one batch and the samples, however many images there are.
+The sample is the same for any batch size: rows are ranked by a hash of their image and token number, lowest first.
 """
 
 from __future__ import annotations
