@@ -24,7 +24,7 @@ from lampq_tvm.tune.log import TrialLog, open_log
 from lampq_tvm.tune.records import Record, kernel_key, read_record
 from lampq_tvm.tune.space import Kernel
 
-CODE = ("kernels/isa", "kernels/product.py", "kernels/product_schedule.py", "tune/worker.py")
+CODE = ("kernels/isa", "kernels/product.py", "kernels/product_schedule.py", "tune/bench.py", "tune/case.py", "tune/worker.py")
 
 
 def tune(

@@ -64,7 +64,8 @@ class Search:
         """
         target = tvm.target.Target({**self.measuring.target.tvm, "num-cores": self.measuring.target.cores})
         spaces = padded_counts(self.kernel)[: max(1, trials // BATCH)]
-        yield self._default()
+        self.cost(self.kernel.default)
+        yield self.kernel.default
         if trials == 1:
             return
         model = ms.cost_model.XGBModel(num_warmup_samples=WARM_UP, early_stopping_rounds=20, num_tuning_cores=1)
@@ -80,10 +81,20 @@ class Search:
                 task.learn(candidates)
 
     def cost(self, tiles: Tiles) -> float | None:
-        """Microseconds or instructions of a candidate, None where it fails; from the log where it is known."""
+        """Microseconds or instructions of a candidate, None where it fails; from the log where it is known.
+
+        Raises:
+            GateError, DeviceError: the default schedule fails, which is no candidate's fault and is not remembered.
+        """
         if tiles not in self.costs:
             fields = {"identity": self.identity, "phase": "search", "tiles": tiles.key}
-            trial = self.log.find(**fields) or self.log.add({**fields, **self._try(tiles)})
+            trial = self.log.find(**fields)
+            if trial is None:
+                found = self._try(tiles)
+                if tiles == self.kernel.default and found["outcome"] != "exact":
+                    error = GateError if found["outcome"] == "wrong" else DeviceError
+                    raise error(f"the default schedule fails ({found})", where=self.kernel.shape.key, hint="please report this")
+                trial = self.log.add({**fields, **found})
             self.costs[tiles] = trial.get("cost")
         return self.costs[tiles]
 
@@ -109,14 +120,6 @@ class Search:
             failed=sum(cost is None for cost in self.costs.values()),
             seed=self.seed,
         )
-
-    def _default(self) -> Tiles:
-        tiles = self.kernel.default
-        if self.cost(tiles) is None:
-            trial = self.log.find(identity=self.identity, phase="search", tiles=tiles.key) or {}
-            error = GateError if trial["outcome"] == "wrong" else DeviceError
-            raise error(f"the default schedule fails ({trial['outcome']}: {trial.get('why', '')})", where=self.kernel.shape.key)
-        return tiles
 
     def _try(self, tiles: Tiles) -> dict[str, Any]:
         """Outcome of a candidate: `exact` with its cost, else `build`, `wrong`, `crash` or `hang`."""
