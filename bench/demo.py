@@ -61,7 +61,7 @@ def compile_rows(out: Path, threads: int) -> dict[str, Path]:
     from lampq_tvm.api.pipeline import Pipeline
 
     common: dict[str, Any] = {
-        "checkpoint": CHECKPOINT, "mean": (MEAN,), "std": (STD,),
+        "checkpoint": CHECKPOINT,
         "data": SAMPLE / "calib512.npz", "calib_images": 512, "sens_images": 512, "threads": threads,
     }  # fmt: skip
     model = Pipeline(Options(MODEL, **common)).model
