@@ -76,7 +76,8 @@ def save_stage(path: Path, kind: str, meta: Mapping[str, Any], tensors: Mapping[
     arrays = {k: np.asarray(v, order="C") for k, v in sorted(tensors.items())}
     text = json.dumps({"schema": SCHEMA, "kind": kind, "meta": dict(meta)}, sort_keys=True)
     check = digest(text, *(x for item in arrays.items() for x in item))
-    write_atomic(path, save_tensors(arrays, {"lampq": text, "sha256": check}))
+    # One entry only: safetensors writes several in an order of its own, and equal results should be equal bytes.
+    write_atomic(path, save_tensors(arrays, {"lampq": json.dumps([check, text])}))
 
 
 def load_stage(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -90,11 +91,11 @@ def load_stage(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndar
         arrays = load_tensors(raw)
         size = int.from_bytes(raw[:8], "little")
         head = json.loads(raw[8 : 8 + size])["__metadata__"]
-        text = head["lampq"]
-        if digest(text, *(x for item in sorted(arrays.items()) for x in item)) != head["sha256"]:
+        check, text = json.loads(head["lampq"])
+        if digest(text, *(x for item in sorted(arrays.items()) for x in item)) != check:
             raise CorruptError("its digest does not match its content", where=str(path), hint="delete it and run again")
         outer = json.loads(text)
-    except (SafetensorError, OSError, KeyError, ValueError) as e:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
         raise CorruptError(f"not a readable {kind} file ({e})", where=str(path), hint="delete it and run again") from e
     if outer["kind"] != kind or outer["schema"] != SCHEMA:
         found = f"{outer['kind']!r} of schema {outer['schema']}"

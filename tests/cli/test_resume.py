@@ -36,7 +36,7 @@ def files(cache):
     for path in sorted((cache / "stages").rglob("*.st")):
         raw = path.read_bytes()
         head = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-        found.setdefault(f"{path.parent.parent.name}/{path.name}", set()).add(head["__metadata__"]["sha256"])
+        found.setdefault(f"{path.parent.parent.name}/{path.name}", set()).add(head["__metadata__"]["lampq"])
     return found
 
 
