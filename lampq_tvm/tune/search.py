@@ -26,6 +26,7 @@ from lampq_tvm.tune.records import Record, TileSizes, kernel_key
 from lampq_tvm.tune.space import Kernel, computation, context, padded_counts, sampled, tiles_of
 
 BATCH = 8
+SHARE = 6  # trials that a space is worth opening for
 WARM_UP = 8  # measurements before the cost model is trusted
 ROUNDS = 15
 FINAL_ROUNDS, FINALISTS = 41, 4
@@ -63,7 +64,7 @@ class Search:
             GateError, DeviceError: the default schedule itself fails.
         """
         target = tvm.target.Target({**self.measuring.target.tvm, "num-cores": self.measuring.target.cores})
-        spaces = padded_counts(self.kernel)[: max(1, trials // BATCH)]
+        spaces = padded_counts(self.kernel)[: max(1, trials // SHARE)]
         self.cost(self.kernel.default)
         yield self.kernel.default
         if trials == 1:

@@ -150,7 +150,7 @@ def context(kernel: Kernel, rows: int, target: tvm.target.Target, seed: int) -> 
     strategy = EvolutionarySearch(
         population_size=POPULATION,
         init_min_unmeasured=POPULATION // 2,
-        genetic_num_iters=2,
+        genetic_num_iters=1,
         genetic_max_fail_count=RETRIES,
     )
     with _no_stock_intrinsics():
