@@ -53,7 +53,7 @@ Logits = np.ndarray
 def requests(args: argparse.Namespace) -> Iterator[tuple[str, Options, int | None]]:
     """(name, options, width of every layer or None) of each integer row."""
     common = model_options() | {"calib_images": args.calib_images, "sens_images": args.sens_images}
-    for bits, softmax in ATTENTIONS:
+    for bits, softmax in ATTENTIONS[: args.attentions]:
         shared = common | {"attention_bits": bits, "softmax": softmax}
         rows = [(f"uniform{b}", Options(MODEL, **shared), b) for b in UNIFORM]
         rows += [(name, Options(MODEL, budgets=("4bit",), **shared, **way), None) for name, way in WAYS.items()]
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--calib-images", type=int, default=512)
     parser.add_argument("--sens-images", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2, help="of torch, for the float row")
+    parser.add_argument("--attentions", type=int, default=len(ATTENTIONS), help="how many kinds of attention, in order")
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     args = parser.parse_args()
     folder = args.data or provision_fashion_mnist()

@@ -29,7 +29,7 @@ from lampq_tvm.resources import PACKAGE
 from lampq_tvm.store import cache_dir, digest
 
 DEFAULT_BOARD = "raspberry-pi-5"
-START_S = 120
+START_S = 300
 STOP_S = 5
 SESSIONS = 8
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tvm
-from tvm import relax
+from tvm.runtime.vm import VirtualMachine
 
 if TYPE_CHECKING:
     from lampq_tvm.device.rpc import Session
@@ -42,7 +42,7 @@ class Machine:
         if threads is not None:
             find = tvm.get_global_func if session is None else session.get_function
             self._call(lambda: find("runtime.config_threadpool")(1, threads))
-        self.vm = self._call(lambda: relax.VirtualMachine(module, self.device))
+        self.vm = self._call(lambda: VirtualMachine(module, self.device))
         self.params = [self.tensor(p) for p in params]
 
     def _call(self, run: Callable[[], T]) -> T:
