@@ -98,7 +98,8 @@ def gate(pipeline: Pipeline, artifact: Path) -> None:
 
     images, _ = next(pipeline.calib_data.batches(GATE_IMAGES))
     expected = run_reference(pipeline.quantized, images)
-    got = load(artifact, device=device, threads=pipeline.options.threads)(images)
+    with load(artifact, device=device, threads=pipeline.options.threads) as runner:
+        got = runner(images)
     if not np.array_equal(np.asarray(expected), got):
         differ = int((np.asarray(expected) != got).sum())
         what = f"{differ} of {got.size} outputs differ from the reference"

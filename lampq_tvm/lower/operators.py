@@ -151,7 +151,7 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: Context) -> list[Call]:
     arguments = Arguments().value(source).arrays(f"{op.name}.G", f"{op.name}.B")
     arguments.code_range(op.out_bits if isinstance(op, q.QLayerNorm) else 8)
     kind = "codes" if to_codes else "float"
-    name = f"layernorm_{kind}_r{rows}_c{channels}_e{op.eps:g}".replace("-", "m").replace(".", "p")
+    name = f"layernorm_{kind}_r{rows}_c{channels}_e{op.eps!r}".replace("-", "m").replace(".", "p")
     dtype = "int8" if to_codes else "float32"
     return [
         arguments.call(

@@ -35,10 +35,10 @@ class Runner:
             params = list(kernel_params(self.manifest["params"], load_tensors(artifact.sections["payload.safetensors"])))
         except (SafetensorError, KeyError, ValueError) as e:
             raise CorruptError(f"its payload does not match its manifest ({e})") from e
-        session = _session(device, self.manifest)
+        self._session = _session(device, self.manifest)
         from lampq_tvm.runtime.machine import Machine
 
-        self._machine = Machine(artifact.sections["lib.so"], params, session, threads)
+        self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Output float32 [N, classes] for images [N, C, H, W], uint8 pixels or normalized float32."""
@@ -57,6 +57,17 @@ class Runner:
         """Milliseconds of `repeat` runs at the artifact's batch, after a warm-up, by the device's own timer."""
         image = np.full((self.batch, *self.image_shape), 128, np.uint8)
         return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
+
+    def close(self) -> None:
+        """End the session with a board, which serves one at a time; nothing to do on this machine."""
+        if self._session is not None:
+            self._session.close()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _parts(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, np.float32):
