@@ -20,8 +20,11 @@ from lampq_tvm.errors import DeviceError
 from lampq_tvm.frontend.quiet import quiet
 from lampq_tvm.store import cache_dir
 
-# Products only: ONNX Runtime has no integer convolution for signed weights, and the patch embedding is 2 % of the work.
-INT8 = {"int8, S8 weights": QuantType.QInt8, "int8, U8 weights": QuantType.QUInt8}
+# ONNX Runtime has an integer convolution, which the patch embedding needs, for unsigned weights alone.
+INT8 = {
+    "int8, S8 weights": ("QInt8", QuantType.QInt8, ["MatMul"]),
+    "int8, U8 weights and patches": ("QUInt8-patches", QuantType.QUInt8, ["MatMul", "Conv"]),
+}
 
 OURS = """
 import sys, numpy
@@ -56,10 +59,10 @@ def export(name: str, module: torch.nn.Module, image: np.ndarray, folder: Path) 
         proto = program.model_proto
         del proto.graph.value_info[:]  # shapes noted by the exporter are wrong once Gemm was turned into MatMul
         onnx.save(proto, made["fp32"])
-    for label, kind in INT8.items():
-        made[label] = folder / f"{name}-{kind.name}.onnx"
+    for label, (suffix, kind, operators) in INT8.items():
+        made[label] = folder / f"{name}-{suffix}.onnx"
         if not made[label].exists():
-            quantize_dynamic(made["fp32"], made[label], weight_type=kind, op_types_to_quantize=["MatMul"])
+            quantize_dynamic(made["fp32"], made[label], weight_type=kind, op_types_to_quantize=operators)
     return made
 
 
