@@ -127,7 +127,11 @@ def test_a_board_without_the_dot_product_refuses_code_that_needs_it(pi4):
 def test_an_emulated_device_started_by_hand_is_shared_and_leaves_nothing(pi4, tmp_path):
     command = [sys.executable, "-c", "from lampq_tvm.device.emulate import emulate; emulate('raspberry-pi-4')"]
     process = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert "--device emulated" in process.stderr.readline()
     port, key = running_board("raspberry-pi-4")
