@@ -17,6 +17,7 @@ from lampq_tvm.build.compiler import linker
 from lampq_tvm.device.count import counting_session
 from lampq_tvm.device.rpc import Session, connect
 from lampq_tvm.latency.table import Timing
+from lampq_tvm.runtime.machine import count_cores
 from lampq_tvm.targets import Target
 
 ROUND_MS = 2.0  # a sample is at least this long, so that the timer's resolution does not show
@@ -52,6 +53,7 @@ class KernelBench:
     def __init__(
         self, functions: Mapping[str, PrimFunc], target: Target, session: Session | None, threads: int | None
     ) -> None:
+        count_cores()
         self.functions, self.session, self.target = dict(functions), session, target
         module = IRModule({name: f.with_attr("global_symbol", name) for name, f in functions.items()})
         executable = tvm.compile(module, target=tvm.target.Target(target.tvm))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from lampq_tvm.device.rpc import Session
 
 T = TypeVar("T")
+
+
+def count_cores() -> None:
+    """Tell TVM, before its thread pool starts, how many cores there are: it takes half of them for hyper-threads."""
+    os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 
 class Machine:
@@ -34,6 +40,7 @@ class Machine:
         self, library: bytes, params: Sequence[np.ndarray], session: Session | None = None, threads: int | None = None
     ) -> None:
         self.session = session
+        count_cores()
         self.device = tvm.cpu() if session is None else session.cpu()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "lib.so"
