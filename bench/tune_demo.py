@@ -11,14 +11,15 @@ run goes on where it stopped.
 from __future__ import annotations
 
 import dataclasses
-import sys
+from pathlib import Path
+from typing import Any
 
 from common import arguments, finish, machine
 
 from lampq_tvm.kernels.product import ProductShape
 from lampq_tvm.resources import data_dir
 from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
-from lampq_tvm.tune.records import kernel_key, read_record
+from lampq_tvm.tune.records import Record, kernel_key, read_record
 from lampq_tvm.tune.run import tune_kernels
 from lampq_tvm.tune.space import Kernel
 
@@ -32,6 +33,7 @@ SHAPES = (
     ProductShape(TOKENS, CHANNELS, 4 * CHANNELS, "residual"),
     ProductShape(1, CLASSES, CHANNELS, "float"),
 )
+LEVELS_SHOWN = ("vnni", "avx2", "dotprod", "neon")
 BOARDS = {"dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
 
 
@@ -56,28 +58,35 @@ def level(isa: str) -> tuple[Target, str]:
     return dataclasses.replace(host, isa=isa, tvm=tvm, features=FEATURES[isa]), "local"
 
 
+def records(database: Path) -> list[Record]:
+    """The records of every level tuned so far."""
+    keys = [(isa, kernel_key(kernel.shape, kernel.dot)) for isa in LEVELS_SHOWN for kernel in kernels(isa)]
+    return [record for isa, key in keys if (record := read_record(database, isa, key))]
+
+
+def row(record: Record) -> dict[str, Any]:
+    """A row of the table."""
+    facts = record.model_dump(include={"isa", "kernel", "unit", "kind", "trials", "failed"})
+    tiles = "x".join(map(str, record.tiles.model_dump().values()))
+    speedup = round(record.default_cost / record.cost, 2)
+    return {**facts, "tiles": tiles, "default": record.default_cost, "tuned": record.cost, "speedup": speedup}
+
+
 def main() -> None:
-    """Tune level by level, then print what the records say."""
+    """Tune level by level, then print what the records of all levels say."""
     parser = arguments(__doc__, "tune_demo")
-    here = [isa for isa in ("vnni", "avx2", "dotprod", "neon") if set(FEATURES[isa]) <= local_features()]
+    here = [isa for isa in LEVELS_SHOWN if set(FEATURES[isa]) <= local_features()]
     parser.add_argument("--levels", nargs="+", choices=sorted(GENERIC), default=here)
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--ship", action="store_true", help="copy the records into schedules/")
     options = parser.parse_args()
-    rows = []
     for isa in options.levels:
         target, device = level(isa)
         tune_kernels(kernels(isa), target, trials=options.trials, device=device, database=options.work)
-        for kernel in kernels(isa):
-            record = read_record(options.work, isa, kernel_key(kernel.shape, kernel.dot))
-            if record is None:
-                sys.exit(f"no record of {kernel.shape.key}")
-            if options.ship:
-                record.save(data_dir("schedules"))
-            facts = record.model_dump(include={"isa", "kernel", "unit", "kind", "trials", "failed"})
-            tiles = "x".join(map(str, record.tiles.model_dump().values()))
-            times = {"default": record.default_cost, "tuned": record.cost}
-            rows.append({**facts, "tiles": tiles, **times, "speedup": round(record.default_cost / record.cost, 2)})
+    rows = [row(record) for record in records(options.work)]
+    if options.ship:
+        for record in records(options.work):
+            record.save(data_dir("schedules"))
     columns = ("isa", "kernel", "tiles", "default", "tuned", "unit", "speedup", "trials", "failed")
     finish(options.output, columns, rows, machine=machine())
 
