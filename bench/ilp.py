@@ -49,13 +49,13 @@ def main() -> None:
     """Command line."""
     parser = arguments(__doc__, "ilp")
     parser.add_argument("--layers", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=8)
     args = parser.parse_args()
     facts, rows = machine(), []
     kinds = {"tied": [(b, b) for b in WIDTHS], "separate": [(w, a) for w in WIDTHS for a in WIDTHS]}
     for kind, pairs in kinds.items():
         for seed in range(args.seeds):
-            loss, limits = instance(args.layers, pairs, seed, 0.25 + 0.1 * seed)
+            loss, limits = instance(args.layers, pairs, seed, 0.25 + 0.1 * (seed % 5))
             start = np.array([time.perf_counter(), time.process_time()])
             choice = solve(loss, limits)
             seconds, cpu = (np.array([time.perf_counter(), time.process_time()]) - start).tolist()

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mip
 import numpy as np
 
+from lampq_tvm.allocate.reduce import Dense, promising
 from lampq_tvm.errors import LampqError
 
 SCALE = 1e6  # of the objective: the solver's absolute tolerances (1e-7) then lie at 1e-13 of the largest loss
+LIMIT = 1e4  # of each row: the solver's absolute tolerance (1e-6) then lies at 1e-10 of the limit
+SMALL = 500  # choices: a program of fewer is solved as it is
 TRIES = 8
 
 
@@ -107,24 +110,63 @@ def _run(
     loss: Sequence[np.ndarray], rows: Sequence[Row], limits: Sequence[float], kept: Sequence[Sequence[int]]
 ) -> list[int] | None:
     """One call of the solver; None where it finds the program infeasible."""
+    program = _dense(loss, rows, limits, kept)
+    if sum(len(k) for k in kept) > SMALL:
+        relaxed = _state(program, mip.CONTINUOUS)
+        if relaxed is None:
+            return None
+        multipliers = np.array([max(0.0, -row.pi) for row in relaxed.rows]) / relaxed.scale
+        useful = promising(program, multipliers)
+        if useful is not None:
+            program = replace(program, loss=np.where(useful, program.loss, np.inf))
+    solved = _state(program, mip.BINARY)
+    return None if solved is None else [max(v, key=lambda p, v=v: (v[p].x, -p)) for v in solved.variables]  # type: ignore[misc]
+
+
+def _dense(
+    loss: Sequence[np.ndarray], rows: Sequence[Row], limits: Sequence[float], kept: Sequence[Sequence[int]]
+) -> Dense:
+    """The program as arrays, each row in units that make its limit `LIMIT` (its largest cost 1 where the limit is 0)."""
+    shape = (len(loss), max(len(x) for x in loss))
+    losses, costs = np.full(shape, np.inf), np.zeros((len(rows), *shape))
+    for i, choices in enumerate(kept):
+        losses[i, list(choices)] = loss[i][list(choices)]
+        for r, row in enumerate(rows):
+            costs[r, i, list(choices)] = row.cost[i][list(choices)]
+    bounds = np.array(limits, float)
+    units = np.where(bounds > 0, bounds / LIMIT, np.maximum(costs.max(axis=(1, 2)), np.finfo(float).tiny))
+    return Dense(losses, costs / units[:, None, None], bounds / units)
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """What the solver left: its model (which owns the variables), the variables and cost rows, and the objective's scale."""
+
+    model: mip.Model
+    variables: list[dict[int, mip.Var]]
+    rows: list[mip.Constr]
+    scale: float
+
+
+def _state(program: Dense, kind: str) -> _Solved | None:
+    """Solve the program over binary or continuous variables; None where it is infeasible."""
     model = _new_model()
-    y = [{p: model.add_var(var_type=mip.BINARY) for p in choices} for choices in kept]
+    y = [{int(p): model.add_var(ub=1, var_type=kind) for p in np.flatnonzero(np.isfinite(x))} for x in program.loss]
     for variables in y:
         model += mip.xsum(variables.values()) == 1
-    for row, limit in zip(rows, limits, strict=True):
-        unit = max((float(row.cost[i][p]) for i, v in enumerate(y) for p in v), default=0.0) or 1.0
-        model += mip.xsum(float(row.cost[i][p]) / unit * x for i, v in enumerate(y) for p, x in v.items()) <= limit / unit
-    least = [min(float(loss[i][p]) for p in v) for i, v in enumerate(y)]
-    largest = max(float(loss[i][p]) - least[i] for i, v in enumerate(y) for p in v) or 1.0
-    model.objective = mip.minimize(
-        mip.xsum(SCALE * ((float(loss[i][p]) - least[i]) / largest) * x for i, v in enumerate(y) for p, x in v.items())
-    )
+    rows = [
+        model.add_constr(mip.xsum(float(cost[i, p]) * x for i, v in enumerate(y) for p, x in v.items()) <= float(limit))
+        for cost, limit in zip(program.cost, program.limit, strict=True)
+    ]
+    more = program.loss - program.loss.min(axis=1, keepdims=True)
+    scale = SCALE / (float(more[np.isfinite(more)].max()) or 1.0)
+    model.objective = mip.minimize(mip.xsum(scale * float(more[i, p]) * x for i, v in enumerate(y) for p, x in v.items()))
     status = model.optimize()
     if status in (mip.OptimizationStatus.INFEASIBLE, mip.OptimizationStatus.INT_INFEASIBLE):
         return None
     if status != mip.OptimizationStatus.OPTIMAL:
         raise LampqError(f"the solver stopped with {status.name}", where="allocate")
-    return [max(v, key=lambda p, v=v: (v[p].x, -p)) for v in y]  # type: ignore[misc]
+    return _Solved(model, y, rows, scale)
 
 
 def _new_model() -> mip.Model:

@@ -24,6 +24,7 @@ import numpy as np
 import tvm
 
 from lampq_tvm.errors import LampqError
+from lampq_tvm.runtime.machine import count_cores
 from lampq_tvm.targets import resolve_target
 
 SAMPLE_MS = 1.0
@@ -46,6 +47,7 @@ class Bench:
 
             code = resolve_target(target)
             self.session = self._open.enter_context(counting_session(code) if device == "emulated" else connect(device, code))
+        count_cores()
         self.cores = tvm.cpu() if self.session is None else self.session.cpu()
 
     def function(self, library: str) -> Any:
