@@ -24,17 +24,23 @@ TILE_ROWS = {"vnni": 8, "dotprod": 8, "neon": 6, "avx2": 6}
 
 @dataclass(frozen=True)
 class AttentionShape:
-    """Batch, tokens, heads and channels per head."""
+    """Batch (images, or windows of all images), tokens, heads and channels per head.
+
+    Attributes:
+        groups: rows b of the batch add bias[b % groups] to their scores; 0 where nothing is added.
+    """
 
     batch: int
     tokens: int
     heads: int
     head_dim: int
+    groups: int = 0
 
     @property
     def key(self) -> str:
         """Short text that names the shape (`attention_b1_t197_h3_d64`)."""
-        return f"attention_b{self.batch}_t{self.tokens}_h{self.heads}_d{self.head_dim}"
+        biased = f"_g{self.groups}" if self.groups else ""
+        return f"attention_b{self.batch}_t{self.tokens}_h{self.heads}_d{self.head_dim}{biased}"
 
     @property
     def channels(self) -> int:
@@ -81,6 +87,14 @@ def factors(shape: AttentionShape, isa: str, bits: int) -> tuple[Factor, Factor]
     return keys, Factor(pv, shape.head_dim, shape.tokens, -128 if pv.a_dtype == "int8" else 0)
 
 
+def bias_shape(shape: AttentionShape, isa: str, bits: int) -> tuple[int, int, int, int]:
+    """Shape of the kernel's bias [groups, heads, query rows, key columns], both padded; ones where nothing is added."""
+    if not shape.groups:
+        return 1, 1, 1, 1
+    columns = factors(shape, isa, bits)[0].padded[0]
+    return shape.groups, shape.heads, round_up(shape.tokens, min(TILE_ROWS[isa], shape.tokens)), columns
+
+
 def accumulate(f: Factor, acc: Any, rows: Any, packed: Any, row: Any, block: Any, k: Any, pair: Any) -> Expr:
     """One step of row `row` and column block `block` at step `k` of the depth: the new accumulator vector."""
     start, width = k * f.step.k_block, range(f.step.depth)
@@ -94,7 +108,8 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
     """The kernel for any shape and any width.
 
     Arguments of the function, in order: qkv [B * T, 3 * heads * head_dim] int8; S [heads] f32; P [256] uint8;
-    M, B [heads * head_dim] f32; range [2] f32; out [B * T, heads * head_dim] int8.
+    M, B [heads * head_dim] f32; range [2] f32; bias `bias_shape` int32, added to the scores (what its padding holds does not
+    matter); out [B * T, heads * head_dim] int8.
 
     Args:
         bits: width of the codes of q, k and v (p is an unsigned 8-bit table value at any width).
@@ -103,7 +118,7 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
     heads, dim, tokens, channels = shape.heads, shape.head_dim, shape.tokens, shape.channels
     pairs, tile, lanes = shape.batch * heads, min(TILE_ROWS[isa], tokens), kf.step.lanes
     tiles, whole = round_up(tokens, tile) // tile, tokens // lanes
-    padding = vf.padded[1] - tokens
+    padding, groups, biased = vf.padded[1] - tokens, shape.groups, shape.groups > 0
 
     @T.inline
     def pack(f: Any, packed: Any, fix: Any, pair: Any, source: Any) -> None:
@@ -171,6 +186,7 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
         m_: T.Buffer((channels,), "float32"),
         b_: T.Buffer((channels,), "float32"),
         bounds: T.Buffer((2,), "float32"),
+        bias: T.Buffer(bias_shape(shape, isa, bits), "int32"),
         out: T.Buffer((shape.batch * tokens, channels), "int8"),
     ) -> None:
         T.func_attr({"tirx.noalias": True})
@@ -211,6 +227,14 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
                         for row in T.unroll(tile):
                             for lane in T.vectorized(lanes):
                                 scores[row, block * lanes + lane] = acc[row, lane] + key_fix[pair, block * lanes + lane]
+                            if biased:
+                                for lane in T.vectorized(lanes):
+                                    scores[row, block * lanes + lane] += bias[
+                                        job // tiles // heads % groups,
+                                        job // tiles % heads,
+                                        token + row,
+                                        block * lanes + lane,
+                                    ]
                     for row in range(tile):
                         row_maximum(scores, top, row)
                         softmax(scores, top, table, scale[job // tiles % heads], p, inverse, row)

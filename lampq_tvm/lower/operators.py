@@ -11,7 +11,7 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import InputSpec, Op
 from lampq_tvm.kernels import tokens
-from lampq_tvm.kernels.attention import AttentionShape, build_attention
+from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import ProductShape, padded
@@ -32,7 +32,7 @@ class Context:
         input: the image.
         tensors: the network's constants.
         tiles: tuned tiles of a product, or None for the default ones.
-        shapes: shape of every value so far, without the batch: (tokens, channels) or (channels,).
+        shapes: shape of every value so far, without the batch: (tokens, channels), (channels,), or (windows, tokens, channels).
     """
 
     isa: str
@@ -163,19 +163,23 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: Context) -> list[Call]:
 def lower_attention(op: q.QAttention, c: Context) -> list[Call]:
     """Scores, table softmax and values in one kernel."""
     source = op.inputs[0]
-    token_count = c.shapes[source][0]
-    shape = AttentionShape(c.batch, token_count, op.heads, op.head_dim)
-    channels = op.heads * op.head_dim
-    c.shapes[op.name] = (token_count, channels)
+    token_count, channels = c.shapes[source][-2], op.heads * op.head_dim
+    shape = AttentionShape(c.rows(source) // token_count, token_count, op.heads, op.head_dim, op.groups)
+    c.shapes[op.name] = (*c.shapes[source][:-1], channels)
     fields = [f"{op.name}.{name}" for name in ("S", "P", "M", "B")]
     arguments = Arguments().value(source).arrays(*fields).code_range(op.out_bits)
+    padded_shape = list(bias_shape(shape, c.isa, op.bits))
+    if op.groups:
+        arguments.recipe(**{"from": "bias", "tensor": f"{op.name}.bias", "at": f"{op.name}.at", "padded": padded_shape})
+    else:
+        arguments.recipe(**{"from": "values", "values": [[[[0]]]], "dtype": "int32"})
     steps = f"{dot_for(c.isa, op.bits, op.bits).name}_{dot_for(c.isa, op.bits, 8).name}"
     return [
         arguments.call(
             f"{shape.key}_{steps}",
             lambda: build_attention(shape, c.isa, op.bits),
             op.name,
-            (c.batch * token_count, channels),
+            (c.rows(source), channels),
             "int8",
         )
     ]

@@ -114,15 +114,20 @@ def layer_norm_codes(x: F32, G: F32, B: F32, eps: float, bits: int) -> I8:
     return saturate(layer_norm_float(x, G, B, eps), bits)
 
 
-def attention(qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int, bits: int) -> I8:
+def attention(
+    qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int, bits: int, bias: I32 | None = None
+) -> I8:
     """Softmax attention on codes qkv [B, T, 3 * heads * head_dim]: codes [B, T, heads * head_dim].
 
-    The row's maximum is subtracted in int32, the difference indexes P, and the value sums are divided once, by the
-    reciprocal of the integer sum of p.
+    bias [groups, heads, T, T] is added to the scores in int32, row b taking group b % groups. The row's maximum is
+    subtracted in int32, the difference indexes P, and the value sums are divided once, by the reciprocal of the integer
+    sum of p.
     """
     N, T, _ = qkv.shape
     q, k, v = qkv.reshape(N, T, 3, heads, head_dim).transpose(2, 0, 3, 1, 4)
     scores = product_acc(q, k)
+    if bias is not None:
+        scores = scores + bias[np.arange(N) % len(bias)]
     distance = scores.max(-1, keepdims=True) - scores
     index = np.minimum(np.rint(distance.astype(np.float32) * S[:, None, None]), 255).astype(np.int32)
     p = P[index]

@@ -36,7 +36,8 @@ def run_op(op: Op, t: dict[str, Array], x: list[Array]) -> Array:
         case q.QProduct():
             return run_product(op, t, x)
         case q.QAttention():
-            return ops.attention(x[0], t["S"], t["P"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits)
+            bias = t["bias"][:, t["at"]].swapaxes(0, 1) if op.groups else None
+            return ops.attention(x[0], t["S"], t["P"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits, bias)
         case q.QToCodes():
             return ops.to_codes(x[0], t["affine"], op.out_bits)
         case q.QTakeToken():

@@ -74,12 +74,19 @@ class QAttention(Op):
     d = rowmax(acc) - acc; i = min(255, rne(d * S[h])); p = P[i]; R = sum p;
     code = sat(rne(fma(acc2 * (1/R), M[n], B[n]))), acc2 = sum_t p[t] v[t, n].
     Tensors: `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
+    With groups, B counts images or windows, and row b adds bias[h, at[b % groups, t, u]] to acc before anything else:
+    `.bias` [heads, entries] int32, `.at` [groups, T, T] uint8, uint16 or int32.
+
+    Attributes:
+        bits: width of q, k and v.
+        groups: distinct biases of the scores; 0 where nothing is added.
     """
 
     heads: int
     head_dim: int
     bits: int
     out_bits: int
+    groups: int = 0
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,9 @@ def _attention(op: q.QAttention, t: dict[str, Tensor], codes: Tensor) -> Tensor:
     batch, tokens, _ = codes.shape
     query, key, value = codes.view(batch, tokens, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
     scores = exact.product(query, key.transpose(-1, -2), op.head_dim << (2 * op.bits - 2))
+    if op.groups:
+        bias = t["bias"][:, t["at"].long()].transpose(0, 1)
+        scores = (scores.view(-1, op.groups, op.heads, tokens, tokens).double() + bias).view(scores.shape)
     below = (scores.amax(-1, keepdim=True) - scores).float()
     index = (below * t["S"].view(-1, 1, 1)).round().clamp(max=255).int()
     p = t["P"][index]

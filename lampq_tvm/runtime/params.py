@@ -14,8 +14,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
     """The arrays of the recipes, in order.
 
     A recipe's `from` is `array` (a payload tensor as it is), `values` (numbers in the recipe), `weights` (a bit stream
-    unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes, group]) or `correction`
-    (-shift times the sum over k of the weights, [N] int32).
+    unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes, group]), `correction`
+    (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention scores: table entries put in their places).
     """
     for recipe in recipes:
         match recipe["from"]:
@@ -28,6 +28,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
             case "correction":
                 sums = _codes(recipe, payload).sum(1, dtype=np.int64)
                 yield (-recipe["shift"] * sums).astype(np.int32)
+            case "bias":
+                yield spread(payload[recipe["tensor"]], payload[recipe["at"]], recipe["padded"])
 
 
 def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -40,3 +42,11 @@ def lay_out(codes: np.ndarray, padded: list[int], lanes: int, group: int) -> np.
     full = np.zeros((n, k), np.int8)
     full[: codes.shape[0], : codes.shape[1]] = codes
     return np.ascontiguousarray(full.reshape(n // lanes, lanes, k // group, group).transpose(0, 2, 1, 3))
+
+
+def spread(table: np.ndarray, at: np.ndarray, padded: list[int]) -> np.ndarray:
+    """Table [heads, entries] int32 at places [groups, T, T]: [groups, heads, rows, columns] = `padded`, zeros beyond T."""
+    full = np.zeros(padded, np.int32)
+    _, rows, columns = at.shape
+    full[:, :, :rows, :columns] = table[:, at].swapaxes(0, 1)
+    return full

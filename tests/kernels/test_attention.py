@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from lampq_tvm.kernels.attention import AttentionShape, build_attention
+from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import softmax_table
@@ -31,6 +31,14 @@ class Attention:
     table: str = "uniform"
     step: float = 1.0
     seed: int = 0
+
+
+def score_bias(shape: AttentionShape, spread: float, rng: np.random.Generator) -> np.ndarray:
+    """Bias [groups, heads, T, T] int32 of the size of the scores, its ends, and masked places; no row is masked whole."""
+    bias = rng.integers(-int(spread) - 1, int(spread) + 1, (shape.groups, shape.heads, shape.tokens, shape.tokens))
+    bias[rng.random(bias.shape) < 0.02] = rng.choice([-(1 << 28), 1 << 28])
+    bias[(rng.random(bias.shape) < 0.3) & ~np.eye(shape.tokens, dtype=bool)] = -(1 << 30)
+    return bias.astype(np.int32)
 
 
 def softmax(kind: str, bits: int, rng: np.random.Generator) -> np.ndarray:
@@ -55,12 +63,17 @@ def attention_case(attention: Attention, isa: str) -> Case:
     M[rng.random(channels) < 0.1] = 1e30
     B = (rng.integers(-6, 7, channels) / 2).astype(np.float32)
     P = softmax(attention.table, bits, rng)
+    bias = score_bias(shape, spread, rng) if shape.groups else None
     expected = ops.attention(
-        qkv.reshape(shape.batch, shape.tokens, -1), S, P, M, B, shape.heads, shape.head_dim, attention.out_bits
+        qkv.reshape(shape.batch, shape.tokens, -1), S, P, M, B, shape.heads, shape.head_dim, attention.out_bits, bias
     )
+    padded = np.zeros(bias_shape(shape, isa, bits), np.int32)
+    if bias is not None:
+        padded = np.full_like(padded, 0x55555555)
+        padded[:, :, : shape.tokens, : shape.tokens] = bias
     name = f"{shape.key}_{dot_for(isa, bits, bits).name}_{dot_for(isa, bits, 8).name}"
     build = functools.partial(build_attention, shape, isa, bits)
-    args = (qkv, S, P, M, B, data.code_range(attention.out_bits))
+    args = (qkv, S, P, M, B, data.code_range(attention.out_bits), padded)
     return Case(str(attention), name, build, args, expected.reshape(len(qkv), channels))
 
 
@@ -69,7 +82,8 @@ def attentions(draw: st.DrawFn) -> Attention:
     """Any attention."""
     tokens = draw(st.one_of(st.sampled_from(data.EDGES), st.integers(1, 70)))
     head_dim = draw(st.one_of(st.sampled_from((1, 2, 3, 16, 31, 32, 64, 65)), st.integers(1, 70)))
-    shape = AttentionShape(draw(st.integers(1, 2)), tokens, draw(st.integers(1, 3)), head_dim)
+    windows, groups = draw(st.sampled_from([(1, 0), (2, 0), (1, 1), (2, 1), (4, 2), (6, 3)]))
+    shape = AttentionShape(windows, tokens, draw(st.integers(1, 3)), head_dim, groups)
     bits, out_bits = draw(st.integers(2, 8)), draw(st.integers(2, 8))
     step = draw(st.sampled_from((0.1, 1.0, 10.0)))
     return Attention(shape, bits, out_bits, draw(st.sampled_from(TABLES)), step, draw(st.integers(0, 1 << 20)))
@@ -99,16 +113,22 @@ def test_all_scores_equal(machine, level):
         shape = AttentionShape(1, 197, 1, 64)
         case = attention_case(Attention(shape, bits, bits), machine.isa)
         code = -(1 << (bits - 1)) if level == "lowest" else (1 << (bits - 1)) - 1
-        qkv, (_, S, P, _, _, bounds) = np.full_like(case.args[0], code), case.args
+        qkv, (_, S, P, _, _, bounds, bias) = np.full_like(case.args[0], code), case.args
         M, B = np.ones(64, np.float32), np.zeros(64, np.float32)
         expected = np.full((197, 64), code, np.int8)
-        cases.append(Case(f"{level} {bits}", case.kernel, case.build, (qkv, S, P, M, B, bounds), expected))
+        cases.append(Case(f"{level} {bits}", case.kernel, case.build, (qkv, S, P, M, B, bounds, bias), expected))
     machine.check(cases)
 
 
 def test_many_tokens(machine):
     """A row of scores of a DINOv2 at its own image size, 518 pixels."""
     machine.check([attention_case(Attention(AttentionShape(1, 1370, 1, 5), 8), machine.isa)])
+
+
+def test_each_window_adds_its_own_bias(machine):
+    """A width of 7 x 7 tokens, masked places among them, and as many groups as windows, fewer, or one."""
+    shapes = [AttentionShape(windows, 49, 3, 32, groups) for windows, groups in ((8, 4), (4, 4), (3, 1))]
+    machine.check(attention_case(Attention(s, bits, seed=bits), machine.isa) for s in shapes for bits in (4, 8))
 
 
 def test_cases_meet_ties_and_cuts():

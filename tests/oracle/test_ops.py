@@ -79,14 +79,14 @@ def test_product_is_exact():
     assert ends.tolist() == [[128 * 128 * 100000]]
 
 
-def attention_by_hand(qkv, S, P, M, B, heads, dim, bits):
+def attention_by_hand(qkv, S, P, M, B, heads, dim, bits, bias=None):
     """One image, one query and head at a time, in Python integers."""
     T = len(qkv)
     q, k, v = qkv.astype(int).reshape(T, 3, heads, dim).transpose(1, 2, 0, 3)
     out = np.zeros((T, heads * dim), np.int8)
     for h in range(heads):
         for t in range(T):
-            scores = [int(q[h, t] @ k[h, u]) for u in range(T)]
+            scores = [int(q[h, t] @ k[h, u]) + (int(bias[h, t, u]) if bias is not None else 0) for u in range(T)]
             index = [min(255, int(np.rint(f32(max(scores) - s) * S[h]))) for s in scores]
             p = [int(P[i]) for i in index]
             for c in range(dim):
@@ -107,6 +107,24 @@ def test_attention(bits):
     M, B = rng.uniform(0.2, 0.9, heads * dim).astype(f32), rng.integers(-3, 4, heads * dim).astype(f32)
     found = ops.attention(qkv, S, P, M, B, heads, dim, 6)
     assert np.array_equal(found, [attention_by_hand(image, S, P, M, B, heads, dim, 6) for image in qkv])
+
+
+def test_attention_with_a_bias_per_window():
+    """Four windows and two biases in turn; masked keys count for nothing, whatever their scores are."""
+    rng = np.random.default_rng(9)
+    heads, dim, T = 2, 5, 6
+    qkv = rng.integers(-128, 128, (4, T, 3 * heads * dim), np.int8)
+    S, P = np.full(heads, 0.002, f32), np.sort(rng.integers(0, 256, 256, np.uint8))[::-1].copy()
+    P[0], P[255] = 255, 0
+    M, B = rng.uniform(0.2, 0.9, heads * dim).astype(f32), rng.integers(-3, 4, heads * dim).astype(f32)
+    bias = rng.integers(-20000, 20000, (2, heads, T, T), np.int32)
+    bias[1, :, :3, 3:] = bias[1, :, 3:, :3] = -(1 << 30)
+    found = ops.attention(qkv, S, P, M, B, heads, dim, 8, bias)
+    wanted = [attention_by_hand(image, S, P, M, B, heads, dim, 8, bias[i % 2]) for i, image in enumerate(qkv)]
+    assert np.array_equal(found, wanted)
+    half = ops.attention(qkv[1:2, :3], S, P, M, B, heads, dim, 8, bias[1:, :, :3, :3])
+    assert np.array_equal(found[1:2, :3], half)
+    assert not np.array_equal(found, ops.attention(qkv, S, P, M, B, heads, dim, 8))
 
 
 def test_patch_embed():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.runtime import bits as stored
 from lampq_tvm.runtime.bits import pack_bits, unpack_bits
-from lampq_tvm.runtime.params import kernel_params, lay_out
+from lampq_tvm.runtime.params import kernel_params, lay_out, spread
 from tests.boards import ISAS
 from tests.kernels.data import codes, pack
 
@@ -66,3 +66,14 @@ def test_every_kind_of_recipe():
     assert values.dtype == np.float32 and values.tolist() == [-4, 3]
     assert (laid_out == pack(w, 4, 4, 4)).all()
     assert correction.dtype == np.int32 and correction.tolist() == [-128 * int(row.sum()) for row in w.astype(int)]
+
+
+def test_score_bias_is_spread_and_padded():
+    """Two groups of 2 x 2 tokens, two heads: entries stand where their index says, zeros in the padding."""
+    table, at = np.array([[1, 2, 3], [10, 20, 30]], np.int32), np.array([[[0, 1], [2, 0]], [[1, 1], [0, 2]]], np.uint8)
+    found = spread(table, at, [2, 2, 3, 4])
+    assert found.dtype == np.int32 and found.shape == (2, 2, 3, 4)
+    assert found[0, 1, :2, :2].tolist() == [[10, 20], [30, 10]] and found[1, 0, :2, :2].tolist() == [[2, 2], [1, 3]]
+    assert not found[:, :, 2:].any() and not found[..., 2:].any()
+    recipe = {"from": "bias", "tensor": "b", "at": "a", "padded": [2, 2, 3, 4]}
+    assert np.array_equal(next(kernel_params([recipe], {"b": table, "a": at})), found)
