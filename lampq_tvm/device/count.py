@@ -21,6 +21,7 @@ from lampq_tvm.device.provision import Install, Say, once, say_on_stderr
 from lampq_tvm.device.rpc import Session, connect, played_board
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.resources import PACKAGE
+from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 
 # The emulator refuses a plugin whose interface number it does not know, so the first one that it takes is used.
@@ -84,12 +85,13 @@ def counting_session(target: Target, *, say: Say = say_on_stderr) -> Iterator[Se
 
 
 def plugin(install: Install) -> Path:
-    """The counting plugin, compiled once.
+    """The counting plugin, compiled once for each version of its source.
 
     Raises:
         DeviceError: no C compiler is there, or the emulator takes no plugins.
     """
-    folder = install.folder / "plugin"
+    sources = [(PACKAGE / "device" / name).read_bytes() for name in ("count.c", "classes.h")]
+    folder = install.folder / f"plugin-{digest(*sources)[:12]}"
     with once(folder) as building:
         if building is not None:
             _compile(install, building / "count.so")

@@ -10,8 +10,10 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+from lampq_tvm.device.classes import CPUS, ROW
+
 VARIABLE = "LAMPQ_COUNTER"
-SLOTS_BYTES = 4096 * 8
+SLOTS_BYTES = 8 * CPUS * ROW
 WARM_UP = 2
 ROUNDS = 3
 
@@ -20,7 +22,7 @@ def read_counter(path: str | None = None) -> int:
     """Instructions executed so far by all threads; -1 where nothing counts them.
 
     Args:
-        path: the plugin's file of uint64 slots, one per virtual CPU; by default the one named by `$LAMPQ_COUNTER`.
+        path: the plugin's file of uint64 slots, a row per virtual CPU; by default the one named by `$LAMPQ_COUNTER`.
     """
     file = path or os.environ.get(VARIABLE)
     if not file or not Path(file).exists():

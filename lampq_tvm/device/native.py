@@ -18,8 +18,10 @@ import numpy as np
 import tvm
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.device.board import Board, find_board
+from lampq_tvm.device.board import find_board
+from lampq_tvm.device.case_file import read_outputs, write_case
 from lampq_tvm.device.count import plugin
+from lampq_tvm.device.counter import SLOTS_BYTES
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.provision import Install, Say, once, provision, say_on_stderr
 from lampq_tvm.device.rpc import played_board
@@ -29,19 +31,29 @@ from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 
 TIMEOUT_S = 120
-HEADER_WORDS, ARRAY_WORDS, DIMENSIONS = 2, 12, 6  # of a case file, as in call.c
-ALIGNMENT = 64
-FILLER = 77  # of outputs before the call: what a kernel leaves out shows
-TYPE_CODES = {"i": 0, "u": 1, "f": 2}  # DLPack's
-COUNTER_BYTES = 4096 * 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of instructions without a jump into it: how often it ran, and its A64 words."""
+
+    executions: int
+    words: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What one call gave: the outputs, and the instructions of one call by class."""
+    """What one call gave.
+
+    Attributes:
+        outputs: arrays that the kernel wrote.
+        classes: instructions of the call by class, in the order of `lampq_tvm.device.classes.CLASSES`.
+        blocks: the library's executed blocks, where they were asked for.
+    """
 
     outputs: tuple[np.ndarray, ...]
     classes: tuple[int, ...]
+    blocks: tuple[Block, ...] = ()
 
     @property
     def instructions(self) -> int:
@@ -53,12 +65,12 @@ class KernelFailedError(DeviceError):
     """A kernel crashed, hung or refused its arguments.
 
     Attributes:
-        outcome: `crash` or `hang`.
+        outcome: `crash` or `hang`; why: in a few words.
     """
 
     def __init__(self, outcome: str, why: str, *, where: str) -> None:
         super().__init__(f"the kernel failed ({why})", where=where)
-        self.outcome = outcome
+        self.outcome, self.why = outcome, why
 
 
 class NativeCore:
@@ -72,14 +84,20 @@ class NativeCore:
     """
 
     def __init__(self, board: str, *, say: Say = say_on_stderr) -> None:
-        self.board: Board = find_board(board)
-        self.install: Install = provision(say)
-        cpu = self.board.cpu.qemu if self.board.cpu.qemu in self.install.cpus else "max"
-        self._emulator = [*self.install.emulator, "-cpu", cpu, "-L", str(self.install.sysroot)]
-        self._plugin, self._program = plugin(self.install), _program(self.install)
+        self.board = find_board(board)
+        install = provision(say)
+        cpu = self.board.cpu.qemu if self.board.cpu.qemu in install.cpus else "max"
+        self._emulator = [*install.emulator, "-cpu", cpu, "-L", str(install.sysroot)]
+        self._plugin, self._program = plugin(install), _program(install)
 
     def count(
-        self, library: Path, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray], timeout_s: float = TIMEOUT_S
+        self,
+        library: Path,
+        arrays: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        blocks: bool = False,
     ) -> Counted:
         """Call a library's kernel `main` once.
 
@@ -87,34 +105,48 @@ class NativeCore:
             library: made by `link_kernel`.
             arrays: its inputs, in order.
             outputs: what it writes after them, by shape and dtype; the values do not matter.
+            blocks: also return the blocks that it executed.
 
         Raises:
             KernelFailedError: it crashed, refused the arrays or ran longer than `timeout_s`.
         """
         with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
-            folder = Path(temp)
-            write_case(folder / "case", arrays, outputs)
-            return self.count_case(library, folder / "case", outputs, timeout_s)
+            write_case(Path(temp) / "case", arrays, outputs)
+            return self.count_case(library, Path(temp) / "case", outputs, timeout_s=timeout_s, blocks=blocks)
 
-    def count_case(self, library: Path, case: Path, outputs: Sequence[np.ndarray], timeout_s: float = TIMEOUT_S) -> Counted:
+    def count_case(
+        self, library: Path, case: Path, outputs: Sequence[np.ndarray], *, timeout_s: float = TIMEOUT_S, blocks: bool = False
+    ) -> Counted:
         """Like `count`, with the arrays in a file made by `write_case`."""
         with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
-            result, counter = Path(temp) / "output", Path(temp) / "counter"
-            counter.write_bytes(bytes(COUNTER_BYTES))
-            command = [*self._emulator, "-plugin", f"{self._plugin},out={counter}", str(self._program)]
-            command += [str(library), str(case), str(result), str(counter)]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False, cwd=temp
-                )
-            except subprocess.TimeoutExpired as e:
-                raise KernelFailedError("hang", f"no end in {timeout_s:g} s", where=self.board.name) from e
-            if done.returncode != 0:
-                words = " ".join(done.stderr.decode(errors="replace").split())
-                code = done.returncode
-                reason = words or (signal.Signals(-code).name if code < 0 else f"exit {code}")
-                raise KernelFailedError("crash", reason[-300:], where=self.board.name)
-            return Counted(_read_outputs(result.read_bytes(), outputs), tuple(map(int, done.stdout.split())))
+            output, counter, dump = (Path(temp) / name for name in ("output", "counter", "blocks"))
+            counter.write_bytes(bytes(SLOTS_BYTES))
+            plugged = f"{self._plugin},out={counter}" + (f",blocks={dump}" if blocks else "")
+            program = [str(path) for path in (self._program, library, case, output, counter)]
+            said = self._run([*self._emulator, "-plugin", plugged, *program], timeout_s)
+            address, *classes = map(int, said.split())
+            found = read_blocks(dump, address, library.stat().st_size) if blocks else ()
+            return Counted(read_outputs(output, outputs), tuple(classes), found)
+
+    def _run(self, command: list[str], timeout_s: float) -> str:
+        """What the program says on its standard output."""
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=timeout_s,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except subprocess.TimeoutExpired as e:
+            raise KernelFailedError("hang", f"no end in {timeout_s:g} s", where=self.board.name) from e
+        if done.returncode != 0:
+            code, words = done.returncode, " ".join(done.stderr.split())
+            reason = words or (signal.Signals(-code).name if code < 0 else f"exit {code}")
+            raise KernelFailedError("crash", reason[-300:], where=self.board.name)
+        return done.stdout
 
 
 def count_kernel(
@@ -127,7 +159,7 @@ def count_kernel(
         (out,), instructions = count_kernel(func, [a, w, m, b, bounds], resolve_target("raspberry-pi-5"))
 
     The first call ever provisions the emulated board; later ones take about 0.3 s. One thread: a parallel loop runs as one
-    task. The count is the same in every run.
+    task. The count is the same in every run. `count_classes` gives more.
 
     Args:
         func: of buffer arguments, inputs first and outputs last.
@@ -141,11 +173,18 @@ def count_kernel(
     Raises:
         DeviceError: the emulator cannot be had, or the kernel crashed, hung or refused the arrays.
     """
+    counted = count_classes(func, arrays, target, core=core)
+    return list(counted.outputs), counted.instructions
+
+
+def count_classes(
+    func: PrimFunc, arrays: Sequence[np.ndarray], target: Target, *, core: NativeCore | None = None, blocks: bool = False
+) -> Counted:
+    """Like `count_kernel`, by instruction class, and with the executed blocks where `blocks` asks for them."""
     core = core or NativeCore(played_board(target))
     with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
         library = link_kernel(func, target, Path(temp) / "kernel.so")
-        counted = core.count(library, arrays, empty_outputs(func, len(arrays)))
-    return list(counted.outputs), counted.instructions
+        return core.count(library, arrays, empty_outputs(func, len(arrays)), blocks=blocks)
 
 
 def empty_outputs(func: PrimFunc, inputs: int) -> list[np.ndarray]:
@@ -173,35 +212,22 @@ def link_kernel(func: PrimFunc, target: Target, library: Path) -> Path:
     return library
 
 
-def write_case(path: Path, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
-    """Store the arguments of a kernel for call.c, outputs filled with `FILLER` bytes."""
-    every = [np.ascontiguousarray(a) for a in (*arrays, *outputs)]
-    header = np.zeros((len(every), ARRAY_WORDS), np.int64)
-    offset = 8 * (HEADER_WORDS + header.size)
-    for row, array in zip(header, every, strict=True):
-        offset = -(-offset // ALIGNMENT) * ALIGNMENT
-        row[:5] = TYPE_CODES[array.dtype.kind], 8 * array.itemsize, array.ndim, offset, array.nbytes
-        row[5 : 5 + array.ndim] = array.shape
-        offset += array.nbytes
-    with path.open("wb") as file:
-        file.write(np.array([len(every), len(arrays)], np.int64).tobytes() + header.tobytes())
-        for i, (row, array) in enumerate(zip(header, every, strict=True)):
-            file.seek(int(row[3]))
-            file.write(array.tobytes() if i < len(arrays) else bytes([FILLER]) * array.nbytes)
-
-
-def _read_outputs(data: bytes, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    arrays, offset = [], 0
-    for output in outputs:
-        arrays.append(np.frombuffer(data, output.dtype, output.size, offset).reshape(output.shape).copy())
-        offset += output.nbytes
-    return tuple(arrays)
+def read_blocks(dump: Path, address: int, size: int) -> tuple[Block, ...]:
+    """Blocks of a dump (count.c) within `size` bytes of an address, the longest running ones first."""
+    found: dict[tuple[int, ...], int] = {}
+    for line in dump.read_text("utf-8").splitlines():
+        executions, start, _, *words = line.split()
+        if abs(int(start, 16) - address) < size:
+            block = tuple(int(word, 16) for word in words)
+            found[block] = found.get(block, 0) + int(executions)
+    blocks = [Block(executions, words) for words, executions in found.items()]
+    return tuple(sorted(blocks, key=lambda b: (-b.executions * len(b.words), b.words)))
 
 
 def _program(install: Install) -> Path:
     """The calling program, compiled once for each version of its source."""
-    source = PACKAGE / "device" / "call.c"
-    folder = install.folder / f"call-{digest(source.read_bytes())[:12]}"
+    source, classes = (PACKAGE / "device" / name for name in ("call.c", "classes.h"))
+    folder = install.folder / f"call-{digest(source.read_bytes(), classes.read_bytes())[:12]}"
     with once(folder) as building:
         if building is not None:
             command = [cross_compiler("aarch64"), "-O2", "-rdynamic", "-o", str(building / "call"), str(source)]
