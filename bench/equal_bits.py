@@ -26,8 +26,8 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.build.artifact import Artifact
 from lampq_tvm.build.compiler import build
 from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.product import ProductShape, padded
-from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.kernels.shapes import ProductShape, padded
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.lower.module import default_schedules
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
@@ -44,9 +44,8 @@ EXIT_GATE = 6
 
 def other_tiles(shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles:
     """Tiles that are nobody's default."""
-    n, k = padded(shape, dot := dot_for(isa, w_bits, a_bits))
-    vectors = max(v for v in (1, 2, 3) if n // dot.lanes % v == 0)
-    return Tiles(3, vectors, 2, 2 if k // dot.k_block % 2 == 0 else 1)
+    n, _ = padded(shape, dot := dot_for(isa, w_bits, a_bits))
+    return Tiles(min(3, shape.rows), min(2, n // dot.lanes), 2, 3)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from common import arguments, finish, machine
 
-from lampq_tvm.kernels.product import ProductShape
+from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.resources import data_dir
 from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
 from lampq_tvm.tune.records import Record, kernel_key, read_record

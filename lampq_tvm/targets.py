@@ -20,6 +20,7 @@ FEATURES = {
     "vnni": (*AVX2, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "avx512_vnni"),
     "neon": ("asimd",),
     "dotprod": ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics"),
+    "i8mm": ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics", "i8mm"),
 }
 # LLVM's generic CPUs, so that code never takes instructions from a CPU's name. x86-64-v4 is AVX-512 F, BW, CD, DQ, VL.
 GENERIC = {
@@ -27,9 +28,10 @@ GENERIC = {
     "vnni": ("x86-64-v4", ("+avx512vnni",)),
     "neon": ("generic", ("+neon",)),
     "dotprod": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16")),
+    "i8mm": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16", "+i8mm")),
 }
 TRIPLES = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
-LEVELS = {"x86": ("vnni", "avx2"), "aarch64": ("dotprod", "neon")}
+LEVELS = {"x86": ("vnni", "avx2"), "aarch64": ("i8mm", "dotprod", "neon")}
 # What LLVM may use of a board's core beyond its ISA level: the artifact then needs them too.
 RELIED = ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics", "i8mm")
 
@@ -41,7 +43,7 @@ class Target:
     Attributes:
         name: the name in its canonical spelling.
         kind: `x86`, `aarch64` (later `cuda`).
-        isa: `vnni`, `avx2`, `dotprod` or `neon`: which kernels are used.
+        isa: `vnni`, `avx2`, `i8mm`, `dotprod` or `neon`: which kernels are used.
         tvm: the dict that `tvm.target.Target` takes.
         features: the /proc/cpuinfo names that the code needs.
         cores: cores of the board or of this machine.

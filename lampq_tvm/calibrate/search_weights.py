@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lampq_tvm.quantize.weights import weight_range
+
 SHRINK = torch.linspace(1.0, 0.3, 36)
 FINALISTS = 6
 
@@ -38,18 +40,17 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int) -> F64:
 
 def _candidates(weight: Tensor, bits: int) -> Tensor:
     """[candidates, N] scales of both signs; the first of each sign loses nothing at the ends."""
-    half = 1 << (bits - 1)
+    lowest, highest = weight_range(bits)
     low, high = -weight.amin(1), weight.amax(1)
-    upright = torch.maximum(low / half, high / (half - 1)).clamp(min=1e-12)
-    turned = torch.maximum(high / half, low / (half - 1)).clamp(min=1e-12)
+    upright = torch.maximum(low / -lowest, high / highest).clamp(min=1e-12)
+    turned = torch.maximum(high / -lowest, low / highest).clamp(min=1e-12)
     return torch.cat([SHRINK[:, None] * upright, -SHRINK[:, None] * turned])
 
 
 def _error(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
     """What weight codes at `scale` [N] get wrong, [N, K]."""
-    half = 1 << (bits - 1)
     scale = scale[:, None]
-    return (weight / scale).round_().clamp_(-half, half - 1).mul_(scale).sub_(weight)
+    return (weight / scale).round_().clamp_(*weight_range(bits)).mul_(scale).sub_(weight)
 
 
 def search_heads(values: Tensor, importance: Tensor, peak: Tensor, bits: int) -> Tensor:

@@ -1,8 +1,8 @@
 """Softmax attention on codes: scores, table softmax and values of one head, a tile of query rows at a time.
 
-Keys and values are first packed like weights, per head, so that both products run on the instruction set's multiply-add
-step. Only a tile of scores exists at any time. The rules are the arithmetic table's: differences to the row's maximum
-in int32, a 256-entry table, one division per row.
+Keys and values are first packed like weights, per head, so that both products run on the instruction set's multiply-add.
+Only a tile of scores exists at any time. The rules are the arithmetic table's: differences to the row's maximum in int32, a
+256-entry table, one division per row. The last tile is moved up to end with the last row.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
 from tvm.ir import Expr
-from tvm.script import tirx as T
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.kernels.frames import quick_frames
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.isa.dot import Dot, activation_word
-from lampq_tvm.kernels.product import requantize, round_up
+from lampq_tvm.kernels.emit import argument, ramp
+from lampq_tvm.kernels.factor import Factor
+from lampq_tvm.kernels.isa import LEVELS
+from lampq_tvm.kernels.isa.dot import Tile
+from lampq_tvm.kernels.panel import allocate, lay_out
+from lampq_tvm.kernels.softmax import Softmax
 
-TILE_ROWS = {"vnni": 8, "dotprod": 8, "neon": 6, "avx2": 6}
+TILE_ROWS = {"vnni": 8, "avx2": 4, "i8mm": 8, "dotprod": 8, "neon": 4}
+TILE_VECTORS = {"vnni": 3, "avx2": 2, "i8mm": 2, "dotprod": 3, "neon": 3}
 
 
 @dataclass(frozen=True)
@@ -48,62 +53,21 @@ class AttentionShape:
         return self.heads * self.head_dim
 
 
-@dataclass(frozen=True)
-class Factor:
-    """One head's right factor [columns, depth] (keys or values), padded and packed for a step, and its row operand.
-
-    Attributes:
-        step: the multiply-add step.
-        columns, depth: true sizes.
-        excess: what the row operand holds beyond its meaning: sums are corrected by -excess * (sum over depth).
-    """
-
-    step: Dot
-    columns: int
-    depth: int
-    excess: int
-
-    @property
-    def padded(self) -> tuple[int, int]:
-        """Columns and depth as stored."""
-        return round_up(self.columns, self.step.lanes), round_up(self.depth, self.step.k_block)
-
-    @property
-    def packed(self) -> tuple[int, int, int, int]:
-        """[columns / lanes, depth / group, lanes, group]."""
-        columns, depth = self.padded
-        return columns // self.step.lanes, depth // self.step.group, self.step.lanes, self.step.group
-
-    @property
-    def corrected(self) -> int:
-        """Groups of the depth that the correction adds up: none where there is nothing to correct."""
-        return self.packed[1] if self.excess else 0
-
-
 def factors(shape: AttentionShape, isa: str, bits: int) -> tuple[Factor, Factor]:
     """Keys and values. A signed row operand holds p - 128 instead of p, an unsigned one q + shift instead of q."""
-    qk, pv = dot_for(isa, bits, bits), dot_for(isa, bits, 8)
+    peak, level = 1 << (bits - 1), LEVELS[isa]
+    qk, pv = level.dot(peak, bits), level.dot(peak, 8)
     keys = Factor(qk, shape.tokens, shape.head_dim, qk.shift)
     return keys, Factor(pv, shape.head_dim, shape.tokens, -128 if pv.a_dtype == "int8" else 0)
 
 
 def bias_shape(shape: AttentionShape, isa: str, bits: int) -> tuple[int, int, int, int]:
-    """Shape of the kernel's bias [groups, heads, query rows, key columns], both padded; ones where nothing is added."""
+    """Shape of the kernel's bias [groups, heads, query rows, key columns], columns padded; ones where nothing is added."""
     if not shape.groups:
         return 1, 1, 1, 1
-    columns = factors(shape, isa, bits)[0].padded[0]
-    return shape.groups, shape.heads, round_up(shape.tokens, min(TILE_ROWS[isa], shape.tokens)), columns
+    return shape.groups, shape.heads, shape.tokens, factors(shape, isa, bits)[0].padded[0]
 
 
-def accumulate(f: Factor, acc: Any, rows: Any, packed: Any, row: Any, block: Any, k: Any, pair: Any) -> Expr:
-    """One step of row `row` and column block `block` at step `k` of the depth: the new accumulator vector."""
-    start, width = k * f.step.k_block, range(f.step.depth)
-    words = [activation_word(rows, [row, start + j * f.step.group], f.step) for j in width]
-    weights = [packed.vload([pair, block, k * f.step.depth + j, 0, 0], f"int8x{f.step.w_lanes}") for j in width]
-    return f.step.step(acc.vload([row, 0], f"int32x{f.step.lanes}"), words, weights)
-
-
-@quick_frames
 def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
     """The kernel for any shape and any width.
 
@@ -114,144 +78,143 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
     Args:
         bits: width of the codes of q, k and v (p is an unsigned 8-bit table value at any width).
     """
-    kf, vf = factors(shape, isa, bits)
-    heads, dim, tokens, channels = shape.heads, shape.head_dim, shape.tokens, shape.channels
-    pairs, tile, lanes = shape.batch * heads, min(TILE_ROWS[isa], tokens), kf.step.lanes
-    tiles, whole = round_up(tokens, tile) // tile, tokens // lanes
-    padding, groups, biased = vf.padded[1] - tokens, shape.groups, shape.groups > 0
-
-    @T.inline
-    def pack(f: Any, packed: Any, fix: Any, pair: Any, source: Any) -> None:
-        """Lay out one head's factor; fix[column] = -excess times the sum over its depth."""
-        for block, kq, lane, kr in T.grid(*f.packed):
-            packed[pair, block, kq, lane, kr] = T.if_then_else(
-                block * lanes + lane < f.columns and kq * f.step.group + kr < f.depth,
-                source(block * lanes + lane, kq * f.step.group + kr),
-                T.int8(0),
+    channels, rows = shape.channels, shape.batch * shape.tokens
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name("attention")
+            T.func_attr({"tirx.noalias": True})
+            kernel = _Attention(
+                shape,
+                isa,
+                *factors(shape, isa, bits),
+                qkv=argument("qkv", (rows, 3 * channels), "int8"),
+                scale=argument("S", (shape.heads,), "float32"),
+                table=argument("P", (256,), "uint8"),
+                m=argument("M", (channels,), "float32"),
+                b=argument("B", (channels,), "float32"),
+                bounds=argument("range", (2,), "float32"),
+                bias=argument("bias", bias_shape(shape, isa, bits), "int32"),
+                out=argument("out", (rows, channels), "int8"),
             )
-        for block, lane in T.grid(f.packed[0], lanes):
-            fix[pair, block * lanes + lane] = 0
-            for kq, kr in T.grid(f.corrected, f.step.group):
-                fix[pair, block * lanes + lane] -= f.excess * T.cast(packed[pair, block, kq, lane, kr], "int32")
+            with T.sblock("root"):
+                T.reads()
+                T.writes()
+                kernel.write()
+        return builder.get()
 
-    @T.inline
-    def multiply(f: Any, acc: Any, rows: Any, packed: Any, pair: Any, block: Any) -> None:
-        """acc[row, lane] = the tile's rows times one block of columns."""
-        for row in T.unroll(tile):
-            acc[row, T.ramp(0, 1, lanes)] = T.broadcast(0, lanes)
-        for k in range(f.padded[1] // f.step.k_block):
-            for row in T.unroll(tile):
-                acc[row, T.ramp(0, 1, lanes)] = accumulate(f, acc, rows, packed, row, block, k, pair)
 
-    @T.inline
-    def row_maximum(scores: Any, top: Any, row: Any) -> None:
-        """top[0] = the largest score of a row; padded columns stay out."""
-        for lane in T.vectorized(lanes):
-            top[lane] = scores[row, 0]
-        for block in range(whole):
-            for lane in T.vectorized(lanes):
-                top[lane] = T.max(top[lane], scores[row, block * lanes + lane])
-        for column in range(tokens % lanes):
-            top[0] = T.max(top[0], scores[row, whole * lanes + column])
-        for lane in range(1, lanes):
-            top[0] = T.max(top[0], top[lane])
+@dataclass(frozen=True)
+class _Attention:
+    """The kernel's builder; the arguments are those of the function."""
 
-    @T.inline
-    def softmax(scores: Any, top: Any, table: Any, scale: Any, p: Any, inverse: Any, row: Any) -> None:
-        """Row operand p and 1 / sum(p) from a row of scores."""
-        for block in range(kf.packed[0]):
-            for lane in T.vectorized(lanes):
-                scores[row, block * lanes + lane] = T.cast(
-                    T.round(
-                        T.max(
-                            T.min(T.cast(top[0] - scores[row, block * lanes + lane], "float32") * scale, T.float32(255)),
-                            T.float32(0),
-                        )
-                    ),
-                    "int32",
-                )
-        top[0] = 0
-        for column in range(tokens):
-            p[row, column] = T.cast(T.cast(table[scores[row, column]], "int32") + vf.excess, vf.step.a_dtype)
-            top[0] += T.cast(table[scores[row, column]], "int32")
-        for column in range(padding):
-            p[row, tokens + column] = T.cast(vf.excess, vf.step.a_dtype)
-        inverse[row] = T.float32(1) / T.cast(top[0], "float32")
+    shape: AttentionShape
+    isa: str
+    keys: Factor
+    values: Factor
+    qkv: Any
+    scale: Any
+    table: Any
+    m: Any
+    b: Any
+    bounds: Any
+    bias: Any
+    out: Any
 
-    @T.prim_func(s_tir=True)
-    def attention(
-        qkv: T.Buffer((shape.batch * tokens, 3 * channels), "int8"),
-        scale: T.Buffer((heads,), "float32"),
-        table: T.Buffer((256,), "uint8"),
-        m_: T.Buffer((channels,), "float32"),
-        b_: T.Buffer((channels,), "float32"),
-        bounds: T.Buffer((2,), "float32"),
-        bias: T.Buffer(bias_shape(shape, isa, bits), "int32"),
-        out: T.Buffer((shape.batch * tokens, channels), "int8"),
-    ) -> None:
-        T.func_attr({"tirx.noalias": True})
-        with T.sblock("root"):
+    @property
+    def _rows(self) -> int:
+        return min(TILE_ROWS[self.isa], self.shape.tokens)
+
+    def write(self) -> None:
+        shape = self.shape
+        pairs, tiles = shape.batch * shape.heads, -(-shape.tokens // self._rows)
+        packed = [T.sblock_alloc_buffer((pairs, *f.packed), "int8") for f in (self.keys, self.values)]
+        fixes = [T.sblock_alloc_buffer((pairs, f.padded[0]), "int32") for f in (self.keys, self.values)]
+        with T.parallel(0, pairs) as pair:
+            first, column = pair // shape.heads * shape.tokens, pair % shape.heads * shape.head_dim
+            self.keys.pack_rows(self.qkv, first, shape.channels + column, packed[0], pair)
+            self.values.pack_columns(self.qkv, first, 2 * shape.channels + column, packed[1], pair)
+            for factor, source, fix in zip((self.keys, self.values), packed, fixes, strict=True):
+                factor.correct(source, fix, pair)
+        with T.parallel(0, pairs * tiles) as job, T.sblock("job"):
             T.reads()
             T.writes()
-            keys = T.sblock_alloc_buffer((pairs, *kf.packed), "int8")
-            values = T.sblock_alloc_buffer((pairs, *vf.packed), "int8")
-            key_fix = T.sblock_alloc_buffer((pairs, kf.padded[0]), "int32")
-            value_fix = T.sblock_alloc_buffer((pairs, vf.padded[0]), "int32")
-            for pair in T.parallel(pairs):
-                first: T.let = pair // heads * tokens
-                column: T.let = pair % heads * dim
-                pack(kf, keys, key_fix, pair, lambda t, c: qkv[first + t, channels + column + c])
-                pack(vf, values, value_fix, pair, lambda c, t: qkv[first + t, 2 * channels + column + c])
-            for job in T.parallel(pairs * tiles):
-                with T.sblock("tile"):
-                    T.reads()
-                    T.writes()
-                    q = T.sblock_alloc_buffer((tile, kf.padded[1]), kf.step.a_dtype, scope="local")
-                    scores = T.sblock_alloc_buffer((tile, kf.padded[0]), "int32", scope="local")
-                    p = T.sblock_alloc_buffer((tile, vf.padded[1]), vf.step.a_dtype, scope="local")
-                    inverse = T.sblock_alloc_buffer((tile,), "float32", scope="local")
-                    acc = T.sblock_alloc_buffer((tile, lanes), "int32", scope="local")
-                    top = T.sblock_alloc_buffer((lanes,), "int32", scope="local")
-                    pair: T.let = job // tiles
-                    token: T.let = job % tiles * tile
-                    first: T.let = job // tiles // heads * tokens + job % tiles * tile
-                    column: T.let = job // tiles % heads * dim
-                    for row, c in T.grid(tile, kf.padded[1]):
-                        q[row, c] = T.if_then_else(
-                            token + row < tokens and c < dim,
-                            T.cast(T.cast(qkv[first + row, column + c], "int32") + kf.excess, kf.step.a_dtype),
-                            T.cast(0, kf.step.a_dtype),
-                        )
-                    for block in range(kf.packed[0]):
-                        multiply(kf, acc, q, keys, pair, block)
-                        for row in T.unroll(tile):
-                            for lane in T.vectorized(lanes):
-                                scores[row, block * lanes + lane] = acc[row, lane] + key_fix[pair, block * lanes + lane]
-                            if biased:
-                                for lane in T.vectorized(lanes):
-                                    scores[row, block * lanes + lane] += bias[
-                                        job // tiles // heads % groups,
-                                        job // tiles % heads,
-                                        token + row,
-                                        block * lanes + lane,
-                                    ]
-                    for row in range(tile):
-                        row_maximum(scores, top, row)
-                        softmax(scores, top, table, scale[job // tiles % heads], p, inverse, row)
-                    for block in range(vf.packed[0]):
-                        multiply(vf, acc, p, values, pair, block)
-                        for row, lane in T.grid(tile, lanes):
-                            if token + row < tokens and block * lanes + lane < dim:
-                                out[first + row, column + block * lanes + lane] = T.cast(
-                                    requantize(
-                                        T.cast(acc[row, lane] + value_fix[pair, block * lanes + lane], "float32")
-                                        * inverse[row],
-                                        m_[column + block * lanes + lane],
-                                        b_[column + block * lanes + lane],
-                                        bounds[0],
-                                        bounds[1],
-                                    ),
-                                    "int8",
-                                )
+            token = tirx.min(job % tiles * self._rows, tirx.const(shape.tokens - self._rows, "int32"))
+            self._job(job // tiles, token, packed, fixes)
 
-    return attention
+    def _job(self, pair: Expr, token: Expr, packed: list[Any], fixes: list[Any]) -> None:
+        """One tile of query rows of one head."""
+        shape, rows = self.shape, self._rows
+        head, first = pair % shape.heads, pair // shape.heads * shape.tokens + token
+        softmax = Softmax(LEVELS[self.isa], self.values, shape.tokens, self.table)
+        q, p = (allocate(factor.dot, 1, rows, factor.packed[1]) for factor in (self.keys, self.values))
+        scores = T.sblock_alloc_buffer((rows, softmax.columns), "int32")
+        inverse = T.sblock_alloc_buffer((rows,), "float32")
+        lay_out(self.keys.dot, q, 0, self.qkv, first, head * shape.head_dim, rows, shape.head_dim, self.keys.excess)
+
+        def score(tile: Tile, block: Expr) -> None:
+            lanes = self.keys.dot.lanes
+            for r in range(rows):
+                for v in range(tile.vectors):
+                    at = ramp((block + v) * lanes, lanes)
+                    (total,) = self.keys.dot.read(tile, r, v)
+                    if self.keys.excess:
+                        total = total + fixes[0].vload([pair, at.base], f"int32x{lanes}")
+                    if shape.groups:
+                        where = [pair // shape.heads % shape.groups, head, token + r, at.base]
+                        total = total + self.bias.vload(where, f"int32x{lanes}")
+                    T.buffer_store(scores, total, [r, at])
+
+        self._multiply(self.keys, q, packed[0], pair, score)
+        with T.serial(0, rows) as r:
+            softmax.row(scores, self.scale[head], p, inverse, r)
+        self._multiply(self.values, p, packed[1], pair, lambda t, block: self._store(t, block, pair, first, fixes[1], inverse))
+
+    def _multiply(self, factor: Factor, panel: Any, packed: Any, pair: Expr, sink: Any) -> None:
+        """The panel's rows times every column of the factor; sink takes each register tile."""
+        rows, blocks = self._rows, factor.packed[0]
+        vectors = min(TILE_VECTORS[self.isa], blocks)
+        whole, rest = divmod(blocks, vectors)
+        with T.serial(0, whole) as column:
+            factor.multiply(panel, packed, pair, column * vectors, rows, vectors, sink)
+        if rest:
+            factor.multiply(panel, packed, pair, tirx.const(whole * vectors, "int32"), rows, rest, sink)
+
+    def _store(self, tile: Tile, block: Expr, pair: Expr, first: Expr, fix: Any, inverse: Any) -> None:
+        """out = sat(rne(fma(fl(fl(acc) * inverse), M, B))) for a register tile; channels beyond the head's are left out."""
+        shape, lanes, level = self.shape, self.values.dot.lanes, LEVELS[self.isa]
+        column = pair % shape.heads * shape.head_dim
+
+        def value(acc: Expr, r: int, channel: Expr, count: int) -> Expr:
+            total = T.Cast(f"float32x{count}", acc)
+            m, b = (x.vload([column + channel], f"float32x{count}") for x in (self.m, self.b))
+            return T.fma(total * T.broadcast(inverse[r], count), m, b)
+
+        for r in range(self._rows):
+            sums = []
+            for v in range(tile.vectors):
+                (total,) = self.values.dot.read(tile, r, v)
+                if self.values.excess:
+                    total = total + fix.vload([pair, (block + v) * lanes], f"int32x{lanes}")
+                sums.append(total)
+            if shape.head_dim % lanes:
+                self._store_lanes(sums, r, block * lanes, first, column, inverse)
+                continue
+            values = [value(total, r, (block + v) * lanes, lanes) for v, total in enumerate(sums)]
+            for lane, count, codes in level.narrow(values, self.bounds[0], self.bounds[1]):
+                T.buffer_store(self.out, codes, [first + r, ramp(column + block * lanes + lane, count)])
+
+    def _store_lanes(self, sums: list[Expr], r: int, channel: Expr, first: Expr, column: Expr, inverse: Any) -> None:
+        """A row of a register tile, lane by lane, up to the head's last channel."""
+        lanes = self.values.dot.lanes
+        with T.sblock("lanes"):
+            T.reads()
+            T.writes()
+            row = T.sblock_alloc_buffer((len(sums) * lanes,), "int32")
+            for v, total in enumerate(sums):
+                T.buffer_store(row, total, [ramp(v * lanes, lanes)])
+            left = tirx.min(tirx.const(len(sums) * lanes, "int32"), self.shape.head_dim - channel)
+            with T.serial(0, left) as lane:
+                c = column + channel + lane
+                value = T.fma(T.Cast("float32", row[lane]) * inverse[r], self.m[c], self.b[c])
+                inside = tirx.min(tirx.max(value, self.bounds[0]), self.bounds[1])
+                T.buffer_store(self.out, T.Cast("int8", T.round(inside)), [first + r, c])

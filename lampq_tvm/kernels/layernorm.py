@@ -2,96 +2,149 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
 from tvm.ir import Expr
-from tvm.script import tirx as T
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.kernels.frames import quick_frames
+from lampq_tvm.kernels.emit import argument, load, pick, ramp, store
+from lampq_tvm.kernels.isa import LEVELS
+from lampq_tvm.kernels.isa.level import Level
 
 LANES = 32
 
 
-@quick_frames
-def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool) -> PrimFunc:
+def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool, isa: str) -> PrimFunc:
     """The kernel for any rows and channels.
 
     Arguments of the function, in order: x [rows, C] f32; G, B [C] f32; range [2] f32 (unused without codes);
     out [rows, C], int8 codes sat(rne(fma(c * r, G, B))) or f32 values fma(c * r, G, B).
     """
-    whole, rest = channels // LANES, channels % LANES
-    out_dtype = "int8" if to_codes else "float32"
-
-    def finish(value: Expr, low: Expr, high: Expr) -> Expr:
-        return T.cast(T.round(T.min(T.max(value, low), high)), "int8") if to_codes else value
-
-    @T.inline
-    def clear(lanes: Any) -> None:
-        for lane in T.vectorized(LANES):
-            lanes[lane] = T.float32(0)
-
-    @T.inline
-    def halve(lanes: Any) -> None:
-        """lanes[0] = the sum of all lanes, halves added 16, 8, 4, 2, 1."""
-        for step in T.unroll(5):
-            for lane in range(T.shift_right(16, step)):
-                lanes[lane] = lanes[lane] + lanes[lane + T.shift_right(16, step)]
-
-    @T.inline
-    def each(body: Any) -> None:
-        """body(channel, lane) for every channel; lanes beyond C add nothing."""
-        for block in range(whole):
-            for lane in T.vectorized(LANES):
-                body(block * LANES + lane, lane)
-        for lane in range(rest):
-            body(whole * LANES + lane, lane)
-
-    @T.prim_func(s_tir=True)
-    def layernorm(
-        x: T.Buffer((rows, channels), "float32"),
-        gamma: T.Buffer((channels,), "float32"),
-        beta: T.Buffer((channels,), "float32"),
-        bounds: T.Buffer((2,), "float32"),
-        out: T.Buffer((rows, channels), out_dtype),
-    ) -> None:
-        T.func_attr({"tirx.noalias": True})
-        for row in T.parallel(rows):
-            with T.sblock("row"):
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name("layernorm")
+            T.func_attr({"tirx.noalias": True})
+            norm = _LayerNorm(
+                LEVELS[isa],
+                channels,
+                eps,
+                to_codes,
+                x=argument("x", (rows, channels), "float32"),
+                gamma=argument("G", (channels,), "float32"),
+                beta=argument("B", (channels,), "float32"),
+                bounds=argument("range", (2,), "float32"),
+                out=argument("out", (rows, channels), "int8" if to_codes else "float32"),
+            )
+            with T.sblock("root"):
                 T.reads()
                 T.writes()
-                lanes = T.sblock_alloc_buffer((LANES,), "float32", scope="local")
-                total = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                root = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                inverse = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                centred = T.sblock_alloc_buffer((channels,), "float32", scope="local")
+                with T.parallel(0, rows) as row:
+                    norm.row(row)
+        return builder.get()
 
-                @T.inline
-                def add(c: Any, lane: Any) -> None:
-                    lanes[lane] = lanes[lane] + x[row, c]
 
-                @T.inline
-                def centre(c: Any, lane: Any) -> None:
-                    centred[c] = T.fma(-inverse[0], total[0], x[row, c])
+@dataclass(frozen=True)
+class _LayerNorm:
+    """The kernel's builder; the arguments are those of the function."""
 
-                @T.inline
-                def square(c: Any, lane: Any) -> None:
-                    lanes[lane] = T.fma(centred[c], centred[c], lanes[lane])
+    level: Level
+    channels: int
+    eps: float
+    to_codes: bool
+    x: Any
+    gamma: Any
+    beta: Any
+    bounds: Any
+    out: Any
 
-                @T.inline
-                def store(c: Any, lane: Any) -> None:
-                    out[row, c] = finish(T.fma(centred[c] * root[0], gamma[c], beta[c]), bounds[0], bounds[1])
+    def row(self, row: Expr) -> None:
+        """Write one row: its sum, the sum of the centred squares, its output."""
+        share = tirx.const(1.0, "float32") / tirx.const(float(self.channels), "float32")
+        with T.sblock("row"):
+            T.reads()
+            T.writes()
+            shape = (LANES // self.level.lanes, self.level.lanes)
+            sums, squares = (T.sblock_alloc_buffer(shape, "float32") for _ in range(2))
+            scalars = T.sblock_alloc_buffer((3,), "float32")
+            T.buffer_store(scalars, share, [2])
+            self._add(sums, lambda c, n, total: total + self._load(self.x, c, n, row))
+            T.buffer_store(scalars, self._across(sums), [0])
+            minus = tirx.const(-1.0, "float32") * scalars[2]
 
-                inverse[0] = T.float32(1) / T.float32(channels)
-                clear(lanes)
-                each(add)
-                halve(lanes)
-                total[0] = lanes[0]
-                clear(lanes)
-                each(centre)
-                each(square)
-                halve(lanes)
-                root[0] = T.float32(1) / T.sqrt(T.fma(lanes[0], inverse[0], T.float32(eps)))
-                each(store)
+            def centred(c: Expr, n: int) -> Expr:
+                return T.fma(_splat(minus, n), _splat(scalars[0], n), self._load(self.x, c, n, row))
 
-    return layernorm
+            self._add(squares, lambda c, n, total: T.fma(centred(c, n), centred(c, n), total))
+            variance = T.fma(self._across(squares), scalars[2], tirx.const(self.eps, "float32"))
+            T.buffer_store(scalars, tirx.const(1.0, "float32") / T.sqrt(variance), [1])
+
+            def value(c: Expr, n: int) -> Expr:
+                scaled = centred(c, n) * _splat(scalars[1], n)
+                return T.fma(scaled, self._load(self.gamma, c, n), self._load(self.beta, c, n))
+
+            self._store(value, row)
+
+    def _load(self, buffer: Any, c: Expr, n: int, *rows: Expr) -> Expr:
+        return buffer.vload([*rows, c], f"float32x{n}") if n > 1 else buffer[(*rows, c)]
+
+    def _add(self, sums: Any, add: Callable[[Expr, int, Expr], Expr]) -> None:
+        """sums[lane] = all channels of the lane added up by add(channel, lanes, sum so far)."""
+        lanes = self.level.lanes
+        slots = LANES // lanes
+        for slot in range(slots):
+            store(sums, slot, T.broadcast(tirx.const(0.0, "float32"), lanes), lanes)
+        with T.serial(0, self.channels // LANES) as block:
+            for slot in range(slots):
+                store(sums, slot, add(block * LANES + slot * lanes, lanes, load(sums, slot, lanes)), lanes)
+        done = self.channels // LANES * LANES
+        for slot in range((self.channels - done) // lanes):
+            store(sums, slot, add(tirx.const(done + slot * lanes, "int32"), lanes, load(sums, slot, lanes)), lanes)
+        for c in range(self.channels // lanes * lanes, self.channels):
+            slot, lane = divmod(c - done, lanes)
+            T.buffer_store(sums, add(tirx.const(c, "int32"), 1, sums[slot, lane]), [slot, lane])
+
+    def _across(self, sums: Any) -> Expr:
+        """The sum of all lanes, halves added 16, 8, 4, 2, 1."""
+        lanes = self.level.lanes
+        values = [load(sums, slot, lanes) for slot in range(LANES // lanes)]
+        while len(values) > 1:
+            half = len(values) // 2
+            values = [a + b for a, b in zip(values[:half], values[half:], strict=True)]
+        total = values[0]
+        while lanes > 1:
+            lanes //= 2
+            total = pick([total], list(range(lanes))) + pick([total], list(range(lanes, 2 * lanes)))
+        return total
+
+    def _store(self, value: Callable[[Expr, int], Expr], row: Expr) -> None:
+        """out = value of every channel: 32 at a time, then vectors, then one by one."""
+        lanes = self.level.lanes
+        whole, vectors = self.channels // LANES, self.channels % LANES // lanes
+        with T.serial(0, whole) as block:
+            self._vectors(value, row, block * LANES, LANES // lanes)
+        if vectors:
+            self._vectors(value, row, tirx.const(whole * LANES, "int32"), vectors)
+        with T.serial(self.channels // lanes * lanes, self.channels) as c:
+            one = value(c, 1)
+            if self.to_codes:
+                one = T.Cast("int8", T.round(tirx.min(tirx.max(one, self.bounds[0]), self.bounds[1])))
+            T.buffer_store(self.out, one, [row, c])
+
+    def _vectors(self, value: Callable[[Expr, int], Expr], row: Expr, first: Expr, count: int) -> None:
+        lanes = self.level.lanes
+        values = [value(first + i * lanes, lanes) for i in range(count)]
+        if not self.to_codes:
+            for i, one in enumerate(values):
+                T.buffer_store(self.out, one, [row, ramp(first + i * lanes, lanes)])
+            return
+        for lane, size, codes in self.level.narrow(values, self.bounds[0], self.bounds[1]):
+            T.buffer_store(self.out, codes, [row, ramp(first + lane, size)])
+
+
+def _splat(value: Expr, lanes: int) -> Expr:
+    return T.broadcast(value, lanes) if lanes > 1 else value

@@ -1,137 +1,192 @@
-"""Integer product with a fused epilogue: the schedulable computation.
+"""Integer product with a fused epilogue.
 
-    panel[m, k] = A[m, k] + shift, rows and K padded      (what the multiply-add step wants)
+    panel[m, k] = A[m, k] + shift                         what the multiply-add wants, laid out for a register tile
     acc[m, n]   = sum_k panel[m, k] * W[n, k]             int32
     out[m, n]   = epilogue(acc[m, n] + correction[n])
 
-Weights come packed as [Np / lanes, Kp / group, lanes, group] with zeros beyond N and K, so whatever the padding of the
+Weights come packed as [Np / lanes, Kp / group, lanes * group] with zeros beyond N and K, so whatever the padding of the
 activations holds does not matter. `correction[n]` = -shift * sum_k W[n, k] is an argument only where shift is not 0.
+The last row tile is moved up to end with the last row: some rows are computed twice, to the same result.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
-from tvm import te, tirx
+from tvm import tirx
 from tvm.ir import Expr
-from tvm.script import tirx as T
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.emit import argument, ramp
+from lampq_tvm.kernels.epilogue import Epilogue
+from lampq_tvm.kernels.isa import LEVELS, dot_for
+from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.panel import allocate, lay_out
+from lampq_tvm.kernels.shapes import ProductShape, padded, round_up
+from lampq_tvm.kernels.tiles import Tiles, default_tiles
 
-EPILOGUES = ("codes", "table", "residual", "float", "stream")
+Column = tuple[Expr, int, bool]
+
+FEW_TILES = 4  # row tiles up to which tasks share out channels instead
+
+
+def build_product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tiles: Tiles | None = None) -> PrimFunc:
+    """The kernel, for any shape and any widths 2..8.
+
+    Arguments of the function, in order: A [M, K] int8; W packed int8; correction [N] int32 (only where the multiply-add
+    shifts); then by epilogue: `codes` M, B [N] f32, range [2] f32 (lowest and highest code); `table` M, B, table [256]
+    int8; `residual` stream [M, N] f32, S, B; `float` S, B; `stream` S, B, pos [period, N] f32; the output [M, N] last.
+    """
+    dot = dot_for(isa, w_bits, a_bits)
+    return _Product(shape, isa, dot, tiles or default_tiles(shape, dot)).build()
 
 
 @dataclass(frozen=True)
-class ProductShape:
-    """What a product kernel is built for.
+class _Product:
+    """One kernel's builder."""
 
-    Attributes:
-        rows: M, rows of activations [M, K].
-        n, k: output channels and inputs.
-        epilogue: one of `EPILOGUES`.
-        period: for `stream`, rows of the position table that repeat over the batch; else 0.
-    """
+    shape: ProductShape
+    isa: str
+    dot: Dot
+    tiles: Tiles
 
-    rows: int
-    n: int
-    k: int
-    epilogue: str
-    period: int = 0
+    def build(self) -> PrimFunc:
+        shape, dot = self.shape, self.dot
+        n_padded, k_padded = padded(shape, dot)
+        with IRBuilder() as builder:
+            with T.prim_func(s_tir=True):
+                T.func_name("product")
+                T.func_attr({"tirx.noalias": True})
+                a = argument("A", (shape.rows, shape.k), "int8")
+                w = argument("W", (n_padded // dot.lanes, k_padded // dot.group, dot.lanes * dot.group), "int8")
+                epilogue = self._arguments()
+                with T.sblock("root"):
+                    T.reads()
+                    T.writes()
+                    self._tasks(a, w, epilogue)
+            return builder.get()
+
+    def _arguments(self) -> Epilogue:
+        shape, kind = self.shape, self.shape.epilogue
+        correction = argument("correction", (shape.n,), "int32") if self.dot.shift else None
+        added = argument("stream", (shape.rows, shape.n), "float32") if kind == "residual" else None
+        scale, shift = (argument(name, (shape.n,), "float32") for name in ("S", "B"))
+        bounds = argument("range", (2,), "float32") if kind == "codes" else None
+        table = argument("table", (256,), "int8") if kind == "table" else None
+        if kind == "stream":
+            added = argument("pos", (shape.period, shape.n), "float32")
+        out = argument("out", (shape.rows, shape.n), shape.out_dtype)
+        return Epilogue(shape, LEVELS[self.isa], correction, scale, shift, bounds, added, table, out)
 
     @property
-    def key(self) -> str:
-        """Short text that names the shape (`codes_m197_n576_k192`)."""
-        return f"{self.epilogue}_m{self.rows}_n{self.n}_k{self.k}" + (f"_p{self.period}" if self.period else "")
+    def _steps(self) -> int:
+        return padded(self.shape, self.dot)[1] // self.dot.group
 
+    def _tasks(self, a: Any, w: Any, epilogue: Epilogue) -> None:
+        """Row tiles in parallel, `group` of them a task; channels in parallel where there are few row tiles."""
+        tiles, count = self.tiles, -(-self.shape.rows // self.tiles.rows)
+        group = min(tiles.group, count)
+        if count <= FEW_TILES:
+            self._few_rows(a, w, epilogue, count)
+            return
+        with T.parallel(0, -(-count // group)) as task:
+            left = tirx.min(tirx.const(group, "int32"), count - task * group)
+            with T.sblock("task"):
+                T.reads()
+                T.writes()
+                panel = self._panel(group)
+                codes = self._codes(group) if epilogue.table is not None else None
+                with T.serial(0, left) as j:
+                    self._pack(a, panel, j, self._first_row(task * group + j))
+                for column in self._columns():
+                    with T.serial(0, left) as j:
+                        row = self._first_row(task * group + j)
+                        self._tile(panel, w, epilogue, j, row, column, codes)
+                if codes is not None:
+                    with T.serial(0, left) as j:
+                        self._look_up(epilogue, codes, j, self._first_row(task * group + j))
 
-def round_up(value: int, multiple: int) -> int:
-    """Smallest multiple that is at least value."""
-    return -(-value // multiple) * multiple
+    def _few_rows(self, a: Any, w: Any, epilogue: Epilogue, count: int) -> None:
+        """The panels are packed once; tasks take the columns of tiles."""
+        panel = self._panel(count)
+        codes = self._codes(count) if epilogue.table is not None else None
+        with T.serial(0, count) as j:
+            self._pack(a, panel, j, self._first_row(j))
+        for column in self._columns(parallel=True):
+            with T.serial(0, count) as j:
+                self._tile(panel, w, epilogue, j, self._first_row(j), column, codes)
+        if codes is not None:
+            with T.serial(0, count) as j:
+                self._look_up(epilogue, codes, j, self._first_row(j))
 
+    def _first_row(self, tile: Expr) -> Expr:
+        return tirx.min(tile * self.tiles.rows, tirx.const(self.shape.rows - self.tiles.rows, "int32"))
 
-def padded(shape: ProductShape, dot: Dot) -> tuple[int, int]:
-    """(Np, Kp): channels padded to the lanes, inputs padded to the step's k block."""
-    return round_up(shape.n, dot.lanes), round_up(shape.k, dot.k_block)
+    def _panel(self, tiles: int) -> Any:
+        return allocate(self.dot, tiles, self.tiles.rows, self._steps)
 
+    def _codes(self, tiles: int) -> Any:
+        level = LEVELS[self.isa]
+        return T.sblock_alloc_buffer((tiles * self.tiles.rows, round_up(self.shape.n, max(level.look_lanes, 1))), "int8")
 
-def requantize(acc: Expr, m: Expr, b: Expr, low: Expr, high: Expr) -> Expr:
-    """sat(rne(fma(fl(acc), m, b))) as a float between low and high, both integers, so clamping first is the same."""
-    value = T.fma(acc.astype("float32"), m, b)
-    return tirx.round(tirx.min(tirx.max(value, low), high))
+    def _columns(self, parallel: bool = False) -> Iterator[Column]:
+        """(first vector, vectors, ragged) of each column of tiles: a loop over whole ones, then what is left over."""
+        blocks = padded(self.shape, self.dot)[0] // self.dot.lanes
+        ragged = self.shape.n % self.dot.lanes > 0
+        whole, rest = divmod(blocks - ragged, self.tiles.vectors)
+        if whole:
+            with (T.parallel if parallel else T.serial)(0, whole) as column:
+                yield column * self.tiles.vectors, self.tiles.vectors, False
+        if rest:
+            yield tirx.const(whole * self.tiles.vectors, "int32"), rest, False
+        if ragged:
+            yield tirx.const(blocks - 1, "int32"), 1, True
 
+    def _pack(self, a: Any, panel: Any, tile: Expr, row: Expr) -> None:
+        lay_out(self.dot, panel, tile, a, row, 0, self.tiles.rows, self.shape.k, self.dot.shift)
 
-def product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tile_rows: int) -> PrimFunc:
-    """The unscheduled kernel.
-
-    Arguments of the function, in order: A [M, K] int8; W packed int8; correction [N] int32 (only where the step shifts);
-    then by epilogue: `codes` M, B [N] f32, range [2] f32 (lowest and highest code); `table` M, B, table [256] int8;
-    `residual` stream [M, N] f32, S, B; `float` S, B; `stream` S, B, pos [period, N] f32; the output [M, N] last.
-
-    Args:
-        tile_rows: rows are padded to a multiple of it.
-    """
-    dot = dot_for(isa, w_bits, a_bits)
-    n_padded, k_padded = padded(shape, dot)
-    rows_padded = round_up(shape.rows, tile_rows)
-    a = te.placeholder((shape.rows, shape.k), "int8", "A")
-    w = te.placeholder((n_padded // dot.lanes, k_padded // dot.group, dot.lanes, dot.group), "int8", "W")
-    panel = te.compute((rows_padded, k_padded), lambda m, k: _panel(a, m, k, dot), name="panel")
-    kq = te.reduce_axis((0, k_padded // dot.group), "kq")
-    kr = te.reduce_axis((0, dot.group), "kr")
-
-    def multiply_add(m: Expr, n: Expr) -> Expr:
-        left = panel[m, kq * dot.group + kr].astype("int32")
-        return te.sum(left * w[n // dot.lanes, kq, n % dot.lanes, kr].astype("int32"), axis=[kq, kr])
-
-    acc = te.compute((rows_padded, n_padded), multiply_add, name="acc")
-    correction = [te.placeholder((shape.n,), "int32", "correction")] if dot.shift else []
-    constants, out = _epilogue(shape, acc, correction)
-    return te.create_prim_func([a, w, *correction, *constants, out])
-
-
-def _panel(a: te.Tensor, m: Expr, k: Expr, dot: Dot) -> Expr:
-    inside = tirx.all(m < a.shape[0], k < a.shape[1])
-    code = a[m, k]
-    unsigned = dot.a_dtype == "uint8"
-    shifted = code.astype("uint8") + tirx.const(dot.shift, "uint8") if unsigned else code.astype(dot.a_dtype)
-    return tirx.if_then_else(inside, shifted, tirx.const(0, dot.a_dtype))
-
-
-def _epilogue(shape: ProductShape, acc: te.Tensor, correction: list[te.Tensor]) -> tuple[list[te.Tensor], te.Tensor]:
-    def channel(name: str) -> te.Tensor:
-        return te.placeholder((shape.n,), "float32", name)
-
-    def total(m: Expr, n: Expr) -> Expr:
-        return acc[m, n] + correction[0][n] if correction else acc[m, n]
-
-    def out(body: object) -> te.Tensor:
-        return te.compute((shape.rows, shape.n), body, name="out")
-
-    if shape.epilogue in ("codes", "table"):
-        m_, b_ = channel("M"), channel("B")
-        if shape.epilogue == "codes":
-            bounds = te.placeholder((2,), "float32", "range")
-            return [m_, b_, bounds], out(
-                lambda m, n: requantize(total(m, n), m_[n], b_[n], bounds[0], bounds[1]).astype("int8")
+    def _tile(self, panel: Any, w: Any, epilogue: Epilogue, j: Expr, row: Expr, column: Column, codes: Any) -> None:
+        """One register tile: all of K, then the epilogue."""
+        dot, tiles, (block, vectors, ragged) = self.dot, self.tiles, column
+        with T.sblock("tile"):
+            T.reads()
+            T.writes()
+            slots = dot.slots(tiles.rows, vectors)
+            acc = T.sblock_alloc_buffer((slots, dot.acc_lanes), "int32")
+            tile = Tile(
+                rows=tiles.rows,
+                vectors=vectors,
+                groups=self._steps,
+                unroll=tiles.unroll,
+                acc=acc,
+                a=lambda k, first, rows: panel.vload([j, k, first * dot.group], f"{dot.a_dtype}x{rows * dot.group}"),
+                weights=lambda vector, k, start, size: w.vload([block + vector, k, start], f"int8x{size}"),
             )
-        table = te.placeholder((256,), "int8", "table")
-        low, high = tirx.const(-128.0, "float32"), tirx.const(127.0, "float32")
-        # Codes first, in vectors and for padded rows too; looking them up is scalar work.
-        code = te.compute(
-            (acc.shape[0], shape.n),
-            lambda m, n: requantize(total(m, n), m_[n], b_[n], low, high).astype("int8"),
-            name="code",
-        )
-        return [m_, b_, table], out(lambda m, n: table[code[m, n].astype("int32") + 128])
-    s_, b_ = channel("S"), channel("B")
-    if shape.epilogue == "float":
-        return [s_, b_], out(lambda m, n: T.fma(total(m, n).astype("float32"), s_[n], b_[n]))
-    if shape.epilogue == "residual":
-        stream = te.placeholder((shape.rows, shape.n), "float32", "stream")
-        return [stream, s_, b_], out(lambda m, n: stream[m, n] + T.fma(total(m, n).astype("float32"), s_[n], b_[n]))
-    pos = te.placeholder((shape.period, shape.n), "float32", "pos")
-    return [s_, b_, pos], out(
-        lambda m, n: pos[m % shape.period, n] + T.fma(total(m, n).astype("float32"), s_[n], b_[n])
-    )
+            dot.multiply(tile)
+            channel = block * dot.lanes
+            sink = epilogue if codes is None else replace(epilogue, out=codes)
+            out_row = row if codes is None else j * tiles.rows
+            if ragged:
+                sink.write_tail(dot, tile, row, channel, out_row)
+            else:
+                sink.write(dot, tile, row, channel, out_row, vectors * dot.lanes // dot.acc_lanes)
+
+    def _look_up(self, epilogue: Epilogue, codes: Any, j: Expr, row: Expr) -> None:
+        """out = table[code + 128] for a tile's rows."""
+        lanes, n = LEVELS[self.isa].look_lanes, self.shape.n
+        with T.serial(0, self.tiles.rows) as r:
+            source = j * self.tiles.rows + r
+            whole = n // lanes if lanes else 0
+            if whole:
+                with T.serial(0, whole) as i:
+                    index = T.reinterpret(codes.vload([source, i * lanes], f"int8x{lanes}"), dtype=f"uint8x{lanes}")
+                    index = T.bitwise_xor(index, T.broadcast(tirx.const(128, "uint8"), lanes))
+                    found = LEVELS[self.isa].look_up(epilogue.table, index)
+                    T.buffer_store(epilogue.out, found, [row + r, ramp(i * lanes, lanes)])
+            with T.serial(whole * lanes, n) as i:
+                found = epilogue.table[T.Cast("int32", codes[source, i]) + 128]
+                T.buffer_store(epilogue.out, found, [row + r, i])

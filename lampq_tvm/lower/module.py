@@ -14,8 +14,8 @@ from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
 
 from lampq_tvm.frontend.model import canonical_json
-from lampq_tvm.kernels.product import ProductShape
-from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tokens import build_pixels
 from lampq_tvm.lower.kernel import Call, Recipe
 from lampq_tvm.lower.operators import Context, TilesFor, lower_op

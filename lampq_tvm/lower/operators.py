@@ -11,11 +11,12 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import InputSpec, Op
 from lampq_tvm.kernels import tokens
-from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention
-from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention, factors
+from lampq_tvm.kernels.isa import dot_for, weight_peak
 from lampq_tvm.kernels.layernorm import build_layernorm
-from lampq_tvm.kernels.product import ProductShape, padded
-from lampq_tvm.kernels.product_schedule import Tiles, build_product
+from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.shapes import ProductShape, padded
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.lower.kernel import Arguments, Call
 from lampq_tvm.quantize import model as q
 
@@ -70,6 +71,8 @@ def product_call(
     w_bits, a_bits = widths
     dot = dot_for(c.isa, w_bits, a_bits)
     weights = {"tensor": f"{op_name}.w", "bits": w_bits, "shape": [shape.n, shape.k]}
+    if int(np.abs(c.tensors[f"{op_name}.w"].astype(np.int16)).max(initial=0)) > weight_peak(w_bits):
+        raise AssertionError(f"{op_name}: a weight code beyond what {w_bits} bits hold")
     arguments = Arguments().value(source)
     arguments.recipe(**{"from": "weights", **weights, "padded": padded(shape, dot), "lanes": dot.lanes, "group": dot.group})
     if dot.shift:
@@ -81,7 +84,7 @@ def product_call(
     def build() -> PrimFunc:
         return build_product(shape, c.isa, w_bits, a_bits, tiles)
 
-    suffix = f"_t{tiles.rows}x{tiles.vectors}" if tiles else ""
+    suffix = f"_t{tiles.key}" if tiles else ""
     return arguments.call(f"{shape.key}_{dot.name}{suffix}", build, op_name, (shape.rows, shape.n), dtype)
 
 
@@ -155,7 +158,7 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: Context) -> list[Call]:
     dtype = "int8" if to_codes else "float32"
     return [
         arguments.call(
-            name, lambda: build_layernorm(rows, channels, op.eps, to_codes), op.name, (rows, channels), dtype
+            name, lambda: build_layernorm(rows, channels, op.eps, to_codes, c.isa), op.name, (rows, channels), dtype
         )
     ]
 
@@ -173,7 +176,7 @@ def lower_attention(op: q.QAttention, c: Context) -> list[Call]:
         arguments.recipe(**{"from": "bias", "tensor": f"{op.name}.bias", "at": f"{op.name}.at", "padded": padded_shape})
     else:
         arguments.recipe(**{"from": "values", "values": [[[[0]]]], "dtype": "int32"})
-    steps = f"{dot_for(c.isa, op.bits, op.bits).name}_{dot_for(c.isa, op.bits, 8).name}"
+    steps = "_".join(factor.dot.name for factor in factors(shape, c.isa, op.bits))
     return [
         arguments.call(
             f"{shape.key}_{steps}",

@@ -12,10 +12,15 @@ F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
 
 
+def weight_range(bits: int) -> tuple[int, int]:
+    """Lowest and highest weight code: 8-bit weights leave -128 out, so that plain NEON adds two products in 16 bits."""
+    half = 1 << (bits - 1)
+    return (-half if bits < 8 else 1 - half), half - 1
+
+
 def weight_codes(weight: npt.NDArray[np.floating], scale: F64, bits: int) -> I8:
     """Symmetric codes rne(w / s) within -2^(bits-1) .. 2^(bits-1)-1; weight [N, K], scale [N]."""
-    half = 1 << (bits - 1)
-    return np.clip(np.rint(np.asarray(weight, np.float64) / scale[:, None]), -half, half - 1).astype(np.int8)
+    return np.clip(np.rint(np.asarray(weight, np.float64) / scale[:, None]), *weight_range(bits)).astype(np.int8)
 
 
 def planned_codes(calibration: Calibration, layer: str, bits: int) -> I8:

@@ -14,7 +14,7 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
     """The arrays of the recipes, in order.
 
     A recipe's `from` is `array` (a payload tensor as it is), `values` (numbers in the recipe), `weights` (a bit stream
-    unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes, group]), `correction`
+    unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `correction`
     (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention scores: table entries put in their places).
     """
     for recipe in recipes:
@@ -37,11 +37,12 @@ def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndar
 
 
 def lay_out(codes: np.ndarray, padded: list[int], lanes: int, group: int) -> np.ndarray:
-    """Codes [N, K] int8 to the kernels' layout [Np / lanes, Kp / group, lanes, group], zeros beyond N and K."""
+    """Codes [N, K] int8 to the kernels' layout [Np / lanes, Kp / group, lanes * group], zeros beyond N and K."""
     n, k = padded
     full = np.zeros((n, k), np.int8)
     full[: codes.shape[0], : codes.shape[1]] = codes
-    return np.ascontiguousarray(full.reshape(n // lanes, lanes, k // group, group).transpose(0, 2, 1, 3))
+    laid = full.reshape(n // lanes, lanes, k // group, group).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(laid).reshape(n // lanes, k // group, lanes * group)
 
 
 def spread(table: np.ndarray, at: np.ndarray, padded: list[int]) -> np.ndarray:

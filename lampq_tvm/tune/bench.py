@@ -18,7 +18,8 @@ import tvm
 
 from lampq_tvm.build.compiler import linker
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.kernels.product_schedule import Tiles, build_product
+from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.case import Case

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.kernels.product import padded
+from lampq_tvm.kernels.shapes import padded
 from lampq_tvm.oracle import ops
+from lampq_tvm.quantize.weights import weight_range
 from lampq_tvm.runtime.params import lay_out
 from lampq_tvm.store import digest
 from lampq_tvm.tune.space import Kernel
@@ -25,7 +26,9 @@ def make_case(kernel: Kernel) -> Case:
     """Random codes of the kernel's widths, the first two rows and channels at their extremes."""
     shape, dot = kernel.shape, kernel.dot
     rng = np.random.default_rng(int(digest(shape.key, dot.name)[:8], 16))
-    a, w = (_codes(rng, *size) for size in ((shape.rows, shape.k, kernel.a_bits), (shape.n, shape.k, kernel.w_bits)))
+    half = 1 << (kernel.a_bits - 1)
+    a = _codes(rng, shape.rows, shape.k, -half, half - 1)
+    w = _codes(rng, shape.n, shape.k, *weight_range(kernel.w_bits))
     acc = ops.product_acc(a, w)
     rest, expected = _epilogue(kernel, acc, rng)
     correction = [(-dot.shift * w.sum(1, dtype=np.int64)).astype(np.int32)] if dot.shift else []
@@ -33,10 +36,9 @@ def make_case(kernel: Kernel) -> Case:
     return Case((a, packed, *correction, *rest), expected)
 
 
-def _codes(rng: np.random.Generator, rows: int, columns: int, bits: int) -> np.ndarray:
-    half = 1 << (bits - 1)
-    codes = rng.integers(-half, half, (rows, columns)).astype(np.int8)
-    codes[:1], codes[1:2] = -half, half - 1
+def _codes(rng: np.random.Generator, rows: int, columns: int, low: int, high: int) -> np.ndarray:
+    codes = rng.integers(low, high + 1, (rows, columns)).astype(np.int8)
+    codes[:1], codes[1:2] = low, high
     return codes
 
 

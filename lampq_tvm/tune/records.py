@@ -14,8 +14,8 @@ import pydantic
 
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.kernels.isa.dot import Dot
-from lampq_tvm.kernels.product import ProductShape
-from lampq_tvm.kernels.product_schedule import Tiles, check_tiles
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.tiles import Tiles, check_tiles
 from lampq_tvm.progress import note
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
@@ -65,11 +65,11 @@ class Record(pydantic.BaseModel):
 
 
 def kernel_key(shape: ProductShape, dot: Dot) -> str:
-    """What a record is kept under: the shape, and the type and depth of the multiply-add step (`..._uint8x16`).
+    """What a record is kept under: the shape, and the name of the multiply-add (`..._neon_s8s8_31`).
 
-    Widths with the same step run the same instructions and share their record.
+    Widths with the same one run the same instructions and share their record.
     """
-    return f"{shape.key}_{dot.a_dtype}x{dot.depth}"
+    return f"{shape.key}_{dot.name}"
 
 
 def record_path(database: Path, isa: str, kernel: str) -> Path:

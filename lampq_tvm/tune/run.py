@@ -12,8 +12,8 @@ import tvm
 
 from lampq_tvm.api.cache import source_digest
 from lampq_tvm.errors import UsageError
-from lampq_tvm.kernels.product import ProductShape
-from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.lower.operators import Context, lower_op
 from lampq_tvm.progress import note, track
 from lampq_tvm.quantize.model import QuantizedModel
@@ -24,7 +24,7 @@ from lampq_tvm.tune.log import TrialLog, open_log
 from lampq_tvm.tune.records import Record, kernel_key, read_record
 from lampq_tvm.tune.space import Kernel
 
-CODE = ("kernels/isa", "kernels/product.py", "kernels/product_schedule.py", "tune/bench.py", "tune/case.py", "tune/worker.py")
+CODE = ("kernels", "tune/bench.py", "tune/case.py", "tune/worker.py")
 
 
 def tune(

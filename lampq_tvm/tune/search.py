@@ -18,15 +18,14 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
 from lampq_tvm.errors import DeviceError, GateError
-from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.log import TrialLog
 from lampq_tvm.tune.records import Record, TileSizes, kernel_key
-from lampq_tvm.tune.space import Kernel, computation, context, padded_counts, sampled, tiles_of
+from lampq_tvm.tune.space import Kernel, computation, context, sampled, tiles_of
 
 BATCH = 8
-SHARE = 6  # trials that a space is worth opening for
 WARM_UP = 8  # measurements before the cost model is trusted
 ROUNDS = 15
 FINAL_ROUNDS, FINALISTS = 41, 4
@@ -64,22 +63,17 @@ class Search:
             GateError, DeviceError: the default schedule itself fails.
         """
         target = tvm.target.Target({**self.measuring.target.tvm, "num-cores": self.measuring.target.cores})
-        spaces = padded_counts(self.kernel)[: max(1, trials // SHARE)]
         self.cost(self.kernel.default)
         yield self.kernel.default
         if trials == 1:
             return
         model = ms.cost_model.XGBModel(num_warmup_samples=WARM_UP, early_stopping_rounds=20, num_tuning_cores=1)
-        tasks = [_Task(self, rows, target, model, share) for rows, share in _shares(spaces, trials - 1)]
-        while tasks:
-            for task in list(tasks):
-                candidates = task.propose()
-                if not candidates:
-                    tasks.remove(task)
-                for tiles, _ in candidates:
-                    self.cost(tiles)
-                    yield tiles
-                task.learn(candidates)
+        task = _Task(self, target, model, trials - 1)
+        while candidates := task.propose():
+            for tiles, _ in candidates:
+                self.cost(tiles)
+                yield tiles
+            task.learn(candidates)
 
     def cost(self, tiles: Tiles) -> float | None:
         """Microseconds or instructions of a candidate, None where it fails; from the log where it is known.
@@ -153,17 +147,15 @@ class Search:
 
 
 class _Task:
-    """The candidates of one padded row count."""
+    """MetaSchedule's side of a search."""
 
-    def __init__(self, search: Search, rows: int, target: tvm.target.Target, model: Any, trials: int) -> None:
+    def __init__(self, search: Search, target: tvm.target.Target, model: Any, trials: int) -> None:
         self.search, self.model, self.target = search, model, target
-        self.context = context(search.kernel, rows, target, search.seed)
+        self.context = context(search.kernel, target, search.seed)
         self.database = ms.database.MemoryDatabase()
         self.context.pre_tuning(trials, BATCH, database=self.database, cost_model=model)
         self.workload = self.database.commit_workload(self.context.mod)
-        default = search.kernel.default
-        if rows % (default.rows * default.group) == 0:
-            self._learn_default(rows, default)
+        self._learn_default(search.kernel.default)
 
     def propose(self) -> list[tuple[Tiles, Any]]:
         """The next candidates; empty where the space or the trials are used up."""
@@ -185,8 +177,8 @@ class _Task:
         self.context.notify_runner_results(found, results)
         self._keep(found, results)
 
-    def _learn_default(self, rows: int, default: Tiles) -> None:
-        sch = Schedule(computation(self.search.kernel, rows))
+    def _learn_default(self, default: Tiles) -> None:
+        sch = Schedule(computation(self.search.kernel))
         sampled(sch, self.search.kernel, default)
         info = ArgInfo.from_entry_func(self.context.mod, remove_preproc=True)
         self._keep([ms.MeasureCandidate(sch, info)], [self._result(default)])
@@ -201,9 +193,3 @@ class _Task:
     def _result(self, tiles: Tiles) -> Any:
         cost = self.search.cost(tiles)
         return ms.runner.RunnerResult(None, "failed") if cost is None else ms.runner.RunnerResult([cost * 1e-6], None)
-
-
-def _shares(spaces: list[int], trials: int) -> list[tuple[int, int]]:
-    """Trials of each space: equal, the first ones take what is left over."""
-    each, more = divmod(trials, len(spaces))
-    return [(rows, each + (i < more)) for i, rows in enumerate(spaces) if each + (i < more)]

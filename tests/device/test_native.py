@@ -9,8 +9,8 @@ from tvm.script import tirx as T
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.native import KernelFailedError, NativeCore, count_kernel, empty_outputs, link_kernel
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.kernels.product import ProductShape
-from lampq_tvm.kernels.product_schedule import build_product
+from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.space import Kernel

@@ -19,15 +19,15 @@ def codes(rng: np.random.Generator, rows: int, columns: int, bits: int) -> np.nd
     return np.select(choices, [low, high, alternating, np.where(out < 0, low, high)], out).astype(np.int8)
 
 
-def pack(w: np.ndarray, lanes: int, group: int, k_block: int) -> np.ndarray:
-    """Weights [N, K] as the multiply-add step reads them, [N / lanes, K / group, lanes, group], zeros beyond N and K."""
+def pack(w: np.ndarray, lanes: int, group: int) -> np.ndarray:
+    """Weights [N, K] as the multiply-add step reads them, [N / lanes, K / group, lanes * group], zeros beyond N and K."""
     n, k = w.shape
-    out = np.zeros((-(-n // lanes), -(-k // k_block) * (k_block // group), lanes, group), np.int8)
+    out = np.zeros((-(-n // lanes), -(-k // group), lanes, group), np.int8)
     for i in range(n):
         for j in range(group):
             part = w[i, j::group]
             out[i // lanes, : len(part), i % lanes, j] = part
-    return out
+    return out.reshape(*out.shape[:2], -1)
 
 
 def requantizer(rng: np.random.Generator, acc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.product import ProductShape
-from lampq_tvm.kernels.product_schedule import Tiles, build_product, check_tiles
+from lampq_tvm.kernels.isa import dot_for, weight_peak
+from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.tiles import Tiles, check_tiles
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.machine import Case
@@ -17,10 +18,7 @@ from tests.kernels.machine import Case
 
 @dataclass(frozen=True)
 class Product:
-    """A product to test; `tiles` are (rows, which divisor of the channel blocks, group, which divisor of the steps).
-
-    None takes the default ones.
-    """
+    """A product to test; `tiles` are (rows, vectors, group, unroll), cut to what there is; None takes the default ones."""
 
     shape: ProductShape
     w_bits: int = 8
@@ -31,19 +29,14 @@ class Product:
 
 
 def valid_tiles(product: Product, isa: str) -> Tiles | None:
-    """The tiles that a product names, made to divide its channel blocks and its steps along K."""
+    """The tiles that a product names, no larger than the product."""
     if product.tiles is None:
         return None
     rows, vectors, group, unroll = product.tiles
     dot, shape = dot_for(isa, product.w_bits, product.a_bits), product.shape
-    tiles = Tiles(rows, _divisor(-(-shape.n // dot.lanes), vectors), group, _divisor(-(-shape.k // dot.k_block), unroll))
+    tiles = Tiles(min(rows, shape.rows), min(vectors, -(-shape.n // dot.lanes)), group, unroll)
     assert check_tiles(tiles, shape, dot)
     return tiles
-
-
-def _divisor(count: int, which: int) -> int:
-    divisors = [d for d in range(1, 7) if count % d == 0]
-    return divisors[which % len(divisors)]
 
 
 def inputs(product: Product) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
@@ -51,7 +44,8 @@ def inputs(product: Product) -> tuple[np.ndarray, np.ndarray, np.random.Generato
     rng = np.random.default_rng(product.seed)
     shape = product.shape
     a = data.codes(rng, shape.rows, shape.k, product.a_bits)
-    return a, data.codes(rng, shape.n, shape.k, product.w_bits), rng
+    w = data.codes(rng, shape.n, shape.k, product.w_bits)
+    return a, np.maximum(w, -weight_peak(product.w_bits)).astype(np.int8), rng
 
 
 def product_case(product: Product, isa: str) -> Case:
@@ -70,7 +64,7 @@ def case_of(
     dot, tiles = dot_for(isa, product.w_bits, product.a_bits), valid_tiles(product, isa)
     build = functools.partial(build_product, product.shape, isa, product.w_bits, product.a_bits, tiles)
     correction = (-dot.shift * w.astype(np.int32).sum(1, dtype=np.int32),) if dot.shift else ()
-    packed = data.pack(w, dot.lanes, dot.group, dot.k_block)
+    packed = data.pack(w, dot.lanes, dot.group)
     return Case(str(product), f"{product.shape.key}_{dot.name}_{tiles}", build, (a, packed, *correction, *constants), expected)
 
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention
-from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention, factors
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import softmax_table
 from tests.kernels import data
@@ -71,7 +70,7 @@ def attention_case(attention: Attention, isa: str) -> Case:
     if bias is not None:
         padded = np.full_like(padded, 0x55555555)
         padded[:, :, : shape.tokens, : shape.tokens] = bias
-    name = f"{shape.key}_{dot_for(isa, bits, bits).name}_{dot_for(isa, bits, 8).name}"
+    name = "_".join([shape.key, *(factor.dot.name for factor in factors(shape, isa, bits))])
     build = functools.partial(build_attention, shape, isa, bits)
     args = (qkv, S, P, M, B, data.code_range(attention.out_bits), padded)
     return Case(str(attention), name, build, args, expected.reshape(len(qkv), channels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lampq_tvm.kernels.product import ProductShape
+from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.machine import Case

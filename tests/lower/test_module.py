@@ -10,7 +10,7 @@ import pytest
 from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
-from lampq_tvm.kernels.product_schedule import Tiles
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.lower.module import lower
 from lampq_tvm.quantize.build import quantize
 from tests.boards import ISAS

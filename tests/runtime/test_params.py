@@ -46,7 +46,7 @@ def test_chunks_join_without_a_seam(bits, monkeypatch):
 def test_layout_is_what_the_kernel_tests_use(n, k, w_bits, a_bits, isa):
     dot = dot_for(isa, w_bits, a_bits)
     w = codes(np.random.default_rng(n), n, k, w_bits)
-    mine = pack(w, dot.lanes, dot.group, dot.k_block)
+    mine = pack(w, dot.lanes, dot.group)
     padded = [mine.shape[0] * dot.lanes, mine.shape[1] * dot.group]
     assert (lay_out(w, padded, dot.lanes, dot.group) == mine).all()
 
@@ -64,7 +64,7 @@ def test_every_kind_of_recipe():
     array, values, laid_out, correction = kernel_params(recipes, payload)
     assert (array == payload["layer.M"]).all()
     assert values.dtype == np.float32 and values.tolist() == [-4, 3]
-    assert (laid_out == pack(w, 4, 4, 4)).all()
+    assert (laid_out == pack(w, 4, 4)).all()
     assert correction.dtype == np.int32 and correction.tolist() == [-128 * int(row.sum()) for row in w.astype(int)]
 
 

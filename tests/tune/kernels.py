@@ -7,8 +7,8 @@ import numpy as np
 import tvm
 
 from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.product import ProductShape
-from lampq_tvm.kernels.product_schedule import build_product
+from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.records import Record, kernel_key

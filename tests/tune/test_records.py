@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.product_schedule import Tiles, check_tiles
+from lampq_tvm.kernels.tiles import Tiles, check_tiles
 from lampq_tvm.resources import data_dir
 from lampq_tvm.tune import records
 from lampq_tvm.tune.records import Record, Records, TileSizes, kernel_key, record_path
@@ -51,8 +51,8 @@ DAMAGES = {
     "not JSON": lambda text: b"\xff" + text,
     "another kernel's": lambda text: text.replace(b"codes_m18", b"codes_m19"),
     "zero rows": lambda text: text.replace(b'"rows": 3', b'"rows": 0'),
-    "vectors that do not divide": lambda text: text.replace(b'"vectors":2', b'"vectors":5').replace(
-        b'"vectors": 2', b'"vectors": 5'
+    "more vectors than there are": lambda text: text.replace(b'"vectors":2', b'"vectors":7').replace(
+        b'"vectors": 2', b'"vectors": 7'
     ),
     "not gated": lambda text: text.replace(b"exact", b"close"),
 }

@@ -1,19 +1,30 @@
-"""The multiply-add step of each instruction set: small library entries with an executable meaning."""
+"""Instruction set levels: small library entries, each with an executable meaning in the oracle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from lampq_tvm.kernels.isa import avx2, dotprod, neon, vnni
+from lampq_tvm.kernels.isa.avx2 import Avx2Level
 from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.isa.dotprod import DotprodLevel
+from lampq_tvm.kernels.isa.i8mm import I8mmLevel
+from lampq_tvm.kernels.isa.level import Level
+from lampq_tvm.kernels.isa.neon import NeonLevel
+from lampq_tvm.kernels.isa.vnni import VnniLevel
 
-LEVELS: dict[str, Callable[[int, int], Dot]] = {"vnni": vnni.dot, "avx2": avx2.dot, "dotprod": dotprod.dot, "neon": neon.dot}
+LEVELS: dict[str, Level] = {
+    "vnni": VnniLevel(), "avx2": Avx2Level(), "i8mm": I8mmLevel(), "dotprod": DotprodLevel(), "neon": NeonLevel(),
+}  # fmt: skip
+
+
+def weight_peak(w_bits: int) -> int:
+    """Largest magnitude of a weight code: 8-bit weights leave -128 out, so that plain NEON adds two products in 16 bits."""
+    return 127 if w_bits == 8 else 1 << (w_bits - 1)
 
 
 def dot_for(isa: str, w_bits: int, a_bits: int) -> Dot:
-    """The step that multiplies signed codes of a_bits with weight codes of w_bits on an instruction set.
+    """The multiply-add of signed codes of a_bits with weight codes of w_bits on an instruction set level.
 
-    >>> dot_for("vnni", 4, 4).name, dot_for("neon", 8, 8).depth, dot_for("neon", 4, 4).depth
-    ('vnni_u8s8', 1, 16)
+    >>> dot_for("vnni", 4, 4).name, dot_for("neon", 8, 8).name, dot_for("neon", 4, 8).name
+    ('vnni_u8s8', 'neon_s8s8_2', 'neon_s8s8_31')
     """
-    return LEVELS[isa](w_bits, a_bits)
+    level = LEVELS[isa]
+    return level.dot(weight_peak(w_bits), a_bits, level.side)

@@ -1,41 +1,91 @@
 """AVX2: `vpmaddwd` on bytes widened to 16 bits, or `vpmaddubsw` where its 16-bit pair sums cannot saturate.
 
 `vpmaddubsw` adds two products of unsigned by signed bytes with saturation: 2 * 255 * 128 does not fit, so 8/8 takes
-the wider instruction; from 8/7 or 7/8 bits down the sums fit and `depth` of them are widened at once.
+the wider instruction; from 8/7 or 7/8 bits down the sums fit and several of them are widened at once.
 """
 
 from __future__ import annotations
 
-import functools
+from dataclasses import dataclass
 
-from tvm.ir import Expr as PrimExpr
-from tvm.script import tirx as T
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.isa.dot import Dot, depth_of, llvm, splat
+from lampq_tvm.kernels.emit import clear, llvm, load, splat, steps, store
+from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
+from lampq_tvm.kernels.isa.level import Generic
 
-
-def _wide(acc: PrimExpr, words: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
-    widened = T.cast(weights[0], "int16x16")
-    return acc + llvm("llvm.x86.avx2.pmadd.wd", "int32x8", splat(words[0], 8, "int16x16"), widened)
-
-
-def _narrow(acc: PrimExpr, words: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
-    total = None
-    for word, weight in zip(words, weights, strict=True):
-        product = llvm("llvm.x86.avx2.pmadd.ub.sw", "int16x16", splat(word, 8, "int8x32"), weight)
-        total = product if total is None else total + product
-    ones = T.broadcast(T.int16(1), 16)
-    return acc + llvm("llvm.x86.avx2.pmadd.wd", "int32x8", total, ones)
+MAX_DEPTH = 16
 
 
-_WIDE = Dot("avx2_s16s8", lanes=8, group=2, depth=1, a_dtype="int16", shift=0, step=_wide)
+class Wide(Simple):
+    """16-bit activations by bytes widened on the way."""
+
+    @property
+    def accumulators(self) -> int:
+        """Accumulator registers that fit beside weights and activations."""
+        return 10
+
+    def step(self, tile: Tile, k: Expr) -> None:
+        """Write one step along K."""
+        rows = words(tile, k, 32)
+        for vector in range(tile.vectors):
+            weights = T.Cast("int16x16", tile.weights(vector, k, 0, 16))
+            for row, word in enumerate(rows):
+                slot = row * tile.vectors + vector
+                product = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", splat(word, 8, "int16x16"), weights)
+                store(tile.acc, slot, load(tile.acc, slot, 8) + product, 8)
 
 
-@functools.cache
-def dot(w_bits: int, a_bits: int) -> Dot:
-    """The narrow step where a pair of products stays below 2^15, else the wide one."""
-    pair = 2 * ((1 << a_bits) - 1) * (1 << (w_bits - 1))
-    if pair > 32767:
-        return _WIDE
-    depth, shift = depth_of(32767, pair), 1 << (a_bits - 1)
-    return Dot(f"avx2_u8s8_{depth}_{shift}", lanes=8, group=4, depth=depth, a_dtype="uint8", shift=shift, step=_narrow)
+@dataclass(frozen=True)
+class Narrow(Dot):
+    """Unsigned by signed bytes, `depth` pair sums added in 16 bits before they are widened."""
+
+    depth: int
+
+    @property
+    def accumulators(self) -> int:
+        """Accumulator registers that fit beside weights and activations."""
+        return 10
+
+    def multiply(self, tile: Tile) -> None:
+        """Write tile.acc = the tile's products over all steps."""
+        clear(tile.acc, self.slots(tile.rows, tile.vectors), 8)
+        whole = tile.groups // self.depth
+        for block in steps(whole, 1):
+            self._block(tile, block * self.depth, self.depth)
+        if tile.groups % self.depth:
+            self._block(tile, tirx.const(whole * self.depth, "int32"), tile.groups % self.depth)
+
+    def _block(self, tile: Tile, first: Expr, depth: int) -> None:
+        ones = T.broadcast(tirx.const(1, "int16"), 16)
+        for vector in range(tile.vectors):
+            for row in range(tile.rows):
+                total = None
+                for j in range(depth):
+                    word = T.reinterpret(tile.a(first + j, row, 1), dtype="int32")
+                    factors = splat(word, 8, "int8x32"), tile.weights(vector, first + j, 0, 32)
+                    product = llvm("llvm.x86.avx2.pmadd.ub.sw", "int16x16", *factors)
+                    total = product if total is None else total + product
+                slot = row * tile.vectors + vector
+                added = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", total, ones)
+                store(tile.acc, slot, load(tile.acc, slot, 8) + added, 8)
+
+
+_WIDE = Wide("avx2_s16s8", lanes=8, group=2, a_dtype="int16", shift=0)
+
+
+class Avx2Level(Generic):
+    """AVX2 with FMA."""
+
+    lanes = 8
+    byte_lanes = 8
+
+    def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
+        """The narrow multiply-add where a pair of products stays below 2^15, else the wide one."""
+        pair = 2 * ((1 << a_bits) - 1) * w_peak
+        if pair > 32767:
+            return _WIDE
+        depth, shift = min(MAX_DEPTH, 32767 // pair), 1 << (a_bits - 1)
+        return Narrow(f"avx2_u8s8_{depth}_{shift}", lanes=8, group=4, a_dtype="uint8", shift=shift, depth=depth)

@@ -1,151 +1,122 @@
-"""What a multiply-add step is, and its registration as a TVM tensor intrinsic.
+"""What an instruction set's multiply-add is: operand layouts, and how a register tile of products is written.
 
-A step multiplies `k_block` activations of one row with the weights of `lanes` output channels and adds into int32
-lanes. Weights are packed [N / lanes, K / group, lanes, group], so that one vector load feeds one instruction.
+A product multiplies a panel of activations with packed weights:
+
+    panel   [K / group, rows, group]            rows of one register tile, `group` inputs side by side
+    weights [N / lanes, K / group, lanes, group]
+    acc     [rows, vectors * lanes] int32     held in registers, in an arrangement that only the instruction set knows
 """
 
 from __future__ import annotations
 
-import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tvm.ir import Expr as PrimExpr
-from tvm.s_tir import TensorIntrin
-from tvm.script import tirx as T
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.frames import quick_frames
+from lampq_tvm.kernels.emit import clear, load, steps
 
 
 @dataclass(frozen=True)
-class Dot:
-    """One instruction set's multiply-add step.
+class Tile:
+    """A register tile of a product and where its operands lie.
 
     Attributes:
-        name: unique name (with the depth where it matters).
-        lanes: int32 lanes of an accumulator vector.
-        group: activations per lane and instruction.
-        depth: instructions whose 16-bit sums are exact, so that they are widened only once per step.
+        rows, vectors: size; a vector is `Dot.lanes` output channels.
+        groups: steps along K, of `Dot.group` inputs each.
+        unroll: steps that are written out in the loop's body.
+        acc: local int32 buffer [slots, lanes] of `Dot.slots`.
+        a: (step, first row, rows) to those rows' inputs, [rows * group] of `Dot.a_dtype`.
+        weights: (vector, step, first, bytes) to a part of a weight vector, int8 [bytes] of its [lanes * group].
+    """
+
+    rows: int
+    vectors: int
+    groups: int
+    unroll: int
+    acc: Any
+    a: Callable[[Expr, int, int], Expr]
+    weights: Callable[[int, Expr, int, int], Expr]
+
+
+@dataclass(frozen=True)
+class Dot(ABC):
+    """One instruction set's multiply-add for one pair of widths.
+
+    Attributes:
+        name: unique name; kernels of equal names are equal.
+        lanes: output channels of a weight vector: those of as many registers as are packed side by side.
+        group: inputs of an output channel that lie side by side.
         a_dtype: type of the multiplied activation: `uint8`, `int8` or `int16`.
         shift: added to a signed code to make the multiplied activation (128 where the hardware wants unsigned ones).
-        step: (acc int32xL, a-words [depth], integers that each hold `group` activations, w vectors [depth]
-            int8x(L*group)) to the new acc.
     """
 
     name: str
     lanes: int
     group: int
-    depth: int
     a_dtype: str
     shift: int
-    step: Callable[[PrimExpr, list[PrimExpr], list[PrimExpr]], PrimExpr]
 
     @property
-    def k_block(self) -> int:
-        """Activations of a row that one step consumes; K is padded to a multiple of it."""
-        return self.depth * self.group
+    def row_block(self) -> int:
+        """Rows of a panel are padded to a multiple of it."""
+        return 1
+
+    def panel_rows(self, rows: int) -> int:
+        """Rows that a panel is stored with."""
+        return rows + -rows % self.row_block
 
     @property
-    def w_lanes(self) -> int:
-        """int8 values in a weight vector."""
-        return self.lanes * self.group
+    def accumulators(self) -> int:
+        """Accumulator registers that fit beside weights and activations."""
+        return 24
+
+    @property
+    def unroll(self) -> int:
+        """Steps along K that are written out unless tuning finds better."""
+        return 2
+
+    def slots(self, rows: int, vectors: int) -> int:
+        """Accumulator registers of a tile."""
+        return rows * vectors * self.lanes // self.acc_lanes
+
+    def loads(self, rows: int, vectors: int) -> float:
+        """Instructions of a step besides the multiply-adds."""
+        return rows + vectors
+
+    @property
+    def acc_lanes(self) -> int:
+        """int32 lanes of an accumulator register."""
+        return self.lanes
+
+    @abstractmethod
+    def multiply(self, tile: Tile) -> None:
+        """Write tile.acc = the tile's products over all steps."""
+
+    def read(self, tile: Tile, row: int, vector: int) -> list[Expr]:
+        """A row's sums for the `lanes` channels of a weight vector: registers of int32 [acc_lanes]."""
+        count = self.lanes // self.acc_lanes
+        first = (row * tile.vectors + vector) * count
+        return [load(tile.acc, first + i, self.acc_lanes) for i in range(count)]
 
 
-def llvm(name: str, dtype: str, *args: PrimExpr) -> PrimExpr:
-    """Call of an LLVM intrinsic without side effects."""
-    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *args, dtype=dtype)
+class Simple(Dot):
+    """A multiply-add that adds `group` products straight into each int32 lane."""
+
+    def multiply(self, tile: Tile) -> None:
+        """Write tile.acc = the tile's products over all steps."""
+        clear(tile.acc, self.slots(tile.rows, tile.vectors), self.acc_lanes)
+        for k in steps(tile.groups, tile.unroll):
+            self.step(tile, k)
+
+    @abstractmethod
+    def step(self, tile: Tile, k: Expr) -> None:
+        """Write one step along K."""
 
 
-def splat(word: PrimExpr, lanes: int, dtype: str) -> PrimExpr:
-    """A word repeated over a vector of 32-bit lanes, read as `dtype`."""
-    return T.reinterpret(T.broadcast(word, lanes), dtype=dtype)
-
-
-def activation_word(buffer: Any, start: list[Any], dot: Dot) -> PrimExpr:
-    """`group` activations from `start` on, as one integer."""
-    whole = f"int{int(dot.a_dtype.removeprefix('u')[3:]) * dot.group}"
-    return T.reinterpret(buffer.vload(start, f"{dot.a_dtype}x{dot.group}"), dtype=whole)
-
-
-@functools.cache
-@quick_frames
-def register(dot: Dot) -> str:
-    """Register the step as a tensor intrinsic over (A [k_block], W [depth, lanes, group], C [lanes]); returns its name.
-
-    At depth 1 W is [lanes, group]: TVM drops loops of extent 1 from the code that it compares with the meaning.
-    """
-    name = f"lampq_{dot.name}"
-    TensorIntrin.register(name, _shallow(dot) if dot.depth == 1 else _deep(dot), _instructions(dot), override=True)
-    return name
-
-
-def _shallow(dot: Dot) -> Any:
-    lanes, group, a_dtype = dot.lanes, dot.group, dot.a_dtype
-
-    @T.prim_func(s_tir=True)
-    def meaning(a: T.handle, w: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (group,), a_dtype, offset_factor=1)
-        W = T.match_buffer(w, (lanes, group), "int8", offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:group], W[0:lanes, 0:group])
-            T.writes(C[0:lanes])
-            for i, k in T.grid(lanes, group):
-                with T.sblock("update"):
-                    vi, vk = T.axis.remap("SR", [i, k])
-                    C[vi] = C[vi] + T.cast(A[vk], "int32") * T.cast(W[vi, vk], "int32")
-
-    return meaning
-
-
-def _deep(dot: Dot) -> Any:
-    lanes, group, depth, a_dtype = dot.lanes, dot.group, dot.depth, dot.a_dtype
-
-    @T.prim_func(s_tir=True)
-    def meaning(a: T.handle, w: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth * group,), a_dtype, offset_factor=1)
-        W = T.match_buffer(w, (depth, lanes, group), "int8", offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0 : depth * group], W[0:depth, 0:lanes, 0:group])
-            T.writes(C[0:lanes])
-            for i, j, k in T.grid(lanes, depth, group):
-                with T.sblock("update"):
-                    vi, vj, vk = T.axis.remap("SRR", [i, j, k])
-                    C[vi] = C[vi] + T.cast(A[vj * group + vk], "int32") * T.cast(W[vj, vi, vk], "int32")
-
-    return meaning
-
-
-def _instructions(dot: Dot) -> Any:
-    lanes, group, depth, a_dtype = dot.lanes, dot.group, dot.depth, dot.a_dtype
-    w_shape = (lanes, group) if depth == 1 else (depth, lanes, group)
-    w_region = [slice(0, extent) for extent in w_shape]
-
-    def words(A: Any) -> list[PrimExpr]:
-        return [activation_word(A, [j * group], dot) for j in range(depth)]
-
-    def weights(W: Any) -> list[PrimExpr]:
-        starts = [[0, 0]] if depth == 1 else [[j, 0, 0] for j in range(depth)]
-        return [W.vload(start, f"int8x{lanes * group}") for start in starts]
-
-    @T.prim_func(s_tir=True)
-    def instructions(a: T.handle, w: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (depth * group,), a_dtype, offset_factor=1)
-        W = T.match_buffer(w, w_shape, "int8", offset_factor=1)
-        C = T.match_buffer(c, (lanes,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0 : depth * group], W[tuple(w_region)])
-            T.writes(C[0:lanes])
-            C[T.ramp(0, 1, lanes)] = dot.step(C.vload([0], f"int32x{lanes}"), words(A), weights(W))
-
-    return instructions
-
-
-def depth_of(limit: int, product: int) -> int:
-    """Largest power of two up to 16 of products of size `product` whose sum stays at most `limit`."""
-    depth = 1
-    while depth < 16 and 2 * depth * product <= limit:
-        depth *= 2
-    return depth
+def words(tile: Tile, k: Expr, group_bits: int) -> list[Expr]:
+    """Each row's inputs of a step as one integer."""
+    return [T.reinterpret(tile.a(k, row, 1), dtype=f"int{group_bits}") for row in range(tile.rows)]

@@ -5,18 +5,42 @@ LLVM 22 declares the intrinsic with byte vectors for both factors (older ones to
 
 from __future__ import annotations
 
-from tvm.ir import Expr as PrimExpr
+from tvm.ir import Expr
 
-from lampq_tvm.kernels.isa.dot import Dot, llvm, splat
-
-
-def _step(acc: PrimExpr, words: list[PrimExpr], weights: list[PrimExpr]) -> PrimExpr:
-    return llvm("llvm.x86.avx512.vpdpbusd.512", "int32x16", acc, splat(words[0], 16, "int8x64"), weights[0])
+from lampq_tvm.kernels.emit import llvm, load, splat, store
+from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
+from lampq_tvm.kernels.isa.level import Generic
 
 
-_DOT = Dot("vnni_u8s8", lanes=16, group=4, depth=1, a_dtype="uint8", shift=128, step=_step)
+class Vnni(Simple):
+    """Sixteen channels a vector; a row's inputs are repeated from memory by the instruction itself."""
+
+    def loads(self, rows: int, vectors: int) -> float:
+        """Instructions of a step besides the multiply-adds."""
+        return 0.3 * rows + vectors  # the repetition is an operand of the instruction
+
+    def step(self, tile: Tile, k: Expr) -> None:
+        """Write one step along K."""
+        rows = words(tile, k, 32)
+        for vector in range(tile.vectors):
+            weights = tile.weights(vector, k, 0, 64)
+            for row, word in enumerate(rows):
+                slot = row * tile.vectors + vector
+                value = llvm(
+                    "llvm.x86.avx512.vpdpbusd.512", "int32x16", load(tile.acc, slot, 16), splat(word, 16, "int8x64"), weights
+                )
+                store(tile.acc, slot, value, 16)
 
 
-def dot(w_bits: int, a_bits: int) -> Dot:
-    """The same step for all widths: fewer bits are not faster here."""
-    return _DOT
+_DOT = Vnni("vnni_u8s8", lanes=16, group=4, a_dtype="uint8", shift=128)
+
+
+class VnniLevel(Generic):
+    """AVX-512 with VNNI."""
+
+    lanes = 16
+    byte_lanes = 16
+
+    def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
+        """The same instruction for all widths: fewer bits are not faster here."""
+        return _DOT

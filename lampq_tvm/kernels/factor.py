@@ -1,0 +1,125 @@
+"""One head's right factor of an attention product, packed like weights, and the panel of rows that it is multiplied with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.emit import interleave, ramp
+from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.shapes import round_up
+
+BYTES = 16  # channels that values are turned with at once
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A factor [columns, depth] of one head: keys or values.
+
+    Attributes:
+        dot: the multiply-add.
+        columns, depth: true sizes.
+        excess: what the row operand holds beyond its meaning: sums are corrected by -excess * (sum over depth).
+    """
+
+    dot: Dot
+    columns: int
+    depth: int
+    excess: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Columns and depth as stored."""
+        return round_up(self.columns, self.dot.lanes), round_up(self.depth, self.dot.group)
+
+    @property
+    def packed(self) -> tuple[int, int, int]:
+        """[columns / lanes, depth / group, lanes * group]."""
+        columns, depth = self.padded
+        return columns // self.dot.lanes, depth // self.dot.group, self.dot.lanes * self.dot.group
+
+    def pack_rows(self, source: Any, first: Expr, channel: Expr, packed: Any, pair: Expr) -> None:
+        """Lay out a factor whose columns are the source's rows (keys); zeros beyond its sizes."""
+        lanes, group = self.dot.lanes, self.dot.group
+        rest = self.depth % group
+        with T.serial(0, self.columns) as row:
+            with T.serial(0, self.depth // group) as k:
+                codes = source.vload([first + row, channel + k * group], f"int8x{group}")
+                T.buffer_store(packed, codes, [pair, row // lanes, k, ramp(row % lanes * group, group)])
+            if rest:
+                with T.serial(0, group) as i:
+                    at = tirx.min(tirx.const(self.depth - rest, "int32") + i, tirx.const(self.depth - 1, "int32"))
+                    code = tirx.Select(i < rest, source[first + row, channel + at], tirx.const(0, "int8"))
+                    T.buffer_store(packed, code, [pair, row // lanes, self.depth // group, row % lanes * group + i])
+        with T.serial(self.columns, self.padded[0]) as row, T.serial(0, self.packed[1]) as k:
+            zeros = T.broadcast(tirx.const(0, "int8"), group)
+            T.buffer_store(packed, zeros, [pair, row // lanes, k, ramp(row % lanes * group, group)])
+
+    def pack_columns(self, source: Any, first: Expr, channel: Expr, packed: Any, pair: Expr) -> None:
+        """Lay out a factor whose columns are the source's channels (values); zeros beyond its sizes."""
+        lanes, group = self.dot.lanes, self.dot.group
+        turned = self.depth // group if self.columns % BYTES == 0 else 0
+        if turned:
+            with T.serial(0, turned) as k, T.serial(0, self.columns // BYTES) as c:
+                self._turn(source, first + k * group, channel + c * BYTES, packed, (pair, k, c * BYTES))
+        with T.serial(turned, self.packed[1]) as k, T.serial(0, self.padded[0]) as c, T.serial(0, group) as i:
+            inside = tirx.all(k * group + i < self.depth, c < self.columns)
+            row = tirx.min(k * group + i, tirx.const(self.depth - 1, "int32"))
+            column = tirx.min(c, tirx.const(self.columns - 1, "int32"))
+            code = tirx.Select(inside, source[first + row, channel + column], tirx.const(0, "int8"))
+            T.buffer_store(packed, code, [pair, c // lanes, k, c % lanes * group + i])
+
+    def _turn(self, source: Any, row: Expr, channel: Expr, packed: Any, at: tuple[Expr, Expr, Expr]) -> None:
+        """Turn `group` rows of 16 channels into 16 runs of `group` rows, by rounds of interleaving."""
+        lanes, group = self.dot.lanes, self.dot.group
+        vectors = [source.vload([row + i, channel], f"int8x{BYTES}") for i in range(group)]
+        pair, k, column = at
+        each = BYTES // group
+        for j, vector in enumerate(interleave(vectors, BYTES)):
+            c = column + j * each
+            T.buffer_store(packed, vector, [pair, c // lanes, k, ramp(c % lanes * group, BYTES)])
+
+    def correct(self, packed: Any, fix: Any, pair: Expr) -> None:
+        """fix[column] = -excess times the sum over its depth."""
+        if not self.excess:
+            return
+        lanes, group, dtype = self.dot.lanes, self.dot.group, self.dot.a_dtype
+
+        def ones(k: Expr, row: int, rows: int) -> Expr:
+            return T.broadcast(tirx.const(1, dtype), rows * group)
+
+        def sink(tile: Tile, block: Expr) -> None:
+            wrong = self.dot.read(tile, 0, 0)[0] * T.broadcast(tirx.const(-self.excess, "int32"), lanes)
+            T.buffer_store(fix, wrong, [pair, ramp(block * lanes, lanes)])
+
+        with T.serial(0, self.packed[0]) as block:
+            self._tile(ones, packed, pair, block, 1, 1, sink)
+
+    def multiply(self, panel: Any, packed: Any, pair: Expr, block: Expr, rows: int, vectors: int, sink: Any) -> None:
+        """Rows of the panel times column blocks; sink(tile, block) takes the register tile."""
+        group, dtype = self.dot.group, self.dot.a_dtype
+
+        def a(k: Expr, row: int, count: int) -> Expr:
+            return panel.vload([0, k, row * group], f"{dtype}x{count * group}")
+
+        self._tile(a, packed, pair, block, rows, vectors, sink)
+
+    def _tile(
+        self, a: Callable[[Expr, int, int], Expr], packed: Any, pair: Expr, block: Expr, rows: int, vectors: int, sink: Any
+    ) -> None:
+        with T.sblock("tile"):
+            T.reads()
+            T.writes()
+            acc = T.sblock_alloc_buffer((self.dot.slots(rows, vectors), self.dot.acc_lanes), "int32")
+
+            def weights(vector: int, k: Expr, start: int, size: int) -> Expr:
+                return packed.vload([pair, block + vector, k, start], f"int8x{size}")
+
+            tile = Tile(rows, vectors, self.packed[1], self.dot.unroll, acc, a, weights)
+            self.dot.multiply(tile)
+            sink(tile, block)

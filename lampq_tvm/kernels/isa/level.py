@@ -1,0 +1,71 @@
+"""What an instruction set level offers besides multiply-adds: float vectors to codes, and look-ups in a 256-entry table."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.isa.dot import Dot
+
+
+class Level(ABC):
+    """An instruction set level.
+
+    Attributes:
+        lanes: float32 lanes of a vector.
+        byte_lanes: bytes that `add_bytes` takes at once.
+        side: registers of a product's weights that are packed side by side, so that one load brings two.
+        look_lanes: bytes that `look_up` takes at once; 0 where it takes none, and looking up is scalar work.
+    """
+
+    lanes: int
+    byte_lanes: int
+    look_lanes: int = 0
+    side: int = 1
+
+    @abstractmethod
+    def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
+        """The multiply-add of signed codes of a_bits with codes of magnitude up to w_peak.
+
+        Args:
+            side: registers of weights that are packed side by side.
+        """
+
+    @abstractmethod
+    def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
+        """sat(rne(v)) of neighbouring vectors as bytes: (first lane, lanes, codes), each as long as can be.
+
+        Args:
+            values: float32 [lanes] each, no NaN.
+            low, high: float32 scalars, the range to saturate to: whole numbers within that of the bytes.
+            signed: int8 codes, else uint8.
+        """
+
+    def look_up(self, table: Any, index: Expr) -> Expr:
+        """table[index] of uint8 [look_lanes]; table: [256] int8 or uint8."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def add_bytes(self, total: Expr, values: Expr) -> Expr:
+        """total, int32 [lanes], plus the bytes, uint8 [byte_lanes]; in which lane each is added is the level's own."""
+
+
+class Generic(Level):
+    """Codes by instructions that LLVM chooses."""
+
+    def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
+        """sat(rne(v)) of neighbouring vectors as bytes; clamped as float first, where integers could be left."""
+        dtype = "int8" if signed else "uint8"
+        floor, ceiling = (T.broadcast(x, self.lanes) for x in (low, high))
+        for i, value in enumerate(values):
+            inside = tirx.min(tirx.max(value, floor), ceiling)
+            yield i * self.lanes, self.lanes, T.Cast(f"{dtype}x{self.lanes}", T.round(inside))
+
+    def add_bytes(self, total: Expr, values: Expr) -> Expr:
+        """total, int32 [lanes], plus as many bytes."""
+        return total + T.Cast(f"int32x{self.lanes}", values)

@@ -1,0 +1,57 @@
+"""Rows of activations laid out for a register tile: [steps along K, rows * group], what the multiply-add reads in one load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.emit import interleave, ramp
+from lampq_tvm.kernels.isa.dot import Dot
+
+BYTES = 16  # of a row that are moved at once
+
+
+def allocate(dot: Dot, tiles: int, rows: int, steps: int) -> Any:
+    """A local panel [tiles, steps, rows * group].
+
+    Rows and groups are one axis: TVM shrinks a buffer to what it sees read, and a read across two axes escapes it.
+    """
+    return T.sblock_alloc_buffer((tiles, steps, dot.panel_rows(rows) * dot.group), dot.a_dtype)
+
+
+def lay_out(
+    dot: Dot, panel: Any, tile: Expr | int, source: Any, row: Expr, column: Expr | int, rows: int, depth: int, excess: int
+) -> None:
+    """panel[tile, k // group, r * group + k % group] = source[row + r, column + k] + excess, for r < rows and k < depth.
+
+    What lies beyond the rows and the depth may hold anything. Bytes are turned 16 at a time, a square of steps and rows.
+    """
+    group, square = dot.group, BYTES // dot.group
+    turned = rows // square * square if dot.a_dtype.endswith("int8") else 0
+    blocks = depth // BYTES
+    for first in range(0, turned, square):
+        with T.serial(0, blocks) as block:
+            part = [source.vload([row + first + i, column + block * BYTES], f"int8x{BYTES}") for i in range(square)]
+            for j, vector in enumerate(interleave(part, BYTES, group)):
+                at = [tile, block * square + j, ramp(first * group, BYTES)]
+                T.buffer_store(panel, _shifted(dot, vector, BYTES, excess), at)
+    for r in range(rows):
+        done = blocks * square if r < turned else 0
+        with T.serial(done, depth // group) as k:
+            codes = source.vload([row + r, column + k * group], f"int8x{group}")
+            T.buffer_store(panel, _shifted(dot, codes, group, excess), [tile, k, ramp(r * group, group)])
+        if rest := depth % group:
+            with T.serial(0, rest) as i:
+                code = _shifted(dot, source[row + r, column + depth - rest + i], 1, excess)
+                T.buffer_store(panel, code, [tile, depth // group, r * group + i])
+
+
+def _shifted(dot: Dot, codes: Expr, lanes: int, excess: int) -> Expr:
+    value = T.Cast(dot.a_dtype if lanes == 1 else f"{dot.a_dtype}x{lanes}", codes)
+    if not excess:
+        return value
+    shift = tirx.const(excess, dot.a_dtype)
+    return value + (T.broadcast(shift, lanes) if lanes > 1 else shift)
