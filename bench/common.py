@@ -67,10 +67,11 @@ class Pieces:
     Args:
         folder: where they lie; delete it to measure anew.
         shared: what every piece depends on.
+        own: whether they depend on this package's code.
     """
 
-    def __init__(self, folder: Path, *shared: Any) -> None:
-        self.folder, self.shared = folder, [source_digest(("",)), *shared]
+    def __init__(self, folder: Path, *shared: Any, own: bool = True) -> None:
+        self.folder, self.shared = folder, [*([source_digest(("",))] if own else []), *shared]
 
     def get(self, name: str, compute: Callable[[], Any], *key: Any) -> Any:
         """The piece, read back where it was finished before, else computed and kept."""

@@ -32,7 +32,7 @@ class Cpu(pydantic.BaseModel):
     Attributes:
         mcpu, mattr: LLVM's name and feature switches.
         features: the names that the board's /proc/cpuinfo shows; source says where they come from.
-        qemu: the emulator's CPU model with the same features, or the closest one.
+        qemu: the emulator's CPU model with the same features, or the closest one, and its properties (`max,sme=off`).
         part: the core's part number in /proc/cpuinfo, for programs that read it.
     """
 

@@ -1,0 +1,1 @@
+"""What this project is compared with: one file per peer, each making a `Peer`."""
