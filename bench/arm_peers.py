@@ -2,7 +2,7 @@
 
     python bench/arm_peers.py            (figures in bench/results/arm_peers.json)
 
-A count is one thread's instructions of one more inference (three minus two, of one process): the same in every run, and no
+A count is one thread's instructions of one more inference (two minus one, of one process): the same in every run, and no
 time. Weights are random, which no count depends on. Every runner's logits are compared with torch's in float; one that computes
 something else, or cannot be had, is a row with the reason.
 """
@@ -65,7 +65,7 @@ class Counter:
         Raises:
             DeviceError: it does not run on the board.
         """
-        pieces = Pieces(self.kept, peer.key(self.target), self.board.board.model_dump(), own=False)
+        pieces = Pieces(self.kept, peer.key(self.target), WORKER.read_text("utf-8"), self.board.board.model_dump(), own=False)
         site = peer.site(self.board)
 
         words = [str(WORKER), "count", str(site or "-"), runner.kind, str(file), str(case.images)]

@@ -1,6 +1,6 @@
 """One runner in a process of its own, on this machine or on an emulated board.
 
-    python worker.py count SITE KIND FILE IMAGES OUT THREADS    runs three times, prints the instructions so far after each
+    python worker.py count SITE KIND FILE IMAGES OUT THREADS    runs twice, prints the instructions so far after each
     python worker.py turns SITE KIND FILE IMAGES OUT THREADS      runs as often as each line of stdin says, prints milliseconds
 
 SITE is a folder of Python packages, or `-`. The logits of the last run, or of the first one of `turns`, are written to OUT.
@@ -108,7 +108,7 @@ def openvino(file: str, images: Images, threads: int) -> Call:
     return lambda: np.array(request.infer({0: images["floats"]})[0])
 
 
-RUNS = 3  # the first two load and allocate what the later ones have
+RUNS = 2  # the first one loads and allocates what a later one has
 KINDS: dict[str, Callable[[str, Images, int], Call]] = {
     "lampq": lampq,
     "torch": torch_float,

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from lampq_tvm.api.options import Options
-from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.frontend.execute import normalize
+from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.frontend.timm_source import build_timm
 
 CALIBRATION = 8
@@ -36,7 +35,8 @@ class Case:
     def __init__(self, model: str, folder: Path) -> None:
         self.model, self.folder = model, folder
         folder.mkdir(parents=True, exist_ok=True)
-        spec = Pipeline(Options(model, seed=0)).model.input
+        cfg = self.module().pretrained_cfg
+        spec = InputSpec(*cfg["input_size"], tuple(cfg["mean"]), tuple(cfg["std"]))
         rng = np.random.default_rng(1)
         drawn = rng.integers(0, 256, (1 + CALIBRATION, spec.channels, spec.height, spec.width), np.uint8)
         self.pixels = drawn[:1]

@@ -65,6 +65,11 @@ class Peer:
                     self.make(case, target, building)
         except LampqError as e:
             return dict.fromkeys(self.runners, str(e))
+        except Exception as e:
+            if not self.foreign:
+                raise
+            reason = next(iter(str(e).strip().splitlines()), "no reason given")[:200]
+            return dict.fromkeys(self.runners, f"its converter refuses the model ({type(e).__name__}: {reason})")
         found: dict[str, Path | str] = {}
         for label, runner in self.runners.items():
             path = folder / runner.file
@@ -72,8 +77,8 @@ class Peer:
         return found
 
     def key(self, target: str) -> str:
-        """Digest of what its files and figures depend on, the model apart."""
-        sources = [file.read_text("utf-8") for file in (WORKER, *sorted(HERE.glob(f"{self.name}*.py")))]
+        """Digest of what its files depend on, the model apart."""
+        sources = [file.read_text("utf-8") for file in sorted(HERE.glob(f"{self.name}*.py"))]
         return digest(sources, self.versions(), "" if self.foreign else [source_digest(("",)), target])
 
     def versions(self) -> dict[str, str]:
