@@ -2,14 +2,13 @@
 
     python bench/arm_peers.py            (figures in bench/results/arm_peers.json)
 
-A count is one thread's instructions of one more inference (two minus one, of one process): the same in every run, and no
-time. Weights are random, which no count depends on. Every runner's logits are compared with torch's in float; one that computes
-something else, or cannot be had, is a row with the reason.
+A count is one thread's instructions of one more inference, the second of a process: the same in every run, and no time. Weights
+are random, which no count depends on. Every runner's logits are compared with torch's in float; one that computes something
+else, or cannot be had, is a row with the reason.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -77,8 +76,8 @@ class Counter:
                 if done.returncode != 0:
                     reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
                     raise DeviceError(f"it fails ({reason[:200]})", where=self.board.name)
-                marks = json.loads(done.stdout.splitlines()[-1])
-                return {"value": (marks[-1] - marks[-2]) / 1e6, "logits": np.load(out).ravel().tolist()}
+                count = int(done.stdout.splitlines()[-1])
+                return {"value": count / 1e6, "logits": np.load(out).ravel().tolist()}
 
         found: Row = pieces.get(f"{case.model}-{self.target.replace(':', '-')}-{runner.kind}-{file.name}", measure)
         return found

@@ -220,7 +220,7 @@ def _lay_out(building: Path, folder: Path, install: Install, board: Board) -> No
     (building / "start").mkdir()
     (building / "start/sitecustomize.py").write_text(SITECUSTOMIZE, "utf-8")
     (building / "start/lampq_tvm").symlink_to(PACKAGE)  # this package alone: the host's other packages are not the board's
-    cpu = board.cpu.qemu if board.cpu.qemu.partition(",")[0] in install.cpus else "max"
+    cpu = install.cpu(board.cpu.qemu)
     python = f"{folder}/root/usr/bin/python{install.python}"
     text = WRAPPER.format(
         path=shlex.quote(f"{folder}/start:{install.site}"),

@@ -86,7 +86,7 @@ class NativeCore:
     def __init__(self, board: str, *, say: Say = say_on_stderr) -> None:
         self.board = find_board(board)
         install = provision(say)
-        cpu = self.board.cpu.qemu if self.board.cpu.qemu in install.cpus else "max"
+        cpu = install.cpu(self.board.cpu.qemu)
         self._emulator = [*install.emulator, "-cpu", cpu, "-L", str(install.sysroot)]
         self._plugin, self._program = plugin(install), _program(install)
 

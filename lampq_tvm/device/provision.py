@@ -58,6 +58,10 @@ class Install:
         """The Arm Python packages."""
         return self.folder / "site"
 
+    def cpu(self, wanted: str) -> str:
+        """The CPU model to play, with its properties after commas; the one with every feature where the emulator lacks it."""
+        return wanted if wanted.partition(",")[0] in self.cpus else "max"
+
     @property
     def emulator(self) -> list[str]:
         """Command of the emulator, with its own loader and libraries, so that nothing of the host's is mixed in."""
