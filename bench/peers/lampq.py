@@ -13,7 +13,7 @@ from peers.case import CALIBRATION, Case
 from peers.peer import MISSING, Peer, Runner
 
 UNIFORM = {"8/8": (8, 8), "4/8": (4, 8), "4/4": (4, 4)}  # widths of weights and activations
-PLANNED = "LampQ 4bit"
+PLANNED = "planned 4bit"
 SENSITIVITY = 16  # images: random weights teach sensitivity nothing, but the plan mixes widths as a real one does
 # Random weights bear few bits badly; the same logits as the reference to the bit is what the artifact's own gate asks.
 LEAST = {"8/8": 0.95, "4/8": 0.5, "4/4": 0.3, PLANNED: 0.3}
