@@ -25,7 +25,8 @@ def allocate(dot: Dot, tiles: int, rows: int, steps: int) -> Any:
 def lay_out(
     dot: Dot, panel: Any, tile: Expr | int, source: Any, row: Expr, column: Expr | int, rows: int, depth: int, excess: int
 ) -> None:
-    """panel[tile, k // group, r * group + k % group] = source[row + r, column + k] + excess, for r < rows and k < depth.
+    """panel[tile, k // group, r * group + k % group] = source[row + r, column + k] + excess (its sign turned where the
+    multiply-add wants that), for r < rows and k < depth.
 
     What lies beyond the rows and the depth may hold anything. Bytes are turned 16 at a time, a square of steps and rows.
     """
@@ -51,7 +52,8 @@ def lay_out(
 
 def _shifted(dot: Dot, codes: Expr, lanes: int, excess: int) -> Expr:
     value = T.Cast(dot.a_dtype if lanes == 1 else f"{dot.a_dtype}x{lanes}", codes)
-    if not excess:
+    if not excess and not dot.negate:
         return value
     shift = tirx.const(excess, dot.a_dtype)
-    return value + (T.broadcast(shift, lanes) if lanes > 1 else shift)
+    shift = T.broadcast(shift, lanes) if lanes > 1 else shift
+    return shift - value if dot.negate else value + shift

@@ -28,7 +28,7 @@ STEPS = {
     ("dotprod", 8): ("sdot",),
     ("dotprod", 4): ("sdot",),
     ("neon", 8): ("smull|smull2", "smlal|smlal2", "sadalp"),
-    ("neon", 4): ("smlal|smlal2", "saddlp|sadalp"),
+    ("neon", 4): ("mla", "sadalp"),
 }
 LIBM = r"\b(?:fmaf?|nearbyintf?|rintf?|roundf?|roundevenf?|sqrtf?|fminf?|fmaxf?)(?:@PLT)?$"
 

@@ -15,6 +15,7 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.emit import argument, ramp
 from lampq_tvm.kernels.isa import LEVELS, dot_for, weight_peak
 from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.isa.mla import DEEPEST
 from lampq_tvm.quantize.weights import weight_range
 from tests.boards import runs_here
 from tests.kernels.machine import Case, Machine
@@ -53,17 +54,18 @@ def steps_of(dot: Dot) -> int:
     return min(2 * getattr(dot, "depth", 2) + 1, LONGEST)
 
 
-def tile_case(dot: Dot, w_peak: int, a_bits: int) -> Case:
+def tile_case(dot: Dot, w_peak: int, a_bits: int, steps: int | None = None) -> Case:
     """Rows and channels of lowest, highest, alternating and random extremes."""
-    steps, rng = steps_of(dot), np.random.default_rng(w_peak * 8 + a_bits)
+    steps, rng = steps or steps_of(dot), np.random.default_rng(w_peak * 8 + a_bits)
     low, high = dot.shift - (1 << (a_bits - 1)), dot.shift + (1 << (a_bits - 1)) - 1
     a = np.where(rng.random((ROWS, steps, dot.group)) < 0.5, low, high)
     a[0], a[1] = low, high
-    w = np.where(rng.random((VECTORS * dot.lanes, steps, dot.group)) < 0.5, -w_peak, min(w_peak, 127))
-    w[0], w[1], w[-1] = -w_peak, min(w_peak, 127), -w_peak
+    w_high = min(w_peak, 127) - (w_peak < 127)
+    w = np.where(rng.random((VECTORS * dot.lanes, steps, dot.group)) < 0.5, -w_peak, w_high)
+    w[0], w[1], w[-1] = -w_peak, w_high, -w_peak
     expected = np.einsum("rkg,nkg->rn", a, w).astype(np.int32)
     panel = np.zeros((steps, dot.panel_rows(ROWS), dot.group), dot.a_dtype)
-    panel[:, :ROWS] = a.transpose(1, 0, 2)
+    panel[:, :ROWS] = -a.transpose(1, 0, 2) if dot.negate else a.transpose(1, 0, 2)
     packed = w.reshape(VECTORS, dot.lanes, steps, dot.group).transpose(0, 2, 1, 3).astype(np.int8)
     args = panel.reshape(steps, -1), np.ascontiguousarray(packed).reshape(VECTORS, steps, -1)
     return Case(f"{dot.name} at {w_peak}/{a_bits}", dot.name, functools.partial(tile_kernel, dot, steps), args, expected)
@@ -83,14 +85,15 @@ def test_sums_are_exact_at_every_pair(machine):
 
 
 def test_one_deeper_would_be_wrong(machine):
-    """A 16-bit sum of one product more leaves int16, unless its depth is at its cap or the sums are 32 bits wide at once."""
-    deep = [pair for pair in PAIRS if getattr(dot_for(machine.isa, *pair), "depth", 99) < 16]
+    """A sum in 8 or 16 bits of one product more leaves its type, unless its depth is at its cap or sums are 32 bits wide."""
+    dots = {pair: dot_for(machine.isa, *pair) for pair in PAIRS}
+    deep = [pair for pair, dot in dots.items() if getattr(dot, "depth", 99) < (DEEPEST if dot.negate else 16)]
     assert bool(deep) == (machine.isa in ("avx2", "neon"))
     cases = []
     for w_bits, a_bits in deep:
-        dot = dot_for(machine.isa, w_bits, a_bits)
+        dot = dots[w_bits, a_bits]
         deeper = dataclasses.replace(dot, name=f"{dot.name}_deeper_{w_bits}_{a_bits}", depth=dot.depth + 1)
-        cases.append(tile_case(deeper, weight_peak(w_bits), a_bits))
+        cases.append(tile_case(deeper, weight_peak(w_bits), a_bits, deeper.depth))
     assert not any(right(machine, cases))
 
 

@@ -61,6 +61,11 @@ class Dot(ABC):
     shift: int
 
     @property
+    def negate(self) -> bool:
+        """Whether activations are stored with their sign turned."""
+        return False
+
+    @property
     def row_block(self) -> int:
         """Rows of a panel are padded to a multiple of it."""
         return 1

@@ -1,7 +1,8 @@
 """Plain NEON (no dot product): `smull` and `smlal` multiply into 16 bits, `sadalp` adds pairs into int32 lanes.
 
 A 16-bit lane holds `depth` products exactly: 1 at 8/8 (-128 * -128 = 16384, twice that leaves int16), 2 where weights of
-8 bits avoid -128, 31 at 4/8, 511 at 4/4. So fewer bits really are faster: `sadalp` runs once per `depth` multiplications.
+8 bits avoid -128, 31 at 4/8, 127 at 4/6. So fewer bits really are faster: `sadalp` runs once per `depth` multiplications.
+Fewer still are added in bytes (`mla.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lampq_tvm.kernels.emit import clear, llvm, load, pick, steps, store
 from lampq_tvm.kernels.isa.arm import Arm
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.dotprod import repeated
+from lampq_tvm.kernels.isa.mla import DEEPEST, Mla
 
 SHALLOW = 4  # steps up to which 16-bit sums are widened one accumulator after the other
 
@@ -123,5 +125,9 @@ class NeonLevel(Arm):
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """A multiply-add whose 16-bit sums are as deep as the widths allow."""
+        bytes_depth = 128 // (w_peak << (a_bits - 1))
+        if bytes_depth >= 2:
+            deep = min(bytes_depth, DEEPEST)
+            return Mla(f"neon_mla_{deep}_{side}", lanes=4 * side, group=4, a_dtype="int8", shift=0, depth=deep)
         depth = 32767 // (w_peak << (a_bits - 1))
         return Smlal(f"neon_s8s8_{depth}_{side}", lanes=4 * side, group=4, a_dtype="int8", shift=0, depth=depth)

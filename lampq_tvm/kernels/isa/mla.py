@@ -1,0 +1,126 @@
+"""Plain NEON at few bits: `mla` adds products of bytes in bytes, `sadalp` adds pairs of those into 16 bits.
+
+A byte holds `depth` products exactly: 2 where the widths add up to 8 bits, 4 at 7, 8 at 6. The activation is stored with its
+sign turned: -8 * -8 twice is 128 and leaves int8, 8 * -8 twice is -128 and does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.emit import clear, llvm, load, steps, store
+from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.isa.dotprod import repeated
+
+DEEPEST = 8
+BLOCKS = 127  # of `depth` steps: each adds at most 256 to a 16-bit lane, and one more for the steps that are left over
+
+
+@dataclass(frozen=True)
+class Mla(Dot):
+    """Four channels a register of weights and of sums.
+
+    Attributes:
+        depth: products that a byte adds before it is widened.
+    """
+
+    depth: int
+
+    @property
+    def negate(self) -> bool:
+        """Activations are stored with their sign turned."""
+        return True
+
+    @property
+    def row_block(self) -> int:
+        """Rows of a panel are padded to a multiple of it."""
+        return 4
+
+    @property
+    def accumulators(self) -> int:
+        """Accumulator registers that fit beside weights and activations."""
+        return 12
+
+    @property
+    def unroll(self) -> int:
+        """Blocks of steps that are written out unless tuning finds better."""
+        return 2 if self.depth == 2 else 1
+
+    @property
+    def acc_lanes(self) -> int:
+        """int32 lanes of an accumulator register."""
+        return 4
+
+    def loads(self, rows: int, vectors: int) -> float:
+        """Instructions of a step besides the multiply-adds."""
+        return 1.25 * rows + vectors * self.lanes / 4
+
+    def multiply(self, tile: Tile) -> None:
+        """Write tile.acc = the tile's products over all steps."""
+        slots, blocks = self.slots(tile.rows, tile.vectors), tile.groups // self.depth
+        clear(tile.acc, slots, 4)
+        with T.sblock("sums"):
+            T.reads()
+            T.writes()
+            sums = T.sblock_alloc_buffer((slots, 8), "int16")
+            parts = -(-blocks // BLOCKS)
+            for part in steps(parts, 1):
+                self._part(tile, sums, part * BLOCKS, min(blocks, BLOCKS) if parts == 1 else BLOCKS, blocks)
+            if not parts:
+                self._part(tile, sums, tirx.const(0, "int32"), 0, 0)
+
+    def _part(self, tile: Tile, sums: object, first: Expr, count: int, blocks: int) -> None:
+        """Add blocks in 16 bits, then widen; the last part takes the steps that are left over, too."""
+        slots = self.slots(tile.rows, tile.vectors)
+        clear(sums, slots, 8)
+        if count == blocks:
+            for block in steps(count, tile.unroll):
+                self._block(tile, sums, block * self.depth, self.depth)
+            if rest := tile.groups % self.depth:
+                self._block(tile, sums, tirx.const(tile.groups - rest, "int32"), rest)
+        else:
+            with T.serial(0, tirx.min(tirx.const(count, "int32"), blocks - first)) as block:
+                self._block(tile, sums, (first + block) * self.depth, self.depth)
+            if rest := tile.groups % self.depth:
+                with T.serial(0, T.Cast("int32", first + count >= blocks)):
+                    self._block(tile, sums, tirx.const(tile.groups - rest, "int32"), rest)
+        for slot in range(slots):
+            pairs = llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", load(sums, slot, 8))
+            store(tile.acc, slot, load(tile.acc, slot, 4) - pairs, 4)
+
+    def _block(self, tile: Tile, sums: object, first: Expr, depth: int) -> None:
+        """Add `depth` steps in bytes and widen: accumulator by accumulator where they are few, else step by step."""
+        if depth <= 2:
+            inputs = [repeated(tile, first + j) for j in range(depth)]
+            for slot, row, vector, part in sorted(self._order(tile), key=lambda at: (at[2:], at[1])):
+                total = inputs[0][row] * tile.weights(vector, first, 16 * part, 16)
+                for j in range(1, depth):
+                    total = total + inputs[j][row] * tile.weights(vector, first + j, 16 * part, 16)
+                self._widen(sums, slot, total)
+            return
+        with T.sblock("bytes"):
+            T.reads()
+            T.writes()
+            bytes_ = T.sblock_alloc_buffer((self.slots(tile.rows, tile.vectors), 16), "int8")
+            for j in range(depth):
+                inputs = repeated(tile, first + j)
+                for slot, row, vector, part in self._order(tile):
+                    product = inputs[row] * tile.weights(vector, first + j, 16 * part, 16)
+                    store(bytes_, slot, product if j == 0 else load(bytes_, slot, 16) + product, 16)
+            for slot, *_ in self._order(tile):
+                self._widen(sums, slot, load(bytes_, slot, 16))
+
+    def _widen(self, sums: object, slot: int, total: Expr) -> None:
+        pairs = llvm("llvm.aarch64.neon.saddlp.v8i16.v16i8", "int16x8", total)
+        store(sums, slot, load(sums, slot, 8) + pairs, 8)
+
+    def _order(self, tile: Tile) -> Iterator[tuple[int, int, int, int]]:
+        """(accumulator, row, vector, register of the vector), row by row."""
+        places = itertools.product(range(tile.rows), range(tile.vectors), range(self.lanes // 4))
+        return ((slot, *place) for slot, place in enumerate(places))
