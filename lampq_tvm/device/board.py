@@ -34,6 +34,7 @@ class Cpu(pydantic.BaseModel):
         features: the names that the board's /proc/cpuinfo shows; source says where they come from.
         qemu: the emulator's CPU model with the same features, or the closest one, and its properties (`max,sme=off`).
         part: the core's part number in /proc/cpuinfo, for programs that read it.
+        core: the file of `targets/cores/` that estimates its cycles; None where the vendor publishes no figures.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,7 @@ class Cpu(pydantic.BaseModel):
     part: str
     implementer: str = "0x41"
     qemu: str = "max"
+    core: str | None = None
     source: str
 
 

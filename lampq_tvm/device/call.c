@@ -1,10 +1,10 @@
-/* Calls one kernel of a library on one thread and counts it: `call LIBRARY CASE OUTPUT COUNTER`.
+/* Calls one kernel of a library on one thread and counts it: `call LIBRARY SYMBOL CASE OUTPUT COUNTER`.
  *
- * A kernel is TVM's packed function `main` over DLTensors; what it wants of TVM's runtime is stood in for below, so no runtime is
+ * A kernel is a packed function of TVM's over DLTensors; what it wants of TVM's runtime is stood in for below, so no runtime is
  * loaded. CASE holds 64-bit words: the number of arrays, how many of them are inputs, and 12 words for each array (DLPack's type
  * code, bits, dimensions, offset and bytes of the data in this file, the shape padded to 6, one unused). OUTPUT receives the
  * bytes of the other arrays, one after another. COUNTER is count.c's file; standard output gets the kernel's address and
- * the counts of one call by class. */
+ * what one call adds to the counter's row. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -17,7 +17,7 @@
 
 #include "classes.h"
 
-#define COUNTS (TRANSFER + 1)
+#define ROW 32 /* slots of a virtual CPU */
 #define ARRAYS 32
 #define DIMENSIONS 6
 #define POOL ((size_t)1 << 30)
@@ -110,30 +110,30 @@ extern int nothing(void *self, const Any *args, int32_t count, Any *result);
 
 /* What one call adds to the counts; the same code whatever is called, so that the rest of it cancels out. */
 static __attribute__((noinline)) int counted(Kernel kernel, const volatile uint64_t *counter, const Any *args, int32_t count, uint64_t *spent) {
-    uint64_t before[COUNTS];
+    uint64_t before[ROW];
     Any result = {0, 0, NULL};
-    for (int i = 0; i < COUNTS; i++) before[i] = counter[i];
+    for (int i = 0; i < ROW; i++) before[i] = counter[i];
     int failed = kernel(NULL, args, count, &result);
-    for (int i = 0; i < COUNTS; i++) spent[i] = counter[i] - before[i];
+    for (int i = 0; i < ROW; i++) spent[i] = counter[i] - before[i];
     return failed;
 }
 
 int main(int argc, char **argv) {
     static Tensor tensors[ARRAYS];
     static Any args[ARRAYS];
-    uint64_t spent[COUNTS], empty[COUNTS];
-    if (argc != 5) fail("usage: call LIBRARY CASE OUTPUT COUNTER");
+    uint64_t spent[ROW], empty[ROW];
+    if (argc != 6) fail("usage: call LIBRARY SYMBOL CASE OUTPUT COUNTER");
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!library) fail(dlerror());
-    Kernel kernel = (Kernel)dlsym(library, "__tvm_ffi_main");
-    if (!kernel) fail("no function main");
+    Kernel kernel = (Kernel)dlsym(library, argv[2]);
+    if (!kernel) fail("the library has no such kernel");
     stand_in(library, "__TVMBackendAllocWorkspace", alloc_workspace);
     stand_in(library, "__TVMBackendFreeWorkspace", free_workspace);
     stand_in(library, "__TVMBackendParallelLaunch", parallel_launch);
     stand_in(library, "__TVMBackendParallelBarrier", parallel_barrier);
     pool = top = mmap(NULL, POOL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (pool == MAP_FAILED) fail("no memory for workspaces");
-    int64_t *words = map_file(argv[2], PROT_READ | PROT_WRITE, MAP_PRIVATE, NULL);
+    int64_t *words = map_file(argv[3], PROT_READ | PROT_WRITE, MAP_PRIVATE, NULL);
     int64_t arrays = words[0], inputs = words[1], *row = words + 2;
     if (arrays > ARRAYS) fail("too many arrays");
     for (int64_t i = 0; i < arrays; i++, row += 12) {
@@ -143,17 +143,17 @@ int main(int argc, char **argv) {
         args[i].value = &tensors[i];
     }
     size_t size;
-    const volatile uint64_t *counter = map_file(argv[4], PROT_READ, MAP_SHARED, &size);
-    if (size < COUNTS * sizeof *counter) fail("the counter's file is too short");
+    const volatile uint64_t *counter = map_file(argv[5], PROT_READ, MAP_SHARED, &size);
+    if (size < ROW * sizeof *counter) fail("the counter's file is too short");
     counted(nothing, counter, args, (int32_t)arrays, empty);
     empty[INTEGER]--, empty[BRANCH]--;
     if (counted(kernel, counter, args, (int32_t)arrays, spent) != 0) return 1; /* it has said why */
-    FILE *output = fopen(argv[3], "wb");
+    FILE *output = fopen(argv[4], "wb");
     if (!output) fail("the output cannot be written");
     row = words + 2 + 12 * inputs;
     for (int64_t i = inputs; i < arrays; i++, row += 12) fwrite((char *)words + row[3], 1, (size_t)row[4], output);
     if (fclose(output) != 0) fail("the output cannot be written");
     printf("%llu ", (unsigned long long)(uintptr_t)kernel);
-    for (int i = 0; i < COUNTS; i++) printf("%lld ", (long long)(spent[i] - empty[i]));
+    for (int i = 0; i < ROW; i++) printf("%lld ", (long long)(spent[i] - empty[i]));
     return 0;
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lampq_tvm.device.cost import Core, core_of
 from lampq_tvm.device.counter import VARIABLE, read_counter
 from lampq_tvm.device.emulate import EmulatedBoard
 from lampq_tvm.device.provision import Install, Say, once, say_on_stderr
@@ -34,7 +35,8 @@ def counting_environment(board: EmulatedBoard, counter: Path) -> dict[str, str]:
     Raises:
         DeviceError: no C compiler is there, or the emulator takes no plugins.
     """
-    return {"LAMPQ_PLUGIN": str(plugin(board.install)), VARIABLE: str(counter), "TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    options = plugin_options(board.install, core_of(board.board))
+    return {"LAMPQ_PLUGIN": options, VARIABLE: str(counter), "TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def count_run(board: EmulatedBoard, args: Sequence[str], *, timeout_s: float = 1800) -> int:
@@ -84,6 +86,22 @@ def counting_session(target: Target, *, say: Say = say_on_stderr) -> Iterator[Se
             board.stop()
 
 
+def plugin_options(install: Install, core: Core | None) -> str:
+    """The emulator's `-plugin` argument without the counter's file; with a core it estimates cycles too.
+
+    Raises:
+        DeviceError: no C compiler is there, or the emulator takes no plugins.
+    """
+    if core is None:
+        return str(plugin(install))
+    folder = install.folder / f"core-{core.name}-{core.digest}"
+    with once(folder) as building:
+        if building is not None:
+            rows = [[len(core.units)], *core.pressure.tolist()]
+            (building / "pressure").write_text("\n".join(" ".join(map(repr, row)) for row in rows), "utf-8")
+    return f"{plugin(install)},core={folder / 'pressure'}"
+
+
 def plugin(install: Install) -> Path:
     """The counting plugin, compiled once for each version of its source.
 
@@ -106,7 +124,7 @@ def _compile(install: Install, out: Path) -> None:
     source = str(PACKAGE / "device" / "count.c")
     reason = ""
     for interface in INTERFACES:
-        options = ["-shared", "-fPIC", "-O2", f"-DPLUGIN_VERSION={interface}", "-o", str(out), source]
+        options = ["-shared", "-fPIC", "-O2", "-fno-math-errno", f"-DPLUGIN_VERSION={interface}", "-o", str(out), source]
         done = subprocess.run([*command, *options], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
             raise DeviceError(f"the counter does not compile ({done.stderr.strip()[:200]})", where="emulated board")

@@ -6,11 +6,10 @@ import array
 import gc
 import itertools
 import os
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from lampq_tvm.device.classes import CPUS, ROW
+from lampq_tvm.device.classes import CPUS, CYCLES, ROW
 
 VARIABLE = "LAMPQ_COUNTER"
 SLOTS_BYTES = 8 * CPUS * ROW
@@ -27,19 +26,19 @@ def read_counter(path: str | None = None) -> int:
     file = path or os.environ.get(VARIABLE)
     if not file or not Path(file).exists():
         return -1
-    return sum(array.array("Q", Path(file).read_bytes()))
+    return sum(_row(Path(file).read_bytes())[:CYCLES])
 
 
-def count_call(call: Callable[[], object]) -> int:
-    """Instructions of one `call` on the board that this runs on: two calls minus one, so that reading the count cancels out.
+def count_call(call: Callable[[], object]) -> list[int]:
+    """What one `call` adds to the counter on the board that this runs on: two calls minus one, so that reading it cancels out.
 
     The median of a few such differences: the interpreter's own bookkeeping now and then takes a hundred more.
 
     Returns:
-        -1 where nothing counts.
+        A row of slots (classes.py); empty where nothing counts.
     """
     if read_counter() < 0:
-        return -1
+        return []
     for _ in range(WARM_UP):  # loads what is loaded lazily
         call()
     file = os.open(os.environ[VARIABLE], os.O_RDONLY)
@@ -58,6 +57,13 @@ def count_call(call: Callable[[], object]) -> int:
         os.close(file)
         if collecting:
             gc.enable()
-    totals = [sum(array.array("Q", mark)) for mark in marks]
-    steps = [after - before for before, after in itertools.pairwise(totals)]
-    return statistics.median_low(two - one for one, two in zip(steps[::2], steps[1::2], strict=True))
+    rows = [_row(mark) for mark in marks]
+    steps = [[b - a for a, b in zip(*pair, strict=True)] for pair in itertools.pairwise(rows)]
+    calls = [[b - a for a, b in zip(one, two, strict=True)] for one, two in zip(steps[::2], steps[1::2], strict=True)]
+    return sorted(calls, key=lambda row: sum(row[:CYCLES]))[len(calls) // 2]
+
+
+def _row(slots: bytes) -> list[int]:
+    """The sum of all virtual CPUs' rows."""
+    values = array.array("Q", slots)
+    return [sum(values[i::ROW]) for i in range(ROW)]

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,9 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.device.board import find_board
 from lampq_tvm.device.case_file import read_outputs, write_case
-from lampq_tvm.device.count import plugin
+from lampq_tvm.device.classes import CLASSES, CYCLES, FRACTION, Block, Counted
+from lampq_tvm.device.cost import core_of
+from lampq_tvm.device.count import plugin_options
 from lampq_tvm.device.counter import SLOTS_BYTES
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.provision import Install, Say, once, provision, say_on_stderr
@@ -31,34 +32,6 @@ from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 
 TIMEOUT_S = 120
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of instructions without a jump into it: how often it ran, and its A64 words."""
-
-    executions: int
-    words: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What one call gave.
-
-    Attributes:
-        outputs: arrays that the kernel wrote.
-        classes: instructions of the call by class, in the order of `lampq_tvm.device.classes.CLASSES`.
-        blocks: the library's executed blocks, where they were asked for.
-    """
-
-    outputs: tuple[np.ndarray, ...]
-    classes: tuple[int, ...]
-    blocks: tuple[Block, ...] = ()
-
-    @property
-    def instructions(self) -> int:
-        """Of all classes."""
-        return sum(self.classes)
 
 
 class KernelFailedError(DeviceError):
@@ -77,7 +50,7 @@ class NativeCore:
     """One core of a board, played by the emulator.
 
     Args:
-        board: by name; its CPU decides which instructions exist.
+        board: by name; its CPU decides which instructions exist, its core what they cost.
 
     Raises:
         DeviceError: the emulator, its counter or the cross compiler cannot be had.
@@ -88,7 +61,8 @@ class NativeCore:
         install = provision(say)
         cpu = install.cpu(self.board.cpu.qemu)
         self._emulator = [*install.emulator, "-cpu", cpu, "-L", str(install.sysroot)]
-        self._plugin, self._program = plugin(install), _program(install)
+        self.figures = core_of(self.board)
+        self._plugin, self._program = plugin_options(install, self.figures), _program(install)
 
     def count(
         self,
@@ -96,15 +70,17 @@ class NativeCore:
         arrays: Sequence[np.ndarray],
         outputs: Sequence[np.ndarray],
         *,
+        name: str = "main",
         timeout_s: float = TIMEOUT_S,
         blocks: bool = False,
     ) -> Counted:
-        """Call a library's kernel `main` once.
+        """Call a kernel of a library once.
 
         Args:
-            library: made by `link_kernel`.
+            library: made by `link_kernels`.
             arrays: its inputs, in order.
             outputs: what it writes after them, by shape and dtype; the values do not matter.
+            name: of the kernel.
             blocks: also return the blocks that it executed.
 
         Raises:
@@ -112,21 +88,29 @@ class NativeCore:
         """
         with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
             write_case(Path(temp) / "case", arrays, outputs)
-            return self.count_case(library, Path(temp) / "case", outputs, timeout_s=timeout_s, blocks=blocks)
+            return self.count_case(library, Path(temp) / "case", outputs, name=name, timeout_s=timeout_s, blocks=blocks)
 
     def count_case(
-        self, library: Path, case: Path, outputs: Sequence[np.ndarray], *, timeout_s: float = TIMEOUT_S, blocks: bool = False
+        self,
+        library: Path,
+        case: Path,
+        outputs: Sequence[np.ndarray],
+        *,
+        name: str = "main",
+        timeout_s: float = TIMEOUT_S,
+        blocks: bool = False,
     ) -> Counted:
         """Like `count`, with the arrays in a file made by `write_case`."""
         with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
             output, counter, dump = (Path(temp) / name for name in ("output", "counter", "blocks"))
             counter.write_bytes(bytes(SLOTS_BYTES))
             plugged = f"{self._plugin},out={counter}" + (f",blocks={dump}" if blocks else "")
-            program = [str(path) for path in (self._program, library, case, output, counter)]
-            said = self._run([*self._emulator, "-plugin", plugged, *program], timeout_s)
-            address, *classes = map(int, said.split())
+            program = [self._program, library, f"__tvm_ffi_{name}", case, output, counter]
+            said = self._run([*self._emulator, "-plugin", plugged, *map(str, program)], timeout_s)
+            address, *row = map(int, said.split())
             found = read_blocks(dump, address, library.stat().st_size) if blocks else ()
-            return Counted(read_outputs(output, outputs), tuple(classes), found)
+            cycles = None if self.figures is None else row[CYCLES] / FRACTION
+            return Counted(read_outputs(output, outputs), tuple(row[: len(CLASSES)]), cycles, found)
 
     def _run(self, command: list[str], timeout_s: float) -> str:
         """What the program says on its standard output."""
@@ -183,7 +167,7 @@ def count_classes(
     """Like `count_kernel`, by instruction class, and with the executed blocks where `blocks` asks for them."""
     core = core or NativeCore(played_board(target))
     with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
-        library = link_kernel(func, target, Path(temp) / "kernel.so")
+        library = link_kernels({"main": func}, target, Path(temp) / "kernel.so")
         return core.count(library, arrays, empty_outputs(func, len(arrays)), blocks=blocks)
 
 
@@ -192,14 +176,14 @@ def empty_outputs(func: PrimFunc, inputs: int) -> list[np.ndarray]:
     return [np.zeros([int(e) for e in buffer.shape], str(buffer.dtype)) for buffer in list(func.params)[inputs:]]
 
 
-def link_kernel(func: PrimFunc, target: Target, library: Path) -> Path:
-    """Compile a kernel into a library that needs no runtime; returns its path.
+def link_kernels(functions: Mapping[str, PrimFunc], target: Target, library: Path) -> Path:
+    """Compile kernels by name into a library that needs no runtime; returns its path.
 
     Raises:
         DeviceError: it does not link.
-        Exception: whatever TVM and LLVM raise where it does not compile.
+        Exception: whatever TVM and LLVM raise where one does not compile.
     """
-    module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    module = tvm.IRModule({name: func.with_attr("global_symbol", name) for name, func in functions.items()})
     code = tvm.compile(module, target=tvm.target.Target(target.tvm))
     objects = library.with_suffix(".o")
     code.mod.write_to_file(str(objects), "o")
@@ -208,20 +192,26 @@ def link_kernel(func: PrimFunc, target: Target, library: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     objects.unlink()
     if done.returncode != 0:
-        raise DeviceError(f"the kernel does not link ({done.stderr.strip()[:200]})", where=target.name)
+        raise DeviceError(f"the kernels do not link ({done.stderr.strip()[:200]})", where=target.name)
     return library
 
 
 def read_blocks(dump: Path, address: int, size: int) -> tuple[Block, ...]:
     """Blocks of a dump (count.c) within `size` bytes of an address, the longest running ones first."""
-    found: dict[tuple[int, ...], int] = {}
+    found: dict[tuple[str, ...], int] = {}
     for line in dump.read_text("utf-8").splitlines():
-        executions, start, _, *words = line.split()
+        executions, start, _, *instructions = line.split()
         if abs(int(start, 16) - address) < size:
-            block = tuple(int(word, 16) for word in words)
+            block = tuple(instructions)
             found[block] = found.get(block, 0) + int(executions)
-    blocks = [Block(executions, words) for words, executions in found.items()]
+    blocks = [_block(executions, instructions) for instructions, executions in found.items()]
     return tuple(sorted(blocks, key=lambda b: (-b.executions * len(b.words), b.words)))
+
+
+def _block(executions: int, instructions: tuple[str, ...]) -> Block:
+    words, indices = zip(*(i.split(":") for i in instructions), strict=True)
+    classes = tuple(indices.count(str(i)) for i in range(len(CLASSES)))
+    return Block(executions, tuple(int(word, 16) for word in words), classes)
 
 
 def _program(install: Install) -> Path:

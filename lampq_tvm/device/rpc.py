@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lampq_tvm.device.classes import CYCLES, FRACTION
 from lampq_tvm.device.emulate import DEFAULT_BOARD, running_board
 from lampq_tvm.errors import DeviceError, LampqError, UnsupportedError, UsageError
 from lampq_tvm.targets import Target, boards
@@ -118,9 +119,14 @@ class Session:
         Raises:
             DeviceError: the device does not count: it is real, or was started without its counter.
         """
+        return self.count_cycles(module, function, *args)[0]
+
+    def count_cycles(self, module: Any, function: str, *args: Any) -> tuple[int, float | None]:
+        """Like `count`, with estimated cycles (cost.py) beside the instructions; None for a core without figures."""
         if self.instructions() < 0:
             raise DeviceError("it does not count instructions", where=self.device, hint="count on an emulated board")
-        return int(self.call(lambda: self.remote.get_function("lampq.device.count")(module, function, *args)))
+        row = json.loads(self.call(lambda: self.remote.get_function("lampq.device.count")(module, function, *args)))
+        return sum(row[:CYCLES]), row[CYCLES] / FRACTION or None
 
     def call(self, run: Callable[[], T], timeout_s: float = CALL_S) -> T:
         """Run something that talks to the device, with a time limit and with its errors typed.

@@ -141,9 +141,9 @@ def _session(connection: socket.socket, key: str, folder: str) -> None:
     server._serve_loop(connection, None, TempDirectory(custom_path=f"{folder}/work"))
 
 
-def _count(module: Any, function: str, *args: Any) -> int:
+def _count(module: Any, function: str, *args: Any) -> str:
     call = module[function]
-    return count_call(lambda: call(*args))
+    return json.dumps(count_call(lambda: call(*args)))
 
 
 def device_info() -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+from tvm.tirx import PrimFunc
 
 from lampq_tvm.build.compiler import linker
 from lampq_tvm.errors import DeviceError
@@ -23,6 +24,7 @@ from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.case import Case
+from lampq_tvm.tune.records import Judged
 from lampq_tvm.tune.space import Kernel
 
 START_S = 120
@@ -51,6 +53,11 @@ class Measuring:
         np.savez(path, **arrays, expected=case.expected)
         return path
 
+    @property
+    def judged(self) -> Judged:
+        """How candidates are judged."""
+        return Judged(device=self.device, target=self.target.name)
+
     def build(self, kernel: Kernel, tiles: Tiles) -> Path:
         """The library of a candidate.
 
@@ -58,10 +65,12 @@ class Measuring:
             Exception: whatever TVM, LLVM or the linker raises where it does not build.
         """
         function = build_product(kernel.shape, kernel.isa, kernel.w_bits, kernel.a_bits, tiles)
+        self._built += 1  # a name of its own: the loader takes a library of a known name for the one it has
+        return self._link(function, Path(self._folder.name) / f"{tiles.key}_{self._built}.so")
+
+    def _link(self, function: PrimFunc, path: Path) -> Path:
         target = tvm.target.Target(self.target.tvm)
         executable = tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target=target)
-        self._built += 1  # a name of its own: the loader takes a library of a known name for the one it has
-        path = Path(self._folder.name) / f"{tiles.key}_{self._built}.so"
         executable.export_library(str(path), workspace_dir=self._folder.name, **linker(self.target))
         return path
 

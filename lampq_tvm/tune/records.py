@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.isa.dot import Dot
-from lampq_tvm.kernels.shapes import ProductShape
-from lampq_tvm.kernels.tiles import Tiles, check_tiles
 from lampq_tvm.progress import note
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
+
+if TYPE_CHECKING:  # TVM behind them takes seconds; whoever only reads or compares records does not need it
+    from lampq_tvm.kernels.isa.dot import Dot
+    from lampq_tvm.kernels.shapes import ProductShape
+    from lampq_tvm.kernels.tiles import Tiles
 
 
 class TileSizes(pydantic.BaseModel):
@@ -31,18 +32,36 @@ class TileSizes(pydantic.BaseModel):
     unroll: int = pydantic.Field(ge=1)
 
 
+class Judged(pydantic.BaseModel):
+    """How the candidates of a record were judged.
+
+    Attributes:
+        device: `local`, `rpc://host:port` without its key, or `emulated CPU`.
+        target: what they were compiled for.
+        core, figures: of an emulated CPU, the file of `targets/cores/` that made cycles of its counts, and its digest.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    device: str
+    target: str
+    core: str | None = None
+    figures: str | None = None
+
+
 class Record(pydantic.BaseModel):
     """The fastest tiles that were found for a kernel.
 
     Attributes:
         isa, kernel: what it is for (`kernel_key`).
         tiles: the sizes.
-        unit: `us` (microseconds), or `instructions` of one thread where time means nothing.
+        unit: `us` (microseconds); where time means nothing, `cycles` or `instructions` of one thread.
         cost, default_cost: lower quartile of the samples of these tiles and of the default ones, measured in turns.
         kind: `measured`, or `estimated` where the unit is no time.
         trials, failed: candidates tried, and those that did not build, crashed, hung or gave a wrong output.
         gate: every output was equal to the oracle's.
         seed: of the search.
+        judged: how costs were found; None in records of older versions.
+        history: every candidate in the order of its trial, with its cost or with how it failed.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -50,7 +69,7 @@ class Record(pydantic.BaseModel):
     isa: str
     kernel: str
     tiles: TileSizes
-    unit: Literal["us", "instructions"]
+    unit: Literal["us", "cycles", "instructions"]
     cost: float = pydantic.Field(gt=0)
     default_cost: float = pydantic.Field(gt=0)
     kind: Literal["measured", "estimated"]
@@ -58,6 +77,8 @@ class Record(pydantic.BaseModel):
     failed: int = pydantic.Field(ge=0)
     gate: Literal["exact"] = "exact"
     seed: int
+    judged: Judged | None = None
+    history: dict[str, float | str] = {}
 
     def save(self, database: Path) -> None:
         """Write it into a database, whole or not at all."""
@@ -106,6 +127,8 @@ class Records:
 
     def __call__(self, shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles | None:
         """Tuned tiles, or None for the default ones."""
+        from lampq_tvm.kernels.isa import dot_for
+
         dot = dot_for(isa, w_bits, a_bits)
         key = (isa, kernel_key(shape, dot))
         if key not in self._known:
@@ -123,6 +146,8 @@ class Records:
 
 
 def _usable(folder: Path, isa: str, kernel: str, shape: ProductShape, dot: Dot) -> Tiles | None:
+    from lampq_tvm.kernels.tiles import Tiles, check_tiles
+
     record = read_record(folder, isa, kernel)
     if record is None:
         return None

@@ -20,11 +20,13 @@ from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target, check_runs_here
 from lampq_tvm.tune.bench import Measuring
+from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.log import TrialLog, open_log
 from lampq_tvm.tune.records import Record, kernel_key, read_record
 from lampq_tvm.tune.space import Kernel
 
 CODE = ("kernels", "tune/bench.py", "tune/case.py", "tune/worker.py")
+COUNTER = ("device/call.c", "device/classes.h", "device/count.c", "device/cost.py", "tune/counting.py")
 
 
 def tune(
@@ -36,7 +38,7 @@ def tune(
         qm: the network.
         target: what to compile for.
         trials: candidates per kernel, the default schedule among them.
-        device: where they are measured: `local`, `rpc://host:port`, or `emulated`, which counts instructions.
+        device: where they are measured: `local`, `rpc://host:port`, or `emulated`, where cycles are estimated.
         batch: images per call.
         seed: of the search.
         database: folder that takes records and trial logs.
@@ -60,14 +62,22 @@ def tune_kernels(
         raise UsageError(f"{trials} trials", where="trials", hint="give 1 or more")
     if device == "local":
         check_runs_here(target.kind, target.features)
-    threads = os.environ.get("TVM_NUM_THREADS", target.cores)
-    identity = digest(tvm.__version__, source_digest(CODE), target.tvm, threads, device, platform.node())[:16]
-    with Measuring(target, device) as measuring:
+    with Counting(target) if device == "emulated" else Measuring(target, device) as measuring:
+        identity = _identity(measuring)
         for kernel in track(list(kernels), "tuning"):
             name = kernel_key(kernel.shape, kernel.dot)
             with open_log(database / "log" / kernel.isa / f"{name}.jsonl") as log:
                 tune_kernel(kernel, measuring, log, identity, trials, seed, database)
     return database
+
+
+def _identity(measuring: Measuring) -> str:
+    """Of compiler, target and device: trials of another one are not taken. Counts are the same on every machine."""
+    counted = isinstance(measuring, Counting)
+    threads = os.environ.get("TVM_NUM_THREADS", measuring.target.cores)
+    place = [source_digest(COUNTER)] if counted else [threads, measuring.device, platform.node()]
+    judged = measuring.judged.model_dump()
+    return digest(tvm.__version__, source_digest(CODE), measuring.target.tvm, judged, place)[:16]
 
 
 def tune_kernel(

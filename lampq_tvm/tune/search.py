@@ -110,11 +110,19 @@ class Search:
             unit=trial["unit"],
             cost=costs[best],
             default_cost=costs[0],
-            kind="estimated" if trial["unit"] == "instructions" else "measured",
+            kind="measured" if trial["unit"] == "us" else "estimated",
             trials=len(self.costs),
             failed=sum(cost is None for cost in self.costs.values()),
             seed=self.seed,
+            judged=self.measuring.judged,
+            history={tiles.key: self._outcome(tiles) for tiles in self.costs},
         )
+
+    def _outcome(self, tiles: Tiles) -> float | str:
+        """Cost of a candidate, or how it failed."""
+        cost = self.costs[tiles]
+        trial = self.log.find(identity=self.identity, phase="search", tiles=tiles.key)
+        return cost if cost is not None else trial["outcome"] if trial else "unknown"
 
     def _try(self, tiles: Tiles) -> dict[str, Any]:
         """Outcome of a candidate: `exact` with its cost, else `build`, `wrong`, `crash` or `hang`."""
@@ -128,7 +136,8 @@ class Search:
         library.unlink()
         if answer["outcome"] != "exact":
             return answer
-        return {"outcome": "exact", "unit": answer["unit"], "cost": quartile(answer["samples"][0])}
+        more = {"instructions": answer["instructions"][0]} if "instructions" in answer else {}
+        return {"outcome": "exact", "unit": answer["unit"], "cost": quartile(answer["samples"][0]), **more}
 
     def _final(self, finalists: list[Tiles]) -> dict[str, Any]:
         libraries = [self.measuring.build(self.kernel, tiles) for tiles in finalists]

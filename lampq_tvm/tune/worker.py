@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import tvm
 
-from lampq_tvm.errors import LampqError
+from lampq_tvm.errors import DeviceError, LampqError
 from lampq_tvm.runtime.machine import count_cores
 from lampq_tvm.targets import resolve_target
 
@@ -34,19 +34,22 @@ class Bench:
     """Runs libraries on a device: this process's cores, or an RPC session's.
 
     Args:
-        device: as in `--device`; an emulated board is started anew, with a counter.
+        device: `local` or `rpc://host:port`.
         target: name of the target that the device is checked against.
+
+    Raises:
+        DeviceError: it cannot be reached, or it is an emulated board, whose times mean nothing.
     """
 
     def __init__(self, device: str, target: str) -> None:
         self.session: Any = None
         self._open = contextlib.ExitStack()
         if device != "local":
-            from lampq_tvm.device.count import counting_session
             from lampq_tvm.device.rpc import connect
 
-            code = resolve_target(target)
-            self.session = self._open.enter_context(counting_session(code) if device == "emulated" else connect(device, code))
+            self.session = self._open.enter_context(connect(device, resolve_target(target)))
+            if self.session.emulated:
+                raise DeviceError("the times of an emulated board mean nothing", where=device, hint="use --device emulated")
         count_cores()
         self.cores = tvm.cpu() if self.session is None else self.session.cpu()
 
@@ -59,10 +62,8 @@ class Bench:
         """An array on the device."""
         return tvm.runtime.tensor(np.ascontiguousarray(array), self.cores)
 
-    def sampler(self, function: Any, module: Any, arguments: list[Any]) -> Callable[[], float]:
-        """What gives one sample: microseconds, or instructions where the device is emulated."""
-        if self.session is not None and self.session.emulated:
-            return lambda: float(self.session.count(module, "main", *arguments))
+    def sampler(self, module: Any, arguments: list[Any]) -> Callable[[], float]:
+        """What gives one sample in microseconds."""
         seconds = max(module.time_evaluator("main", self.cores, number=1, repeat=2)(*arguments).min, 1e-7)
         number = max(1, int(SAMPLE_MS / 1e3 / seconds))
         timer = module.time_evaluator("main", self.cores, number=number, repeat=1)
@@ -73,11 +74,6 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
-
-    @property
-    def unit(self) -> str:
-        """Of the samples."""
-        return "instructions" if self.session is not None and self.session.emulated else "us"
 
 
 def judge(bench: Bench, job: dict[str, Any]) -> dict[str, Any]:
@@ -95,10 +91,9 @@ def judge(bench: Bench, job: dict[str, Any]) -> dict[str, Any]:
     if any(differ):
         return {"outcome": "wrong", "differ": differ}
     out = bench.tensor(np.zeros_like(expected))
-    samplers = [bench.sampler(f, module, [*arguments, out]) for f, module in loaded]
-    rounds = 1 if bench.unit == "instructions" else job["rounds"]  # a count is the same every time
-    samples = [[sample() for sample in samplers] for _ in range(rounds)]
-    return {"outcome": "exact", "samples": [list(column) for column in zip(*samples, strict=True)], "unit": bench.unit}
+    samplers = [bench.sampler(module, [*arguments, out]) for _, module in loaded]
+    samples = [[sample() for sample in samplers] for _ in range(job["rounds"])]
+    return {"outcome": "exact", "samples": [list(column) for column in zip(*samples, strict=True)], "unit": "us"}
 
 
 def main() -> None:
@@ -114,7 +109,7 @@ def main() -> None:
         print(json.dumps({"error": str(e)}), file=answers, flush=True)
         return
     signal.alarm(0)
-    print(json.dumps({"unit": bench.unit}), file=answers, flush=True)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
     with bench:
         for line in sys.stdin:
             job = json.loads(line)

@@ -7,7 +7,7 @@ import pytest
 from tvm.script import tirx as T
 
 from lampq_tvm.device.cross import cross_compiler
-from lampq_tvm.device.native import KernelFailedError, NativeCore, count_kernel, empty_outputs, link_kernel
+from lampq_tvm.device.native import KernelFailedError, NativeCore, count_kernel, empty_outputs, link_kernels
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape
@@ -86,7 +86,7 @@ def half(a: T.Buffer((4,), "int32"), out: T.Buffer((2,), "int32")):
 def test_a_crash_and_a_hang_are_told_apart(pi, tmp_path):
     core = NativeCore("raspberry-pi-5")
     for function, outcome in ((aborts, "crash"), (hangs, "hang")):
-        library = link_kernel(function, pi, tmp_path / f"{outcome}.so")
+        library = link_kernels({"main": function}, pi, tmp_path / f"{outcome}.so")
         with pytest.raises(KernelFailedError) as e:
             core.count(library, [], empty_outputs(function, 0), timeout_s=3)
         assert e.value.outcome == outcome
