@@ -39,7 +39,8 @@ def source_digest(parts: tuple[str, ...]) -> str:
     h = hashlib.sha256()
     for part in parts:
         path = PACKAGE / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        inside = (file for file in path.rglob("*") if file.suffix in (".py", ".c", ".h"))
+        for file in sorted(inside) if path.is_dir() else [path]:
             h.update(f"{file.relative_to(PACKAGE)}\0".encode() + file.read_bytes())
     return h.hexdigest()
 

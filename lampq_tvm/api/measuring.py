@@ -11,7 +11,7 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.errors import UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.store import Units, cache_dir
-from lampq_tvm.targets import check_runs_here
+from lampq_tvm.targets import Target, check_runs_here
 
 if TYPE_CHECKING:
     from lampq_tvm.tune.records import Records
@@ -52,7 +52,8 @@ def measured_table(pipeline: Pipeline) -> LatencyTable:
     if device == "local":
         check_runs_here(target.kind, target.features)
     records = tuned_records()
-    key = (target.name, target.tvm, device, o.batch, o.threads or 0, records.digest(target.isa))
+    figures = estimating(target) if device == "emulated" else None
+    key = (target.name, target.tvm, device, o.batch, o.threads or 0, records.digest(target.isa), figures)
     folder = pipeline.cache.folder("latency", pipeline.calibration_key, *key)
 
     def compute() -> LatencyTable:
@@ -68,6 +69,14 @@ def measured_table(pipeline: Pipeline) -> LatencyTable:
         compute,
         lambda path, table: table.save(path / "latency.json"),
     )
+
+
+def estimating(target: Target) -> tuple[Any, ...]:
+    """What turns instruction counts into estimates: the board's figures and its core's."""
+    from lampq_tvm.device.cost import core_of
+
+    core = core_of(target.board)
+    return target.board and target.board.model_dump(), core and core.digest
 
 
 def tuned_records() -> Records:

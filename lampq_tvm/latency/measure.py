@@ -11,9 +11,10 @@ import numpy as np
 from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.build.compiler import compile_library, payload
 from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.device.count import counting_session
 from lampq_tvm.device.rpc import Session
 from lampq_tvm.frontend.model import ImportedModel
-from lampq_tvm.latency.bench import SAMPLES, KernelBench, estimated_ms, open_device, timing
+from lampq_tvm.latency.bench import SAMPLES, CountedBench, KernelBench, estimated_ms, open_device, timing
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import plan_work
 from lampq_tvm.lower.module import default_schedules, lower
@@ -37,8 +38,8 @@ def measure(
 ) -> LatencyTable:
     """Measure every layer at every pair of widths on a device.
 
-    Layers and pairs that share a kernel share its time. On an emulated board the times are estimates from instruction
-    counts of one core.
+    Layers and pairs that share a kernel share its time. On an emulated board the times are estimates from the instructions
+    of one core, by class.
 
     Args:
         calibration: of the model.
@@ -55,9 +56,11 @@ def measure(
     qm = quantize(calibration, uniform_plan(calibration.model, 8, 8))
     work = plan_work(qm, target.isa, batch, tiles)
     with open_device(device, target) as session:
-        bench = KernelBench({n: call.build() for n, call in work.kernels.items()}, target, session, threads)
+        functions = {n: call.build() for n, call in work.kernels.items()}
+        counted = device == "emulated"
+        bench = CountedBench(functions, target) if counted else KernelBench(functions, target, session, threads)
         times = {n: _kept(units, n, partial(bench.time, n)) for n in track(sorted(work.kernels), "kernels")}
-        whole = _kept(units, "whole", lambda: whole_model(qm, target, session, batch, threads, tiles))
+        whole = _kept(units, "whole", lambda: whole_model(qm, target, device, session, batch, threads, tiles))
     table = LatencyTable(
         target=target.name,
         device=device,
@@ -81,7 +84,7 @@ def additivity(table: LatencyTable) -> dict[str, float]:
 
 
 def whole_model(
-    qm: QuantizedModel, target: Target, session: Session | None, batch: int, threads: int | None, tiles: TilesFor
+    qm: QuantizedModel, target: Target, device: str, session: Session | None, batch: int, threads: int | None, tiles: TilesFor
 ) -> Timing:
     """Time of the whole network."""
     from safetensors.numpy import load as load_tensors
@@ -91,12 +94,13 @@ def whole_model(
 
     lowered = lower(qm, target.isa, batch, tiles)
     params = list(kernel_params(list(lowered.recipes), load_tensors(payload(qm))))
-    counted = session is not None and session.emulated
-    machine = Machine(compile_library(lowered, target), params, session, None if counted else threads)
+    library = compile_library(lowered, target)
     spec = qm.input
     image = np.full((batch, spec.channels, spec.height, spec.width), 128, np.uint8)
-    if session is not None and counted:
-        return estimated_ms(machine.instructions(image), target)
+    if device == "emulated":
+        with counting_session(target) as counting:
+            return estimated_ms(*Machine(library, params, counting).cycles(image), target)
+    machine = Machine(library, params, session, threads)
     return timing(1e3 * np.array(machine.seconds(image, SAMPLES + 3)[3:]))
 
 

@@ -84,11 +84,15 @@ class Machine:
 
     def instructions(self, image: np.ndarray) -> int:
         """Instructions of one run of `main`, on a board that counts."""
+        return self.cycles(image)[0]
+
+    def cycles(self, image: np.ndarray) -> tuple[int, float | None]:
+        """Instructions of one run of `main` and the cycles estimated from them (None for a core without figures)."""
         if self.session is None:
             raise ValueError("only a board's session counts instructions")
         self._save("counted", image)
         self.session.count(self.vm.module, "counted")  # the first call allocates memory
-        return self.session.count(self.vm.module, "counted")
+        return self.session.count_cycles(self.vm.module, "counted")
 
     def _save(self, name: str, image: np.ndarray) -> None:
         arguments = [self.tensor(image), *self.params]
