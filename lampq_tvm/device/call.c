@@ -1,10 +1,11 @@
-/* Calls one kernel of a library on one thread and counts it: `call LIBRARY SYMBOL CASE OUTPUT COUNTER`.
+/* Calls one kernel of a library on one thread and counts it: `call LIBRARY SYMBOL CASE OUTPUT COUNTER SECONDS`.
  *
  * A kernel is a packed function of TVM's over DLTensors; what it wants of TVM's runtime is stood in for below, so no runtime is
  * loaded. CASE holds 64-bit words: the number of arrays, how many of them are inputs, and 12 words for each array (DLPack's type
  * code, bits, dimensions, offset and bytes of the data in this file, the shape padded to 6, one unused). OUTPUT receives the
  * bytes of the other arrays, one after another. COUNTER is count.c's file; standard output gets the kernel's address and
- * what one call adds to the counter's row. */
+ * what one call adds to the counter's row. A kernel
+ * that runs longer than SECONDS is ended by SIGALRM, also when nobody waits for it any more. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -122,7 +123,8 @@ int main(int argc, char **argv) {
     static Tensor tensors[ARRAYS];
     static Any args[ARRAYS];
     uint64_t spent[ROW], empty[ROW];
-    if (argc != 6) fail("usage: call LIBRARY SYMBOL CASE OUTPUT COUNTER");
+    if (argc != 7) fail("usage: call LIBRARY SYMBOL CASE OUTPUT COUNTER SECONDS");
+    alarm((unsigned)atoi(argv[6]));
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!library) fail(dlerror());
     Kernel kernel = (Kernel)dlsym(library, argv[2]);

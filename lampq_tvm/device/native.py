@@ -71,7 +71,7 @@ class NativeCore:
         outputs: Sequence[np.ndarray],
         *,
         name: str = "main",
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: int = TIMEOUT_S,
         blocks: bool = False,
     ) -> Counted:
         """Call a kernel of a library once.
@@ -97,7 +97,7 @@ class NativeCore:
         outputs: Sequence[np.ndarray],
         *,
         name: str = "main",
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: int = TIMEOUT_S,
         blocks: bool = False,
     ) -> Counted:
         """Like `count`, with the arrays in a file made by `write_case`."""
@@ -105,29 +105,20 @@ class NativeCore:
             output, counter, dump = (Path(temp) / name for name in ("output", "counter", "blocks"))
             counter.write_bytes(bytes(SLOTS_BYTES))
             plugged = f"{self._plugin},out={counter}" + (f",blocks={dump}" if blocks else "")
-            program = [self._program, library, f"__tvm_ffi_{name}", case, output, counter]
-            said = self._run([*self._emulator, "-plugin", plugged, *map(str, program)], timeout_s)
+            program = [self._program, library, f"__tvm_ffi_{name}", case, output, counter, timeout_s]
+            said = self._run([*self._emulator, "-plugin", plugged, *map(str, program)])
             address, *row = map(int, said.split())
             found = read_blocks(dump, address, library.stat().st_size) if blocks else ()
             cycles = None if self.figures is None else row[CYCLES] / FRACTION
             return Counted(read_outputs(output, outputs), tuple(row[: len(CLASSES)]), cycles, found)
 
-    def _run(self, command: list[str], timeout_s: float) -> str:
+    def _run(self, command: list[str]) -> str:
         """What the program says on its standard output."""
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                stdin=subprocess.DEVNULL,
-                timeout=timeout_s,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-        except subprocess.TimeoutExpired as e:
-            raise KernelFailedError("hang", f"no end in {timeout_s:g} s", where=self.board.name) from e
-        if done.returncode != 0:
-            code, words = done.returncode, " ".join(done.stderr.split())
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
+        code, words = done.returncode, " ".join(done.stderr.split())
+        if code == -signal.SIGALRM:
+            raise KernelFailedError("hang", f"no end in {command[-1]} s", where=self.board.name)
+        if code != 0:
             reason = words or (signal.Signals(-code).name if code < 0 else f"exit {code}")
             raise KernelFailedError("crash", reason[-300:], where=self.board.name)
         return done.stdout

@@ -28,7 +28,7 @@ from lampq_tvm.tune.space import Kernel, computation, context, sampled, tiles_of
 BATCH = 8
 WARM_UP = 8  # measurements before the cost model is trusted
 ROUNDS = 15
-FINAL_ROUNDS, FINALISTS = 41, 4
+FINAL_ROUNDS, FINALISTS, ATTEMPTS = 41, 4, 3
 
 
 def quartile(samples: list[float]) -> float:
@@ -141,7 +141,10 @@ class Search:
 
     def _final(self, finalists: list[Tiles]) -> dict[str, Any]:
         libraries = [self.measuring.build(self.kernel, tiles) for tiles in finalists]
-        answer = self._judge(libraries, FINAL_ROUNDS)
+        for _ in range(ATTEMPTS):  # a busy machine can make good libraries miss their time limit
+            answer = self._judge(libraries, FINAL_ROUNDS)
+            if answer["outcome"] == "exact":
+                break
         for library in libraries:
             library.unlink()
         if answer["outcome"] != "exact":
