@@ -9,7 +9,7 @@ import pytest
 
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.errors import DeviceError, OutputError
-from lampq_tvm.kernels.product import ProductShape
+from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.records import read_record
