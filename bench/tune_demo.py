@@ -33,8 +33,8 @@ SHAPES = (
     ProductShape(TOKENS, CHANNELS, 4 * CHANNELS, "residual"),
     ProductShape(1, CLASSES, CHANNELS, "float"),
 )
-LEVELS_SHOWN = ("vnni", "avx2", "dotprod", "neon")
-BOARDS = {"dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
+LEVELS_SHOWN = ("vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon")
+BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
 
 
 def kernels(isa: str) -> list[Kernel]:

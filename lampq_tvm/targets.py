@@ -18,6 +18,7 @@ AVX2 = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
 FEATURES = {
     "avx2": AVX2,
     "vnni": (*AVX2, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "avx512_vnni"),
+    "vbmi": (*AVX2, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "avx512_vnni", "avx512vbmi"),
     "neon": ("asimd",),
     "dotprod": ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics"),
     "i8mm": ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics", "i8mm"),
@@ -26,12 +27,13 @@ FEATURES = {
 GENERIC = {
     "avx2": ("x86-64-v3", ()),
     "vnni": ("x86-64-v4", ("+avx512vnni",)),
+    "vbmi": ("x86-64-v4", ("+avx512vnni", "+avx512vbmi")),
     "neon": ("generic", ("+neon",)),
     "dotprod": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16")),
     "i8mm": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16", "+i8mm")),
 }
 TRIPLES = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
-LEVELS = {"x86": ("vnni", "avx2"), "aarch64": ("i8mm", "dotprod", "neon")}
+LEVELS = {"x86": ("vbmi", "vnni", "avx2"), "aarch64": ("i8mm", "dotprod", "neon")}
 # What LLVM may use of a board's core beyond its ISA level: the artifact then needs them too.
 RELIED = ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics", "i8mm")
 
@@ -43,7 +45,7 @@ class Target:
     Attributes:
         name: the name in its canonical spelling.
         kind: `x86`, `aarch64` (later `cuda`).
-        isa: `vnni`, `avx2`, `i8mm`, `dotprod` or `neon`: which kernels are used.
+        isa: `vbmi`, `vnni`, `avx2`, `i8mm`, `dotprod` or `neon`: which kernels are used.
         tvm: the dict that `tvm.target.Target` takes.
         features: the /proc/cpuinfo names that the code needs.
         cores: cores of the board or of this machine.

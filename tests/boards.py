@@ -11,7 +11,7 @@ from lampq_tvm.device.rpc import Session, connect
 from lampq_tvm.errors import DeviceError, OutputError
 from lampq_tvm.targets import FEATURES, GENERIC, TRIPLES, Target, resolve_target
 
-ISAS = ("vnni", "avx2", "i8mm", "dotprod", "neon")
+ISAS = ("vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon")
 BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
 _absent: dict[str, str] = {}
 

@@ -95,8 +95,10 @@ AVX2 = "abm avx2 bmi1 bmi2 f16c fma movbe"
         ("x86_64", [AVX2], "avx2"),
         ("x86_64", [AVX2 + " avx512f avx512bw avx512cd avx512dq avx512vl"], "avx2"),
         ("x86_64", [AVX2 + " avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni"], "vnni"),
+        ("x86_64", [AVX2 + " avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni avx512vbmi"], "vbmi"),
         ("aarch64", ["fp asimd"], "neon"),
         ("aarch64", ["fp asimd asimdhp asimddp asimdrdm atomics"], "dotprod"),
+        ("aarch64", ["fp asimd asimdhp asimddp asimdrdm atomics i8mm"], "i8mm"),
         ("aarch64", ["fp asimd asimdhp asimddp asimdrdm atomics", "fp asimd"], "neon"),  # mixed cores: what all have
     ],
 )

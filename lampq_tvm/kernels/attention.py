@@ -23,8 +23,8 @@ from lampq_tvm.kernels.isa.dot import Tile
 from lampq_tvm.kernels.panel import allocate, lay_out
 from lampq_tvm.kernels.softmax import Softmax
 
-TILE_ROWS = {"vnni": 8, "avx2": 4, "i8mm": 8, "dotprod": 8, "neon": 4}
-TILE_VECTORS = {"vnni": 3, "avx2": 2, "i8mm": 2, "dotprod": 3, "neon": 3}
+TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 8, "dotprod": 8, "neon": 4}
+TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 2, "dotprod": 3, "neon": 3}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tests.boards import BOARDS, board_session, runs_here, target_of
 from tests.build.networks import FAMILIES, artifact, first_difference, images, quantized
 
 PLANS = ("8/8", "4/4", "mixed")
-HOST = next((isa for isa in ("vnni", "avx2") if runs_here(isa)), None)
+HOST = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
 on_x86 = pytest.mark.skipif(HOST is None, reason="no x86 level to run here")
 
 

@@ -19,6 +19,8 @@ from tests.kernels.machine import assembly
 SHAPE = ProductShape(197, 192, 192, "codes")
 # Instructions that a register tile holds at least once for each accumulator.
 STEPS = {
+    ("vbmi", 8): ("vpdpbusd",),
+    ("vbmi", 4): ("vpdpbusd",),
     ("vnni", 8): ("vpdpbusd",),
     ("vnni", 4): ("vpdpbusd",),
     ("avx2", 8): ("vpmaddwd",),
@@ -68,7 +70,7 @@ def test_attention_runs_on_the_steps_instructions(isa):
 @pytest.mark.parametrize("isa", ISAS)
 def test_layernorm_is_vector_code(isa):
     text = asm_of(isa, "layernorm", 8)
-    wide = {"vnni": "zmm", "avx2": "ymm"}.get(isa)
+    wide = {"vbmi": "zmm", "vnni": "zmm", "avx2": "ymm"}.get(isa)
     fused = re.findall(r"^\s+vfn?m(?:add|sub)\d+ps\s.*", text, re.MULTILINE) if wide else re.findall(r"\bfml[as]\b.*4s", text)
     assert len([line for line in fused if wide is None or wide in line]) >= 3
     assert count(text, "vroundps|vrndscaleps|frinti|frintn|fcvtns|vcvtps2dq")

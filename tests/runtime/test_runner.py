@@ -13,7 +13,7 @@ from lampq_tvm.runtime import Runner, load
 from tests.boards import runs_here, target_of
 from tests.build.networks import artifact, images, quantized
 
-HOST = next((isa for isa in ("vnni", "avx2") if runs_here(isa)), None)
+HOST = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
 pytestmark = pytest.mark.skipif(HOST is None, reason="no x86 level to run here")
 
 

@@ -46,7 +46,7 @@ def run_all(built: list[tuple[Kernel, object]], isa: str) -> list[tuple[np.ndarr
 
 def kernel_of(record: Record) -> Kernel:
     """A kernel that the record is for, at the first widths with its step."""
-    match = re.fullmatch(r"([a-z]+)_m(\d+)_n(\d+)_k(\d+)(?:_p(\d+))?_\w+?x\d+", record.kernel)
+    match = re.fullmatch(r"([a-z]+)_m(\d+)_n(\d+)_k(\d+)(?:_p(\d+))?_\w+", record.kernel)
     assert match is not None, record.kernel
     epilogue, (m, n, k, period) = match[1], (int(x or 0) for x in match.groups()[1:])
     shape = ProductShape(m, n, k, epilogue, period)

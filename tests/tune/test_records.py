@@ -78,7 +78,7 @@ def test_the_digest_follows_every_record(tmp_path, shipped):
     assert Records(tmp_path / "user").digest("vnni") == Records(None).digest("vnni") or before != after
 
 
-@pytest.mark.parametrize("isa", ["vnni", "avx2", "dotprod", "neon"])
+@pytest.mark.parametrize("isa", ["vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon"])
 def test_every_shipped_record_is_sound(isa):
     for path in sorted((data_dir("schedules") / isa).glob("*.json")):
         record = Record.model_validate_json(path.read_bytes())

@@ -8,11 +8,17 @@ from lampq_tvm.kernels.isa.dotprod import DotprodLevel
 from lampq_tvm.kernels.isa.i8mm import I8mmLevel
 from lampq_tvm.kernels.isa.level import Level
 from lampq_tvm.kernels.isa.neon import NeonLevel
+from lampq_tvm.kernels.isa.vbmi import VbmiLevel
 from lampq_tvm.kernels.isa.vnni import VnniLevel
 
 LEVELS: dict[str, Level] = {
-    "vnni": VnniLevel(), "avx2": Avx2Level(), "i8mm": I8mmLevel(), "dotprod": DotprodLevel(), "neon": NeonLevel(),
-}  # fmt: skip
+    "vbmi": VbmiLevel(),
+    "vnni": VnniLevel(),
+    "avx2": Avx2Level(),
+    "i8mm": I8mmLevel(),
+    "dotprod": DotprodLevel(),
+    "neon": NeonLevel(),
+}
 
 
 def weight_peak(w_bits: int) -> int:

@@ -17,18 +17,16 @@ class Vnni(Simple):
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""
-        return 0.3 * rows + vectors  # the repetition is an operand of the instruction
+        return rows + vectors
 
     def step(self, tile: Tile, k: Expr) -> None:
         """Write one step along K."""
-        rows = words(tile, k, 32)
-        for vector in range(tile.vectors):
-            weights = tile.weights(vector, k, 0, 64)
-            for row, word in enumerate(rows):
+        weights = [tile.weights(vector, k, 0, 64) for vector in range(tile.vectors)]
+        for row, word in enumerate(words(tile, k, 32)):
+            inputs = splat(word, 16, "int8x64")
+            for vector, weight in enumerate(weights):
                 slot = row * tile.vectors + vector
-                value = llvm(
-                    "llvm.x86.avx512.vpdpbusd.512", "int32x16", load(tile.acc, slot, 16), splat(word, 16, "int8x64"), weights
-                )
+                value = llvm("llvm.x86.avx512.vpdpbusd.512", "int32x16", load(tile.acc, slot, 16), inputs, weight)
                 store(tile.acc, slot, value, 16)
 
 
