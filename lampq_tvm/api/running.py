@@ -135,8 +135,8 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
         repeat: how many runs are timed, after a warm-up. An emulated board's instructions are counted once instead.
 
     Returns:
-        `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`, or `estimated` for an emulated board), `device`, and
-        `peak_rss_bytes` of this process (None where the artifact runs elsewhere).
+        `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`; `estimated` for an emulated board, also behind rpc://), `device`,
+        and `peak_rss_bytes` of this process (None where the artifact runs elsewhere).
     """
     if repeat < 1:
         raise UsageError(f"{repeat} runs", where="--repeat", hint="give 1 or more")
@@ -144,9 +144,10 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
     place = device or "local"
     if place == "emulated":
         return {**emulated_times(read_artifact(artifact)), "device": place, "peak_rss_bytes": None}
-    times = load(artifact, place, threads).bench(repeat)
+    with load(artifact, place, threads) as runner:
+        times, kind = runner.bench(repeat), "estimated" if runner.emulated else "measured"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if place == "local" else None
-    return {**summary(times), "kind": "measured", "device": place, "peak_rss_bytes": peak}
+    return {**summary(times), "kind": kind, "device": place, "peak_rss_bytes": peak}
 
 
 def emulated_times(artifact: Artifact) -> dict[str, Any]:

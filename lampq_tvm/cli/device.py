@@ -15,7 +15,9 @@ device = typer.Typer(help="Serve this machine as a device, emulate a board, look
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; loopback is reached through ssh -L.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 9190,
-    key: Annotated[str, typer.Option(help="Word that clients must know: rpc://host:port/KEY.")] = "",
+    key: Annotated[
+        str, typer.Option(envvar="LAMPQ_DEVICE_KEY", help="Word that clients must know: rpc://host:port/KEY.")
+    ] = "",
     trust_network: Annotated[bool, typer.Option("--trust-network", help="Allow addresses beyond loopback.")] = False,
 ) -> None:
     """Serve this machine to `--device rpc://host:port` until interrupted; whoever connects can run any code here."""

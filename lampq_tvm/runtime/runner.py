@@ -58,6 +58,11 @@ class Runner:
         image = np.full((self.batch, *self.image_shape), 128, np.uint8)
         return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
 
+    @property
+    def emulated(self) -> bool:
+        """Whether a board is played: its times mean nothing."""
+        return self._session is not None and bool(self._session.emulated)
+
     def close(self) -> None:
         """End the session with a board, which serves one at a time; nothing to do on this machine."""
         if self._session is not None:

@@ -136,7 +136,7 @@ def test_an_emulated_device_started_by_hand_is_shared_and_leaves_nothing(pi4, tm
     assert "--device emulated" in process.stderr.readline()
     port, key = running_board("raspberry-pi-4")
     with connect("emulated", resolve_target("raspberry-pi-4")) as one, connect(f"rpc://127.0.0.1:{port}/{key}") as two:
-        assert one.info == two.info
+        assert one.info == two.info and one.emulated and two.emulated
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
     process.stderr.close()
