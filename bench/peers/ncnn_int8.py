@@ -86,11 +86,12 @@ def layer(kind: str, p: dict[int, float], reader: Reader) -> list[bytes]:
 
 
 def gemm(n: int, k: int, p: dict[int, float], reader: Reader) -> list[bytes]:
-    """A product with constant weights [n, k] and, if it has one, a bias [n]."""
-    if (p.get(3), p.get(4, 0.0), p.get(5)) != (1.0, 0.0, 1.0) or (p.get(6) and p.get(10) != 4.0):
+    """A product with constant weights [n, k] and, if it has one, a bias [n] (-1 in place of 4 says that it has none)."""
+    biased = p.get(6) == 1.0 and p.get(10) != -1.0
+    if (p.get(3), p.get(4, 0.0), p.get(5)) != (1.0, 0.0, 1.0) or (biased and p.get(10) != 4.0):
         raise UnsupportedError("no int8 form of a product without constant weights", where="ncnn")
     weights = np.frombuffer(reader.take(n * k, True)[4:], np.float32)
-    bias = reader.take(n, True) if p.get(6) else b""
+    bias = reader.take(n, True) if biased else b""
     scale = np.float32(127 / np.abs(weights).max())
     codes = np.clip(np.rint(weights * scale), -127, 127).astype(np.int8).tobytes()
     return [INT8.tobytes(), codes, bytes(-len(codes) % 4), bias, scale.tobytes()]

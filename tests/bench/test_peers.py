@@ -47,6 +47,14 @@ def test_ncnn_int8_has_tag_codes_bias_and_one_scale(tmp_path):
     assert marked == ["Gemm", "SDPA"]
 
 
+def test_ncnn_int8_of_a_product_without_bias(tmp_path):
+    (tmp_path / "float.param").write_text("7767517\n1 1\nGemm g 1 1 a out0 10=-1 2=0 3=1 4=0 5=1 6=1 7=3 8=1 9=2\n")
+    (tmp_path / "float.bin").write_bytes(bytes(4) + np.array([1.0, -4.0], np.float32).tobytes())
+    quantize(tmp_path / "float.param", tmp_path / "int8.param")
+    held = (tmp_path / "int8.bin").read_bytes()
+    assert held == INT8.tobytes() + np.array([32, -127, 0, 0], np.int8).tobytes() + np.float32(31.75).tobytes()
+
+
 @pytest.mark.parametrize("line", ["Convolution1D odd 1 1 a out0 0=4", "Gemm two 2 1 a b out0 3=1"])
 def test_ncnn_int8_refuses_what_it_does_not_know(tmp_path, line):
     (tmp_path / "float.param").write_text(f"7767517\n1 1\n{line}\n")
