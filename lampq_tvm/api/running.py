@@ -135,7 +135,7 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
         repeat: how many runs are timed, after a warm-up. An emulated board's instructions are counted once instead.
 
     Returns:
-        `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`; `estimated` for an emulated board, also behind rpc://), `device`,
+        `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`; `estimated` for a board that is played), `device`,
         and `peak_rss_bytes` of this process (None where the artifact runs elsewhere).
     """
     if repeat < 1:
