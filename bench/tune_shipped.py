@@ -4,8 +4,8 @@
     python bench/tune_shipped.py --models deit_tiny --levels dotprod --trials 12    (estimated cycles on an emulated core)
     python bench/tune_shipped.py --ship   (records into schedules/ as well)
 
-Widths that run the same instructions share a kernel; levels on which fewer bits run other ones are tuned at `PAIRS`. A killed run
-goes on where it stopped.
+Widths that run the same instructions share a kernel; levels on which fewer bits run other ones are tuned at `PAIRS`. A killed
+run goes on where it stopped.
 """
 
 from __future__ import annotations
