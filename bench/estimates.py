@@ -19,7 +19,8 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.calibrate.fit import calibrate
-from lampq_tvm.device.native import NativeCore, count_classes
+from lampq_tvm.device.native import count_classes
+from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.frontend.load import load_model
 from lampq_tvm.latency import bench
 from lampq_tvm.latency.work import at_widths

@@ -1,11 +1,11 @@
 /* Calls one kernel of a library on one thread and counts it: `call LIBRARY SYMBOL CASE OUTPUT COUNTER SECONDS`.
  *
- * A kernel is a packed function of TVM's over DLTensors; what it wants of TVM's runtime is stood in for below, so no runtime is
- * loaded. CASE holds 64-bit words: the number of arrays, how many of them are inputs, and 12 words for each array (DLPack's type
- * code, bits, dimensions, offset and bytes of the data in this file, the shape padded to 6, one unused). OUTPUT receives the
- * bytes of the other arrays, one after another. COUNTER is count.c's file; standard output gets the kernel's address and
- * what one call adds to the counter's row. A kernel
- * that runs longer than SECONDS is ended by SIGALRM, also when nobody waits for it any more. */
+ * A kernel is a packed function of TVM's over DLTensors; what it wants of TVM's runtime is stood in for below, so no runtime
+ * is loaded. CASE holds 64-bit words: the number of arrays, how many of them are inputs, and 12 words for each array (DLPack's
+ * type code, bits, dimensions, offset and bytes of the data in this file, the shape padded to 6, one unused). OUTPUT receives
+ * the bytes of the other arrays, one after another. COUNTER is count.c's file; standard output gets the kernel's address and
+ * what one call adds to the counter's row. A kernel that runs longer than SECONDS is ended by SIGALRM, also when nobody waits
+ * for it any more. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -18,6 +18,7 @@
 
 #include "classes.h"
 
+#define EXPORT __attribute__((visibility("default")))
 #define ROW 32 /* slots of a virtual CPU */
 #define ARRAYS 32
 #define DIMENSIONS 6
@@ -73,14 +74,14 @@ static int parallel_barrier(int id, Group *group) {
     return 0;
 }
 
-__attribute__((visibility("default"))) void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) {
+EXPORT void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) {
     fprintf(stderr, "%s: ", kind);
     for (int32_t i = 0; i < count; i++)
         if (parts[i]) fputs(parts[i], stderr);
     fputc('\n', stderr);
 }
 
-__attribute__((visibility("default"))) void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) {
+EXPORT void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) {
     TVMFFIErrorSetRaisedFromCStrParts(kind, &message, 1);
 }
 
@@ -110,7 +111,8 @@ __asm__(".text\n.p2align 4\nnothing:\n mov w0, wzr\n ret\n");
 extern int nothing(void *self, const Any *args, int32_t count, Any *result);
 
 /* What one call adds to the counts; the same code whatever is called, so that the rest of it cancels out. */
-static __attribute__((noinline)) int counted(Kernel kernel, const volatile uint64_t *counter, const Any *args, int32_t count, uint64_t *spent) {
+static __attribute__((noinline)) int counted(
+    Kernel kernel, const volatile uint64_t *counter, const Any *args, int32_t count, uint64_t *spent) {
     uint64_t before[ROW];
     Any result = {0, 0, NULL};
     for (int i = 0; i < ROW; i++) before[i] = counter[i];

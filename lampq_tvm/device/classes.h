@@ -1,5 +1,5 @@
-/* The class of an A64 instruction word, by the groups of the Arm Architecture Reference Manual (DDI 0487), section C4.1. A class
- * holds what the cores' optimization guides give one throughput. lampq_tvm/device/classes.py names them in the same order. */
+/* The class of an A64 instruction word, by the groups of the Arm Architecture Reference Manual (DDI 0487), section C4.1. A
+ * class holds what the cores' optimization guides give one throughput. classes.py names them in the same order. */
 #include <stdint.h>
 
 enum {
@@ -33,9 +33,10 @@ static int simd_immediate(uint32_t word) {
     }
     unsigned opcode = BITS(word, 15, 12), u = BIT(word, 29);
     if (opcode == 14 || (opcode == 15 && !u)) return DOT;
-    unsigned floats = u ? 1u << 1 | 1u << 3 | 1u << 5 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 12 : 1u << 0 | 1u << 1 | 1u << 4 | 1u << 5 | 1u << 9;
+    unsigned floats = u ? 0x13aa : 0x0233; /* one bit for each opcode: fmla, fmls, fmul, fmulx, fmlal, fcmla */
     if (floats >> opcode & 1) return FLOAT;
-    return !u && (opcode == 8 || opcode >= 12) ? VECTOR_MULTIPLY : !u || opcode == 2 || opcode == 6 || opcode == 10 ? MULTIPLY_LONG : VECTOR_MULTIPLY;
+    unsigned longs = u ? 0x0444 : 0x0ccc; /* smlal, sqdmlal, smlsl, sqdmlsl, smull, sqdmull */
+    return longs >> opcode & 1 ? MULTIPLY_LONG : VECTOR_MULTIPLY;
 }
 
 static int three_same(uint32_t word) {
@@ -49,7 +50,8 @@ static int three_same(uint32_t word) {
 static int two_registers(uint32_t word) {
     unsigned opcode = BITS(word, 16, 12), u = BIT(word, 29);
     if (opcode <= 0x01) return PERMUTE;                                                           /* rev */
-    if (opcode == 0x06 || opcode == 0x13 || opcode == 0x14 || (opcode == 0x12 && u)) return SHIFT; /* adalp, shll, sqxtn, sqxtun */
+    if (opcode == 0x06 || opcode == 0x13 || opcode == 0x14) return SHIFT; /* adalp, shll, sqxtn */
+    if (opcode == 0x12 && u) return SHIFT; /* sqxtun */
     if (opcode >= 0x0c && opcode <= 0x0f) return FLOAT;
     if (opcode == 0x1f && u && BIT(word, 23)) return DIVIDE; /* fsqrt */
     return opcode >= 0x16 ? CONVERT : VECTOR;
@@ -65,7 +67,8 @@ static int simd(uint32_t word) {
         }
         if (BIT(word, 10)) {
             if (BIT(word, 22)) return FLOAT; /* half precision */
-            return BIT(word, 29) || scalar || BITS(word, 14, 11) == 0 ? PERMUTE : TRANSFER; /* ins, dup; from and to general ones */
+            unsigned inside = BIT(word, 29) || scalar || BITS(word, 14, 11) == 0;
+            return inside ? PERMUTE : TRANSFER; /* ins, dup; from and to general registers */
         }
         if (scalar) return OTHER; /* sha */
         if (BIT(word, 29)) return PERMUTE; /* ext */

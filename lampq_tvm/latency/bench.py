@@ -14,7 +14,8 @@ from tvm.ir import IRModule
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.build.compiler import linker
-from lampq_tvm.device.native import NativeCore, link_kernels
+from lampq_tvm.device.native import link_kernels
+from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.device.rpc import Session, connect, played_board
 from lampq_tvm.latency.table import Timing
 from lampq_tvm.runtime.machine import count_cores

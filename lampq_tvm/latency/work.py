@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
+
 from lampq_tvm.calibrate.calibration import WIDTHS
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.lower.kernel import Call
@@ -61,4 +63,6 @@ def at_widths(qm: QuantizedModel, w_bits: int, a_bits: int) -> QuantizedModel:
             return dataclasses.replace(op, w_bits=w_bits, a_bits=a_bits)
         return dataclasses.replace(op, w_bits=w_bits) if isinstance(op, QPatchEmbed) else op
 
-    return dataclasses.replace(qm, ops=tuple(replaced(op) for op in qm.ops))
+    weights = {f"{op.name}.w" for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)}
+    tensors = {name: np.zeros_like(t) if name in weights else t for name, t in qm.tensors.items()}  # codes of any width
+    return dataclasses.replace(qm, ops=tuple(replaced(op) for op in qm.ops), tensors=tensors)

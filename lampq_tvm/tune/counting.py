@@ -13,7 +13,8 @@ import numpy as np
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.device.case_file import write_case
-from lampq_tvm.device.native import KernelFailedError, NativeCore, link_kernels
+from lampq_tvm.device.native import link_kernels
+from lampq_tvm.device.native_core import KernelFailedError, NativeCore
 from lampq_tvm.device.rpc import played_board
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.bench import JOB_S, Measuring

@@ -6,7 +6,7 @@ from collections import Counter
 
 from lampq_tvm.device.classes import CLASSES
 from lampq_tvm.device.cross import cross_compiler
-from lampq_tvm.device.native import NativeCore
+from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.resources import PACKAGE
 
 SAMPLES = {

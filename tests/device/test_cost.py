@@ -8,7 +8,7 @@ from lampq_tvm.device.board import boards
 from lampq_tvm.device.classes import CLASSES
 from lampq_tvm.device.cost import Core, core_of
 from lampq_tvm.device.cross import cross_compiler
-from lampq_tvm.device.native import NativeCore
+from lampq_tvm.device.native_core import NativeCore
 
 CORES = sorted({board.cpu.core for board in boards().values()} - {None})
 

@@ -7,7 +7,8 @@ import pytest
 from tvm.script import tirx as T
 
 from lampq_tvm.device.cross import cross_compiler
-from lampq_tvm.device.native import KernelFailedError, NativeCore, count_kernel, empty_outputs, link_kernels
+from lampq_tvm.device.native import count_kernel, empty_outputs, link_kernels
+from lampq_tvm.device.native_core import KernelFailedError, NativeCore
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape
