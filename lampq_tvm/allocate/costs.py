@@ -12,7 +12,19 @@ from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.ilp import Row
 from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.errors import CorruptError, DeviceError
-from lampq_tvm.frontend.model import Activation, Attention, ImportedModel, Layer, LayerNorm, PatchEmbed
+from lampq_tvm.frontend.model import (
+    Activation,
+    Attention,
+    AttentionPool,
+    Gate,
+    ImportedModel,
+    Layer,
+    LayerNorm,
+    PatchEmbed,
+    Regroup,
+    Rotary,
+    UnitHeads,
+)
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
 
@@ -54,7 +66,8 @@ def payload_base(model: ImportedModel) -> int:
     """Bytes of everything in a payload but the weights' codes: float32 constants and tables of the quantized operators.
 
     Per output channel of a layer two floats (M or S, and B); positions and prefix tokens; two floats per channel of a
-    LayerNorm; 256 bytes per activation table; per attention P, S per head, M and B per channel (`quantize.model`).
+    LayerNorm; 256 bytes per activation table; per attention P, S per head, M and B per channel, and the
+    bias of its scores; indices of regrouped tokens (`quantize.model`).
     """
     total = 8 * sum(layer.out_features for layer in model.layers)
     for op in model.ops:
@@ -64,9 +77,29 @@ def payload_base(model: ImportedModel) -> int:
             total += 8 * model.tensors[f"{op.name}.gamma"].size
         elif isinstance(op, Activation):
             total += 256
+        elif isinstance(op, Gate):
+            total += 1024
+        elif isinstance(op, UnitHeads):
+            total += 12 * op.heads
+        elif isinstance(op, Rotary):
+            total += 12 * op.heads + sum(4 * model.tensors[f"{op.name}.{part}"].size for part in ("cos", "sin", "partner"))
+        elif isinstance(op, AttentionPool):
+            total += 256 + 4 * op.heads + 8 * op.heads * op.head_dim + model.tensors[f"{op.name}.query"].size
         elif isinstance(op, Attention):
-            total += 256 + 4 * op.heads + 8 * op.heads * op.head_dim
+            total += 256 + 4 * op.heads + 8 * op.heads * op.head_dim + bias_bytes(model, op)
+        elif isinstance(op, Regroup):
+            total += 4 * model.tensors[f"{op.name}.index"].size + 4
     return total
+
+
+def bias_bytes(model: ImportedModel, op: Attention) -> int:
+    """Bytes of what an attention adds to its scores, at most: its distinct entries, and which of them each pair takes."""
+    if not op.groups:
+        return 0
+    bias = model.tensors[f"{op.name}.bias"]
+    entries = int(np.unique(bias.swapaxes(0, 1).reshape(op.heads, -1), axis=1).shape[1])
+    each = 1 if entries <= 1 << 8 else 2 if entries <= 1 << 16 else 4
+    return 4 * op.heads * entries + each * int(bias[:, 0].size)
 
 
 def check_latency(budgets: Sequence[Budget], table: LatencyTable | None, allow_estimates: bool) -> None:

@@ -15,9 +15,10 @@ from safetensors.numpy import save as save_tensors
 from tvm import relax
 
 from lampq_tvm import __version__
+from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import Lowered, lower
-from lampq_tvm.lower.operators import TilesFor
-from lampq_tvm.quantize.model import QAttention, QPatchEmbed, QProduct, QuantizedModel
+from lampq_tvm.lower.shared import shared_names
+from lampq_tvm.quantize.model import QAttention, QAttentionPool, QPatchEmbed, QProduct, QuantizedModel
 from lampq_tvm.runtime.bits import pack_bits
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.records import Records
@@ -85,9 +86,11 @@ def linker(target: Target) -> dict[str, Any]:
 
 
 def payload(qm: QuantizedModel) -> bytes:
-    """The network's constants: weights at exactly their width, everything else as it is."""
+    """The network's constants: weights at exactly their width, everything else as it is, equal tables once."""
+    copies = shared_names(qm.tensors)
     widths = {f"{op.name}.w": op.w_bits for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)}
-    arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in qm.tensors.items()}
+    kept = {k: v for k, v in qm.tensors.items() if k not in copies}
+    arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in kept.items()}
     stored: bytes = save_tensors(dict(sorted(arrays.items())))
     return stored
 
@@ -113,7 +116,7 @@ def manifest(qm: QuantizedModel, lowered: Lowered, target: Target, batch: int) -
 
 def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
     """Rows of `inspect`: the plan's layers and, without parameters, the two attention products after their qkv layer."""
-    attention = iter([op for op in qm.ops if isinstance(op, QAttention)])
+    attention = iter([op for op in qm.ops if isinstance(op, QAttention | QAttentionPool)])
     rows: list[dict[str, Any]] = []
     for layer in qm.plan.layers:
         rows.append(layer.model_dump(exclude={"reason"}))

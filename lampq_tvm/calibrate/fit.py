@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import WIDTHS, ActQuantizer, Calibration
 from lampq_tvm.calibrate.compensate import WIDEST, compensated_codes
@@ -16,7 +17,18 @@ from lampq_tvm.calibrate.observe import Observed, observe
 from lampq_tvm.calibrate.repq import reparameterize
 from lampq_tvm.calibrate.search import quantizer, search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
-from lampq_tvm.frontend.model import Activation, Attention, ImportedModel, Linear, PatchEmbed
+from lampq_tvm.frontend.execute import unit_heads
+from lampq_tvm.frontend.model import (
+    Activation,
+    Attention,
+    AttentionPool,
+    Gate,
+    ImportedModel,
+    Linear,
+    PatchEmbed,
+    Rotary,
+    UnitHeads,
+)
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.weights import layer_weight, pixel_units
 from lampq_tvm.store import Units
@@ -47,8 +59,8 @@ def calibrate(
     model, seen = reparameterize(model, observe(model, batches, units, seed))
     key = "fit" + "".join(map(str, widths))
     fitted, heads = {}, {}
-    for op in track([op for op in model.ops if isinstance(op, PatchEmbed | Linear | Attention)], "quantizers"):
-        if isinstance(op, Attention):
+    for op in track([op for op in model.ops if isinstance(op, PatchEmbed | Linear | Attention | AttentionPool)], "quantizers"):
+        if isinstance(op, Attention | AttentionPool):
             heads[op.name] = units.get(f"{key}/{op.name}", partial(_fit_heads, model, seen, op, widths))
         else:
             fitted[op.name] = units.get(f"{key}/{op.name}", partial(_fit_layer, model, seen, op, widths))
@@ -63,7 +75,7 @@ def calibrate(
         preactivations={
             op.name: quantizer(float(seen.low[op.name][0]), float(seen.high[op.name][0]), 8)
             for op in model.ops
-            if isinstance(op, Activation)
+            if isinstance(op, Activation | Gate)
         },
         attention={name: {b: fit[str(b)] for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
@@ -94,14 +106,14 @@ def _fit_layer(model: ImportedModel, seen: Observed, op: PatchEmbed | Linear, wi
 
 
 @torch.no_grad()
-def _fit_heads(model: ImportedModel, seen: Observed, op: Attention, widths: tuple[int, ...]) -> Arrays:
+def _fit_heads(model: ImportedModel, seen: Observed, op: Attention | AttentionPool, widths: tuple[int, ...]) -> Arrays:
     """Scales [3, heads] of q, k and v at every width; q and k weigh a channel by the other's second moment."""
-    qkv = op.inputs[0]
-    weight, bias = (torch.from_numpy(model.tensors[f"{qkv}.{k}"]) for k in ("weight", "bias"))
-    parts = (torch.from_numpy(seen.rows[qkv]) @ weight.T + bias).view(-1, 3, op.heads, op.head_dim).unbind(1)
+    parts = _head_samples(model, seen, op)
     square = [part.square().mean(0) for part in parts]
     importance = (square[1], square[0], torch.ones_like(square[2]))
-    peaks = np.maximum(np.abs(seen.low[op.name]), np.abs(seen.high[op.name])).reshape(3, op.heads, op.head_dim).max(2)
+    peaks = np.maximum(np.abs(seen.low[op.name]), np.abs(seen.high[op.name])).reshape(-1, op.heads, op.head_dim).max(2)
+    if isinstance(op, AttentionPool):
+        peaks = np.concatenate([parts[0].abs().amax((0, 2)).numpy()[None], peaks])
     return {
         str(b): np.stack(
             [
@@ -111,3 +123,17 @@ def _fit_heads(model: ImportedModel, seen: Observed, op: Attention, widths: tupl
         )
         for b in widths
     }
+
+
+def _head_samples(model: ImportedModel, seen: Observed, op: Attention | AttentionPool) -> list[Tensor]:
+    """Samples of q, k and v, each [R, heads, head_dim]; those of a rotary embedding before it turns them."""
+    source = model.op(op.inputs[0])
+    layer = source.inputs[0] if isinstance(source, UnitHeads | Rotary) else source.name
+    weight, bias = (torch.from_numpy(model.tensors[f"{layer}.{k}"]) for k in ("weight", "bias"))
+    values = torch.from_numpy(seen.rows[layer]) @ weight.T + bias
+    if isinstance(source, UnitHeads):
+        values = unit_heads(source, values, torch.from_numpy(model.tensors[f"{source.name}.scale"]))
+    parts = list(values.view(len(values), -1, op.heads, op.head_dim).unbind(1))
+    if isinstance(op, AttentionPool):
+        parts.insert(0, torch.from_numpy(model.tensors[f"{op.name}.query"]).transpose(0, 1))
+    return parts

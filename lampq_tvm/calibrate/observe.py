@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.execute import normalize, run_float
-from lampq_tvm.frontend.model import Activation, Attention, ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.frontend.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Linear, Op, PatchEmbed
 from lampq_tvm.store import Units
 
 SAMPLE_ROWS = 1024
@@ -33,7 +33,8 @@ class Observed:
 
     Attributes:
         low, high: layer -> smallest and largest input per channel [K]; Attention op -> the same of q, k and v
-            [3 * heads * head_dim]; Activation op -> the same of its input, [1].
+            [3 * heads * head_dim] (of k and v where the queries are constant); Activation or Gate op -> the same of its
+            input, [1].
         rows: layer -> sampled input rows [R, K], R at most SAMPLE_ROWS (normalized pixels for the patch embedding).
     """
 
@@ -108,10 +109,12 @@ def _batch(
             kept = kept[np.argsort(ranks[kept], kind="stable")][:SAMPLE_ROWS]
             found[f"rows/{op.name}"] = rows.flatten(0, 1)[torch.from_numpy(kept)].numpy()
             found[f"ranks/{op.name}"] = ranks[kept]
-        elif isinstance(op, Activation):
+        elif isinstance(op, Activation | Gate):
+            x = x.narrow(-1, op.gate_at, op.width) if isinstance(op, Gate) else x
             found[f"low/{op.name}"], found[f"high/{op.name}"] = x.amin().view(1).numpy(), x.amax().view(1).numpy()
-        elif isinstance(op, Attention):
-            found[f"low/{op.name}"], found[f"high/{op.name}"] = x.amin((0, 1)).numpy(), x.amax((0, 1)).numpy()
+        elif isinstance(op, Attention | AttentionPool):
+            low, high = x.flatten(0, -2).aminmax(dim=0)
+            found[f"low/{op.name}"], found[f"high/{op.name}"] = low.numpy(), high.numpy()
 
     run_float(model, normalize(images, model.input), observe=see)
     return found

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.calibrate.observe import Observed
-from lampq_tvm.frontend.model import Attention, ImportedModel, LayerNorm, Linear, MeanTokens, Op, TakeToken
+from lampq_tvm.frontend.model import Attention, ImportedModel, LayerNorm, Linear, MeanTokens, Op, Regroup, TakeToken
 
 F64 = npt.NDArray[np.float64]
 SMALLEST = 1e-2  # of the mean range: channels that hardly move are not blown up
@@ -41,15 +41,23 @@ def reparameterize(model: ImportedModel, seen: Observed) -> tuple[ImportedModel,
 
 
 def linear_readers(model: ImportedModel, name: str) -> list[str]:
-    """Layers that read the value `name`, also through the choice or the mean of tokens; none if anything else reads it."""
+    """Layers that read the value `name`, also through the choice, order or mean of tokens; none if anything else reads it."""
     found: list[str] = []
     for op in model.consumers(name):
-        passes: list[Op] = [op] if isinstance(op, TakeToken | MeanTokens) else []
+        passes: list[Op] = [op] if isinstance(op, TakeToken | MeanTokens) or _keeps_channels(model, op) else []
         more = [op.name] if isinstance(op, Linear) else [r for p in passes for r in linear_readers(model, p.name)]
         if not more:
             return []
         found += more
     return [] if name == model.output else found
+
+
+def _keeps_channels(model: ImportedModel, op: Op) -> bool:
+    """Whether an operator moves whole tokens only, and adds no zeros, which the change would turn into something else."""
+    if not isinstance(op, Regroup):
+        return False
+    index = model.tensors[f"{op.name}.index"]
+    return index.shape[-1] == 1 and bool((index >= 0).all())
 
 
 def channel_map(seen: Observed, readers: list[str]) -> tuple[F64, F64]:

@@ -8,7 +8,7 @@ split of qkv into heads, the numbers say in the end which channel of which token
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 import torch
@@ -78,8 +78,9 @@ class Statistic:
     """A step of a LayerNorm written out over the last axis of element[ids].
 
     Attributes:
-        kind: mean, centred (x - mean), squares (of centred), variance, deviation (its root) or inverse (of the root).
-        eps: added to the variance.
+        kind: mean, centred (x - mean), squares (of centred), variance, deviation (its root) or inverse (of the root); or
+            length, the root of the sum of the squares of x itself.
+        eps: added to the variance; the smallest length.
     """
 
     kind: str
@@ -87,23 +88,73 @@ class Statistic:
     eps: float = 0.0
 
     def moved(self, move: Callable[[Tensor], Any]) -> Any:
-        """Statistics are only passed on unchanged."""
-        return NotImplemented
+        """Statistics are only passed on unchanged; a length may be repeated along its vector."""
+        after = move(self.ids[..., :1])
+        whole = self.kind == "length" and isinstance(after, Tensor) and after.shape == self.ids.shape
+        return self if whole else NotImplemented
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """factor * element[ids] over the length of the vectors that the elements were in, at least eps."""
+
+    ids: Tensor
+    eps: float
+    factor: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return tuple(self.ids.shape)
+
+    def moved(self, move: Callable[[Tensor], Any]) -> Any:
+        """The value after a movement."""
+        ids = move(self.ids)
+        return replace(self, ids=ids) if isinstance(ids, Tensor) else [replace(self, ids=i) for i in ids]
+
+
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """factor * (first + second): elements and their partners, each times a constant of its own (rotary embedding)."""
+
+    first: Elements
+    second: Elements
+    factor: float = 1.0
+
+    @property
+    def ids(self) -> Tensor:
+        """Numbers of the elements that are turned."""
+        return self.first.ids
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return self.first.shape
+
+    def moved(self, move: Callable[[Tensor], Any]) -> Any:
+        """The value after a movement."""
+        first, second = self.first.moved(move), self.second.moved(move)
+        if isinstance(first, Elements):
+            return replace(self, first=first, second=second)
+        return [replace(self, first=a, second=b) for a, b in zip(first, second, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Attention scores q k^T * factor, or their softmax; q, k: [..., T, head_dim].
+    """Attention scores q k^T * factor + bias, or their softmax; q, k: [..., T, head_dim], q a constant in attention pooling.
 
     Attributes:
+        factor: a number, or one for each of the leading axes.
         softmax: whether the softmax over the last axis was taken.
+        bias: None for zero, else a constant of the scores' shape.
     """
 
-    q: Elements
-    k: Elements
-    factor: float
+    q: Elements | Unit | Turned | Tensor
+    k: Elements | Unit | Turned
+    factor: float | Tensor
     softmax: bool
     leading: tuple[int, ...]
+    bias: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,10 +164,14 @@ class Scores:
     def moved(self, move: Callable[[Tensor], Any]) -> Any:
         """Only a change of the leading axes can be followed (the two sequence axes stay as they are)."""
         rows, columns = self.shape[-2:]
-        count = torch.arange(len(self.q.ids.reshape(-1, *self.q.shape[-2:])) * rows * columns)
+        count = torch.arange(torch.Size(self.shape).numel())
         after = move(count.reshape(self.shape))
         same = isinstance(after, Tensor) and after.shape[-2:] == (rows, columns) and torch.equal(after.flatten(), count)
-        return Scores(self.q, self.k, self.factor, self.softmax, tuple(after.shape[:-2])) if same else NotImplemented
+        if not same:
+            return NotImplemented
+        bias = None if self.bias is None else self.bias.reshape(after.shape)
+        factor = self.factor.reshape(after.shape[:-2]) if isinstance(self.factor, Tensor) else self.factor
+        return replace(self, leading=tuple(after.shape[:-2]), bias=bias, factor=factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,5 +186,5 @@ class HeadSum:
         return NotImplemented
 
 
-Known = Union[Elements, Curve, Statistic, Scores, HeadSum]  # noqa: UP007  (isinstance needs the tuple below)
-KNOWN = (Elements, Curve, Statistic, Scores, HeadSum)
+Known = Union[Elements, Curve, Statistic, Unit, Turned, Scores, HeadSum]  # noqa: UP007  (isinstance needs the tuple below)
+KNOWN = (Elements, Curve, Statistic, Unit, Turned, Scores, HeadSum)

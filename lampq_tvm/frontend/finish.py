@@ -5,9 +5,25 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from lampq_tvm.frontend.model import Activation, Attention, AverageHeads, Layer, LayerNorm, Linear, Op, PatchEmbed, TakeToken
+from lampq_tvm.frontend.model import (
+    Activation,
+    Attention,
+    AttentionPool,
+    AverageHeads,
+    Gate,
+    Layer,
+    LayerNorm,
+    Linear,
+    Op,
+    PatchEmbed,
+    Regroup,
+    Rotary,
+    TakeToken,
+    UnitHeads,
+)
 from lampq_tvm.frontend.trace import Base, Trace
 
 
@@ -31,13 +47,13 @@ def finish(trace: Trace, output: Base) -> Recognized:
     if len(output.shape) != 2 or output.op is None:
         trace.refuse(f"an output of shape {list(output.shape)} (not one vector per image)")
     ops = _needed(trace.ops, output.name)
-    if not any(isinstance(op, Attention) for op in ops) or not any(isinstance(op, PatchEmbed) for op in ops):
+    if not any(isinstance(op, (Attention, AttentionPool)) for op in ops) or not any(isinstance(op, PatchEmbed) for op in ops):
         trace.refuse("a network whose output does not pass a patch embedding and attention")
     ops, final, tensors = _tokens_before_norms(ops, output.name, trace.tensors)
     ops = [dataclasses.replace(op, type=_layer_type(trace, op, ops, final)) if isinstance(op, Linear) else op for op in ops]
     names = {op.name for op in ops}
     tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
-    tokens = {base.name: base.shape[1] if len(base.shape) == 3 else 1 for base in trace.bases if base.op}
+    tokens = {base.name: torch.Size(base.shape[1:-1]).numel() for base in trace.bases if base.op and base.alive}
     layers = tuple(_layer(op, tokens[op.name], tensors) for op in ops if isinstance(op, (PatchEmbed, Linear)))
     last = next(op for op in ops if op.name == final)
     return Recognized(tuple(ops), final, layers, isinstance(last, (Linear, AverageHeads)), tensors)
@@ -78,19 +94,33 @@ def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor])
 
 def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str) -> str:
     """A linear layer's type by what stands before and behind it."""
-    source = next((o for o in ops if o.name == op.inputs[0]), None)
+    source = _before_moves(op.inputs[0], ops)
     readers = [o for o in ops if op.name in o.inputs]
-    if any(isinstance(r, Attention) for r in readers):
+    if any(isinstance(r, (Attention, AttentionPool, UnitHeads, Rotary)) for r in readers):
         return "qkv"
-    if isinstance(source, Attention):
+    if isinstance(source, (Attention, AttentionPool)):
         return "proj"
-    if any(isinstance(r, Activation) for r in readers):
+    if any(isinstance(r, (Activation, Gate)) for r in readers):
         return "fc1"
-    if isinstance(source, Activation):
+    if isinstance(source, (Activation, Gate)):
         return "fc2"
     if op.name == output or all(isinstance(r, AverageHeads) for r in readers):
         return "head"
+    if isinstance(source, Regroup):
+        return "reduction"
     return trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
+
+
+def _before_moves(name: str, ops: list[Op]) -> Op | None:
+    """The operator that computes a value, looked for behind norms and moves of tokens; Regroup where it merges patches."""
+    op = next((o for o in ops if o.name == name), None)
+    if isinstance(op, LayerNorm):
+        before = _before_moves(op.inputs[0], ops)
+        return before if isinstance(before, (Regroup, Gate)) else op
+    if isinstance(op, Regroup):
+        before = _before_moves(op.inputs[0], ops)
+        return before if isinstance(before, Attention) else op
+    return op
 
 
 def _layer(op: PatchEmbed | Linear, tokens: int, tensors: dict[str, Tensor]) -> Layer:

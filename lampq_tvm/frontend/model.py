@@ -37,7 +37,8 @@ class Op:
 class PatchEmbed(Op):
     """Convolution with stride = kernel over the image, tokens in row-major order, then positions and prefix tokens.
 
-    Tensors: `{name}.weight` [N, C, p, p], `{name}.bias` [N], `{name}.pos` [T - P, N] added to the patch tokens,
+    Tensors: `{name}.weight` [N, C, p, p], `{name}.bias` [N], `{name}.pos` [T - P, N] added to the patch tokens ([1, N] where
+    all get the same),
     `{name}.prefix` [P, N] rows put in front (token + its position; P may be 0). Output: stream [B, T, N].
     """
 
@@ -63,12 +64,58 @@ class Linear(Op):
 class Attention(Op):
     """Softmax attention over a fused qkv value [B, T, 3 * heads * head_dim] (q, then k, then v, each head-major).
 
-    Output: [B, T, heads * head_dim]; scores are multiplied by `scale` before the softmax.
+    Output: [B, T, heads * head_dim]; scores are multiplied by `scale` before the softmax. With windows the value is
+    [B, windows, T, channels] and tokens see those of their window only.
+    Tensor, where `groups` is not 0: `{name}.bias` [groups, heads, T, T], added to the scaled scores; window w takes group
+    w % groups.
     """
 
     heads: int
     head_dim: int
     scale: float
+    groups: int = 0
+
+
+@dataclass(frozen=True)
+class AttentionPool(Op):
+    """Softmax attention of constant queries over a fused kv value [B, T, 2 * heads * head_dim] (k, then v, each head-major).
+
+    Tensor: `{name}.query` [heads, L, head_dim]. Output: [B, L, heads * head_dim].
+    """
+
+    heads: int
+    head_dim: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class UnitHeads(Op):
+    """q and k of a fused qkv value over their lengths (at least eps), head by head; q then times `{name}.scale` [heads]."""
+
+    heads: int
+    head_dim: int
+    eps: float
+
+
+@dataclass(frozen=True)
+class Rotary(Op):
+    """q and k of a fused qkv value turned head by head: x * cos + x[partner] * sin, the sign being that of sin.
+
+    Tensors: `{name}.cos`, `{name}.sin` [T, head_dim]; `{name}.partner` int32 [head_dim].
+    """
+
+    heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
+class Gate(Op):
+    """activation(gate) * value, inputs (gate, value): columns [gate_at, gate_at + width) and [value_at, ..) of layers."""
+
+    kind: str
+    gate_at: int
+    value_at: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +127,19 @@ class Activation(Op):
 
 @dataclass(frozen=True)
 class Residual(Op):
-    """stream + branch * scale; inputs (stream, branch). Tensor: `{name}.scale` [C], LayerScale or ones."""
+    """stream + branch * scale; inputs (stream, branch: a linear layer or a LayerNorm). Tensor: `{name}.scale` [C], LayerScale
+    or ones."""
+
+
+@dataclass(frozen=True)
+class Regroup(Op):
+    """Tokens put in another order, cut into windows, or several of them joined to one (patch merging).
+
+    Tensor: `{name}.index` int32 [T', parts] or [windows, T', parts]: which of the input's `rows` tokens of an image (those of
+    its windows one after another) stands there, -1 for a token of zeros. Output: [B, (windows,) T', parts * C].
+    """
+
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -103,8 +162,12 @@ class AverageHeads(Op):
 
 
 OP_TYPES = {
-    c.__name__: c for c in (PatchEmbed, LayerNorm, Linear, Attention, Activation, Residual, TakeToken, MeanTokens, AverageHeads)
-}
+    c.__name__: c
+    for c in (
+        PatchEmbed, LayerNorm, Linear, Attention, AttentionPool, UnitHeads, Rotary, Activation, Gate, Residual, Regroup,
+        TakeToken, MeanTokens, AverageHeads,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +222,7 @@ class ImportedModel:
         input: the image it takes.
         weights: `trained` or `random`.
         has_classifier: whether the output are class logits.
-        tensors: float32 arrays by name.
+        tensors: float32 arrays by name, and int32 indices.
     """
 
     source: str

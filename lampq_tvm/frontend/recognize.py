@@ -8,6 +8,7 @@ leads to a refusal and never to another network.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ RULES: dict[str, Rule] = {
     "layer_norm": norm.layer_norm,
     "native_layer_norm": norm.native_layer_norm,
     "mean": norm.mean,
+    "linalg_vector_norm": norm.vector_norm,
+    "norm": norm.vector_norm,
     "linear": linear.linear,
     "addmm": linear.addmm,
     "mm": attention.matmul,
@@ -65,7 +68,7 @@ RULES: dict[str, Rule] = {
     "_assert_tensor_metadata": lambda trace, *args, **kwargs: None,
     **dict.fromkeys(movement.MOVES, movement.move),
     "pad": movement.pad,
-    "constant_pad_nd": movement.pad,
+    "constant_pad_nd": movement.constant_pad,
     **dict.fromkeys(movement.SAME, movement.same),
     **dict.fromkeys(movement.CASTS, movement.cast),
     **dict.fromkeys(CURVES.split(), elementwise.unary),
@@ -105,6 +108,8 @@ def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         return _plain_call(node, args, kwargs)
     if args and isinstance(args[0], Statistic) and name in ("sqrt", "rsqrt", "reciprocal", "square", "pow"):
         return norm.step(trace, _power(name, args), args[0])
+    if args and isinstance(args[0], Statistic) and args[0].kind == "length" and name in ("clamp_min", "clamp"):
+        return replace(args[0], eps=float(args[1]))
     rule = RULES.get(name)
     if rule is None and not any(isinstance(leaf, KNOWN) for leaf in _leaves((args, kwargs))):
         return _plain_call(node, args, kwargs)

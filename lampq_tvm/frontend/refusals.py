@@ -9,18 +9,8 @@ from torch import fx
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.graph import Graph, module_path, operator
 
-POSITION_BIAS = "relative position bias or a mask on the attention scores"
-ROTARY = "rotary position embedding (rope)"
-POOLING = "attention pooling (its queries do not come from the image)"
-
 # Most telling first: an error names the first of these that a model contains, then the others.
 WORDS = {
-    "add_to_scores": POSITION_BIAS,
-    "rope": ROTARY,
-    "attention_pooling": POOLING,
-    "linalg_vector_norm": "cosine attention (L2 norm of q and k)",
-    "norm": "cosine attention (L2 norm of q and k)",
-    "roll": "window shift (roll)",
     "rms_norm": "RMSNorm (rms_norm)",
     "batch_norm": "batch normalization (batch_norm)",
     "_native_batch_norm_legit_no_training": "batch normalization (batch_norm)",
@@ -29,8 +19,6 @@ WORDS = {
     "avg_pool2d": "average pooling of feature maps (avg_pool2d)",
     "adaptive_avg_pool2d": "average pooling of feature maps (adaptive_avg_pool2d)",
     "sum": "a sum over an axis or of parallel branches (sum)",
-    "pad": "padding (pad)",
-    "constant_pad_nd": "padding (pad)",
     "upsample_bicubic2d": "resizing inside the network",
     "wrap_with_set_grad_enabled": "a no_grad block",
 }
@@ -66,41 +54,7 @@ def refuse_known(graph: Graph) -> None:
 def _key(graph: Graph, node: fx.Node) -> str:
     """The entry of `WORDS` that a node falls under; empty for none."""
     name = operator(node)
-    if name == "scaled_dot_product_attention":
-        if node.args[0] not in graph.computed:
-            return "attention_pooling"
-        mask = node.args[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
-        return "add_to_scores" if mask is not None else ""
-    if name in ("softmax", "_softmax", "_safe_softmax"):
-        return "add_to_scores" if _adds_to_scores(graph, node) else ""
-    if name in ("mul", "add") and _reads_rotary(graph, node):
-        return "rope"
-    if name in ("pad", "constant_pad_nd") and not any(list(node.args[1])):  # type: ignore[call-overload, arg-type]
-        return ""
     return name if name in WORDS else ""
-
-
-def _adds_to_scores(graph: Graph, node: fx.Node) -> bool:
-    """Whether something is added between q k^T and its softmax."""
-    while operator(node) not in ("matmul", "bmm", "baddbmm"):
-        if operator(node) == "add":
-            return True
-        before = [n for n in node.all_input_nodes if n in graph.computed]
-        if len(before) != 1 or before[0] is graph.image:
-            return False
-        node = before[0]
-    return False
-
-
-def _reads_rotary(graph: Graph, node: fx.Node) -> bool:
-    """Whether a constant operand is made from a buffer whose name says rope or rotary."""
-    queue = [n for n in node.all_input_nodes if n not in graph.computed]
-    while queue:
-        constant = queue.pop()
-        if any(word in graph.fqn.get(constant, "") for word in ("rope", "rotary", "freqs")):
-            return True
-        queue += constant.all_input_nodes
-    return False
 
 
 def has_attention(graph: Graph) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lampq_tvm.frontend.abstract import GRID, KNOWN, Curve, Elements, HeadSum, Known, Scores, Statistic
+from lampq_tvm.frontend.abstract import GRID, KNOWN, Curve, Elements, HeadSum, Known, Scores, Statistic, Turned, Unit
 from lampq_tvm.frontend.execute import UNARY
-from lampq_tvm.frontend.model import Activation, AverageHeads, LayerNorm, Linear, Residual
-from lampq_tvm.frontend.refusals import POSITION_BIAS
+from lampq_tvm.frontend.model import Activation, AverageHeads, Gate, LayerNorm, Linear, Residual
 from lampq_tvm.frontend.rules_norm import divide_statistic, multiply_statistics
 from lampq_tvm.frontend.trace import Base, Trace, parent, per_channel
 
 CURVE_TOLERANCE = 1e-5
+GATED = "a product of two computed values (a gate other than activation(a) * b of linear layers, or data-dependent scaling)"
 
 
 def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
@@ -25,12 +26,12 @@ def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
         a, b = b, a
     if not isinstance(b, KNOWN):
         return _add_constant(trace, a, b)
-    if isinstance(a, Scores) or isinstance(b, Scores):
-        trace.refuse(POSITION_BIAS)
     if _same_elements(a, b):
         first, second = to_curve(trace, a), to_curve(trace, b)
         return Curve(first.ids, first.samples + second.samples)
     if isinstance(a, Elements) and isinstance(b, Elements):
+        if isinstance(a.scale, Tensor) and isinstance(b.scale, Tensor) and a.offset is None and b.offset is None:
+            return Turned(a, b)
         return _residual(trace, a, b)
     return trace.refuse("this sum of two computed values")
 
@@ -57,7 +58,10 @@ def multiply(trace: Trace, a: Any, b: Any) -> Any:
     if _same_elements(a, b):
         first, second = to_curve(trace, a), to_curve(trace, b)
         return Curve(first.ids, first.samples * second.samples)
-    return trace.refuse("a product of two computed values (gated MLP such as SwiGLU, or data-dependent scaling)")
+    for gate, value in ((a, b), (b, a)):
+        if isinstance(gate, Curve) and isinstance(value, Elements):
+            return gated(trace, gate, value)
+    return trace.refuse(GATED)
 
 
 def divide(trace: Trace, a: Any, b: Any) -> Any:
@@ -93,17 +97,43 @@ def to_curve(trace: Trace, x: Any) -> Curve:
 
 def activation(trace: Trace, x: Curve) -> Base:
     """The operator Activation that has this curve, emitted when it is read for the first time."""
-    source = trace.tokens(Elements(x.ids))
-    for kind, function in UNARY.items():
-        if not torch.allclose(function(GRID), x.samples, rtol=0, atol=CURVE_TOLERANCE):
-            continue
-        if not isinstance(source.op, Linear):
-            trace.refuse(f"the activation function {kind} on {source.name}")
-        for base in trace.bases:
-            if base.op == Activation(base.name, (source.name,), kind):
-                return base
-        return trace.emit(Activation(f"{parent(source.name)}.act", (source.name,), kind), source.shape)
-    return trace.refuse(f"the function applied to {source.name} (none of {', '.join(UNARY)})")
+    source, kind = trace.tokens(Elements(x.ids)), curve_kind(x)
+    if kind is None:
+        return trace.refuse(f"the function applied to {source.name} (none of {', '.join(UNARY)})")
+    if not isinstance(source.op, Linear):
+        trace.refuse(f"the activation function {kind} on {source.name}")
+    for base in trace.bases:
+        if base.op == Activation(base.name, (source.name,), kind):
+            return base
+    return trace.emit(Activation(f"{parent(source.name)}.act", (source.name,), kind), source.shape)
+
+
+def curve_kind(x: Curve) -> str | None:
+    """Which of `UNARY` a curve is; None for none of them."""
+    same = (k for k, f in UNARY.items() if torch.allclose(f(GRID), x.samples, rtol=0, atol=CURVE_TOLERANCE))
+    return next(same, None)
+
+
+def gated(trace: Trace, gate: Curve, value: Elements) -> Elements:
+    """The operator Gate: an activation of some columns of a linear layer times columns of the same or another one."""
+    kind, places = curve_kind(gate), [columns(trace, x) for x in (gate.ids, value.ids)]
+    if kind is None or not value.plain or any(place is None for place in places):
+        return trace.refuse(GATED)
+    (first, gate_at), (second, value_at) = (place for place in places if place is not None)
+    width = value.shape[-1]
+    op = Gate(f"{parent(first.name)}.gate", (first.name, second.name), kind, gate_at, value_at, width)
+    return Elements(trace.emit(op, (*first.shape[:-1], width)).elements.ids.reshape(value.shape))
+
+
+def columns(trace: Trace, ids: Tensor) -> tuple[Base, int] | None:
+    """(linear layer, first column) whose neighbouring columns of all tokens `ids` are; None if they are no such thing."""
+    base = trace.base_of(ids)
+    if base is None or not isinstance(base.op, Linear):
+        return None
+    rows, width = torch.Size(base.shape[:-1]).numel(), ids.shape[-1]
+    first = int(ids.flatten()[0]) - base.start
+    wanted = base.start + torch.arange(rows)[:, None] * base.shape[-1] + first + torch.arange(width)
+    return (base, first) if torch.equal(ids.reshape(-1, width), wanted) else None
 
 
 def read(trace: Trace, x: Any) -> Base:
@@ -138,7 +168,10 @@ def _add_constant(trace: Trace, x: Known, c: Any) -> Any:
         return Curve(x.ids, x.samples + number)
     if isinstance(x, Statistic) and x.kind == "variance" and number is not None:
         return Statistic("variance", x.ids, x.eps + number)
-    return trace.refuse(POSITION_BIAS if isinstance(x, Scores) else "this addition of a constant")
+    if isinstance(x, Scores) and not x.softmax and tuple(np.broadcast_shapes(x.shape, torch.as_tensor(c).shape)) == x.shape:
+        bias = torch.as_tensor(c, dtype=torch.float32).expand(x.shape)
+        return replace(x, bias=bias if x.bias is None else x.bias + bias)
+    return trace.refuse("this addition of a constant")
 
 
 def _multiply_constant(trace: Trace, x: Known, c: Any) -> Any:
@@ -151,12 +184,18 @@ def _multiply_constant(trace: Trace, x: Known, c: Any) -> Any:
     if number is not None and isinstance(x, Curve):
         return Curve(x.ids, x.samples * number)
     if number is not None and isinstance(x, Scores) and not x.softmax:
-        return Scores(x.q, x.k, x.factor * number, False, x.leading)
+        return replace(x, factor=x.factor * number, bias=None if x.bias is None else x.bias * number)
     if number == 0.5 and isinstance(x, HeadSum):
         first, second = trace.tokens(x.first), trace.tokens(x.second)
         return trace.emit(AverageHeads("average", (first.name, second.name)), first.shape).elements
+    if number is not None and isinstance(x, (Unit, Turned)):
+        return replace(x, factor=x.factor * number)
+    if isinstance(x, Scores) and not x.softmax and x.bias is None:
+        each = torch.as_tensor(c).expand(x.shape)
+        if torch.equal(each, each[..., :1, :1].expand_as(each)):
+            return replace(x, factor=x.factor * each[..., 0, 0])
     if isinstance(x, Scores):
-        return trace.refuse("attention scores scaled head by head (cosine attention)")
+        return trace.refuse("attention scores scaled one by one")
     return trace.refuse("this multiplication by a constant")
 
 
@@ -199,17 +238,24 @@ def _residual(trace: Trace, a: Elements, b: Elements) -> Any:
     for x, branch in ((a, b), (b, a)):
         due = trace.patch is not None and trace.touches(x, trace.patch[0])
         stream = trace.tokens(x) if due else trace.whole(x)
-        if stream is None or not trace.is_stream(stream):
+        if stream is None or not trace.is_stream(stream) or branch.offset is not None:
             continue
-        source = trace.whole(Elements(branch.ids))
+        source = _branch(trace, stream, branch)
         scale = per_channel(torch.as_tensor(branch.scale).expand(branch.shape))
-        if source is None or not isinstance(source.op, Linear) or scale is None or branch.offset is not None:
+        if source is None or scale is None:
             continue
         op = Residual(f"{parent(source.name)}.residual", (stream.name, source.name))
-        return trace.emit(op, stream.shape, scale=scale).elements
+        return Elements(trace.emit(op, stream.shape, scale=scale).elements.ids.reshape(x.shape))
     bases = [trace.whole(a), trace.whole(b)]
     if all(x is not None and isinstance(x.op, Linear) and len(x.shape) == 2 for x in bases):
         return HeadSum(a, b)
-    if any(x is not None and isinstance(x.op, LayerNorm) for x in bases):
-        trace.refuse("a LayerNorm on the residual stream itself (norm_pre or post-norm)")
     return trace.refuse("this sum of two computed values (parallel branches, or rotary position embedding)")
+
+
+def _branch(trace: Trace, stream: Base, branch: Elements) -> Base | None:
+    """The layer or norm whose output a residual branch is, its tokens put back in the order of the stream."""
+    source = trace.base_of(branch.ids)
+    if source is None or not isinstance(source.op, (Linear, LayerNorm)) or not trace.depends(source.name, stream.name):
+        return None
+    whole = trace.tokens(Elements(branch.ids))
+    return whole if whole.shape == stream.shape else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lampq_tvm.frontend.abstract import KNOWN, NOTHING, Elements
+from lampq_tvm.frontend.abstract import KNOWN, NOTHING, Elements, Turned
 from lampq_tvm.frontend.graph import operator
 from lampq_tvm.frontend.trace import Trace
 
@@ -72,9 +73,18 @@ def same(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     return [x, None] if "native_dropout" in str(trace.node.target) else x
 
 
-def pad(trace: Trace, x: Any, sizes: Sequence[int], *unused: Any, **options: Any) -> Any:
-    """Padding by nothing, which models of fixed windows write down."""
-    return trace.refuse("padding") if any(sizes) else x
+def pad(trace: Trace, x: Any, sizes: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+    """Padding with zeros: places without an element."""
+    if not any(sizes):
+        return x
+    if mode != "constant" or value or not isinstance(x, Elements) or not x.plain or any(size < 0 for size in sizes):
+        trace.refuse("this padding")
+    return Elements(torch.nn.functional.pad(x.ids, list(sizes), value=NOTHING))
+
+
+def constant_pad(trace: Trace, x: Any, sizes: Sequence[int], value: float = 0) -> Any:
+    """The decomposed form of padding."""
+    return pad(trace, x, sizes, "constant", value)
 
 
 def cast(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -87,6 +97,12 @@ def cast(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 def concatenate(trace: Trace, parts: Sequence[Any], dim: int = 0) -> Any:
     """Join values; constants among them become elements-free entries with an offset."""
+    if any(isinstance(p, Turned) for p in parts) and all(isinstance(p, (Turned, Elements)) for p in parts):
+        still = [p if isinstance(p, Turned) else Turned(p, replace(p, scale=0.0)) for p in parts]
+        if any(p.factor != 1.0 for p in still):
+            trace.refuse("joining rotated values that are scaled")
+        first, second = (concatenate(trace, [getattr(p, k) for p in still], dim) for k in ("first", "second"))
+        return Turned(first, second)
     if not all(isinstance(p, (Elements, Tensor)) for p in parts):
         trace.refuse("joining activation or attention values")
     rows = [p if isinstance(p, Elements) else Elements(torch.full(p.shape, NOTHING), 1.0, p.float()) for p in parts]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lampq_tvm.frontend.abstract import Elements, Statistic
+from lampq_tvm.frontend.abstract import Elements, Statistic, Unit
 from lampq_tvm.frontend.graph import module_path
-from lampq_tvm.frontend.model import LayerNorm, Linear, MeanTokens, TakeToken
+from lampq_tvm.frontend.model import Gate, LayerNorm, Linear, MeanTokens, TakeToken
 from lampq_tvm.frontend.trace import Base, Trace
 
 # The steps of a LayerNorm written out: (what is done, kind before) -> kind after.
@@ -48,13 +48,11 @@ def native_layer_norm(trace: Trace, *args: Any) -> tuple[Any, None, None]:
 def _emit(trace: Trace, x: Any, name: str, eps: float, weight: Tensor | None, bias: Tensor | None) -> Elements:
     if not isinstance(x, Elements):
         trace.refuse("a LayerNorm of an activation function's output (inside the MLP)")
-    base = trace.base_of(x.ids)
-    if base is not None and isinstance(base.op, Linear):
-        trace.refuse(f"a LayerNorm on the output of {base.name} (normalization of q and k, or post-norm)")
+    source = trace.base_of(x.ids)
+    if source is not None and isinstance(source.op, Linear) and x.shape[-1] != source.shape[-1]:
+        trace.refuse(f"a LayerNorm on a part of the output of {source.name} (normalization of q and k)")
     base = trace.tokens(x)
-    if isinstance(base.op, LayerNorm):
-        trace.refuse(f"a LayerNorm on another LayerNorm's output ({base.name}: post-norm, or norm_pre on the residual stream)")
-    if not trace.is_stream(base) and not isinstance(base.op, (TakeToken, MeanTokens)):
+    if not trace.is_stream(base) and not isinstance(base.op, (TakeToken, MeanTokens, Gate)):
         trace.refuse(f"a LayerNorm on {base.name}")
     channels = base.shape[-1]
     gamma = torch.ones(channels) if weight is None else weight
@@ -69,6 +67,8 @@ def mean(trace: Trace, x: Any, dim: Any = None, keepdim: bool = False, **unused:
     dims = [dim] if isinstance(dim, int) else list(dim or [])
     if isinstance(x, Statistic):
         return step(trace, "mean", x)
+    if isinstance(x, Elements) and len(x.shape) == 4 and sorted(dims) == [1, 2] and not keepdim:
+        x, dims = x.moved(lambda t: t.flatten(1, 2)), [1]  # tokens [B, rows, columns, C]
     if not isinstance(x, Elements) or len(dims) != 1:
         return trace.refuse("this mean")
     axis = dims[0] % len(x.shape)
@@ -90,6 +90,14 @@ def _mean_tokens(trace: Trace, x: Elements) -> Base:
     return trace.emit(MeanTokens(f"{base.name}.mean", (base.name,), start), (base.shape[0], base.shape[2]))
 
 
+def vector_norm(trace: Trace, x: Any, order: float = 2, dim: Any = None, keepdim: bool = False, **unused: Any) -> Statistic:
+    """Length of the vectors along the last axis."""
+    axes = [dim] if isinstance(dim, int) else list(dim or [])
+    if not isinstance(x, Elements) or not x.plain or order != 2 or not keepdim or axes not in ([-1], [len(x.shape) - 1]):
+        trace.refuse("this norm of a vector")
+    return Statistic("length", x.ids)
+
+
 def step(trace: Trace, action: str, x: Statistic) -> Statistic:
     """The next step of a LayerNorm written out."""
     kind = STEPS.get((action, x.kind))
@@ -109,6 +117,8 @@ def multiply_statistics(trace: Trace, a: Statistic, b: Statistic) -> Any:
 
 def divide_statistic(trace: Trace, a: Any, b: Statistic) -> Any:
     """Centred over the deviation, or one over the deviation."""
+    if isinstance(a, Elements) and b.kind == "length" and a.plain and torch.equal(a.ids, b.ids):
+        return Unit(a.ids, b.eps)
     if isinstance(a, Statistic) and a.kind == "centred" and b.kind == "deviation" and torch.equal(a.ids, b.ids):
         return _written_out(trace, b)
     if not isinstance(a, (Elements, Statistic)) and float(a) == 1.0:

@@ -12,9 +12,10 @@ from torch import Tensor, fx
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.abstract import NOTHING, Elements
 from lampq_tvm.frontend.graph import Graph, module_path, parameter_name
-from lampq_tvm.frontend.model import Op, PatchEmbed, Residual, TakeToken
+from lampq_tvm.frontend.model import LayerNorm, Linear, Op, PatchEmbed, Regroup, Residual, TakeToken
 
-HINT = "recognized are ViT, DeiT, DeiT III and DINOv2 built of LayerNorm, softmax attention and a two-layer MLP"
+HINT = "recognized are ViT, DeiT, DINOv2, CLIP, SigLIP, BEiT, EVA-02 and Swin built of LayerNorm, attention and MLP"
+STREAMS = (PatchEmbed, Residual, LayerNorm, Linear, Regroup)
 
 
 @dataclass(eq=False)
@@ -80,7 +81,8 @@ class Trace:
         """Append an operator with its tensors (by field name)."""
         op = dataclasses.replace(op, name=self.unique(op.name))
         self.ops.append(op)
-        self.tensors |= {f"{op.name}.{k}": v.to(torch.float32).contiguous() for k, v in tensors.items()}
+        kept = {k: v if v.dtype is torch.int32 else v.to(torch.float32) for k, v in tensors.items()}
+        self.tensors |= {f"{op.name}.{k}": v.contiguous() for k, v in kept.items()}
         return self.number(op, shape)
 
     def unique(self, name: str) -> str:
@@ -100,6 +102,8 @@ class Trace:
 
     def base_of(self, ids: Tensor) -> Base | None:
         """The one living value that all of `ids` belong to, or None."""
+        if ids.numel() == 0:
+            return None
         low, high = int(ids.min()), int(ids.max())
         for base in reversed(self.bases):
             if base.start <= low:
@@ -118,15 +122,17 @@ class Trace:
         """The value that an operator reads when it reads `x`; emits what is still due (patch stream, token choice)."""
         if self.patch is not None and self.touches(x, self.patch[0]):
             return self._patch_stream(x)
-        base = self.whole(x) or self._taken_token(x)
+        base = self.whole(x)
+        if base is None or (len(x.shape) == 2 and len(base.shape) == 3):
+            base = self._taken_token(x) or base
         if base is not None:
             return base
-        source = self.base_of(x.ids)
+        source = self.base_of(x.ids[x.ids != NOTHING])
         if source is None:
             self.refuse("joining values of several operators")
         if not x.plain:
             self.refuse(f"multiplying or adding constants to the output of {source.name}")
-        return self.refuse(f"regrouping the tokens of {source.name} (windows or merged patches)")
+        return self._regrouped(x, source)
 
     def touches(self, x: Elements, base: Base) -> bool:
         """Whether `x` holds elements of `base` among others."""
@@ -141,6 +147,8 @@ class Trace:
             if same:
                 return base
         grid, name, weight, bias = self.patch
+        if x.ids.ndim == 4:  # [B, rows, columns, N]
+            x = x.moved(lambda t: t.flatten(1, 2))
         prefix = int((x.ids[0, :, 0] == NOTHING).sum()) if x.ids.ndim == 3 else -1
         patches = grid.elements.ids.flatten(2).transpose(1, 2)
         offset = _offset(x)
@@ -153,9 +161,62 @@ class Trace:
         ):
             self.refuse("this order of patch tokens")
         op = PatchEmbed(name, ("image",), weight.shape[-1], prefix)
-        base = self.emit(op, x.shape, weight=weight, bias=bias, pos=offset[0, prefix:], prefix=offset[0, :prefix])
+        pos = offset[0, prefix:]
+        pos = pos[:1] if torch.equal(pos, pos[:1].expand_as(pos)) else pos
+        base = self.emit(op, x.shape, weight=weight, bias=bias, pos=pos, prefix=offset[0, :prefix])
         self.pending.append((x, base))
         return base
+
+    def _regrouped(self, x: Elements, source: Base) -> Base:
+        """The value after its tokens were put in another order, cut into windows or joined (patch merging)."""
+        index = self._index(x, source)
+        if index is None:
+            return self.refuse(f"regrouping the tokens of {source.name} in this way")
+        parts = index.shape[-1]
+        if isinstance(source.op, Linear) and parts == 1 and not self.is_read(source) and bool((index >= 0).all()):
+            return self._regrouped_before(source, index)
+        for other in self.bases:
+            known = other.alive and isinstance(other.op, Regroup) and other.op.inputs == (source.name,)
+            if known and torch.equal(self.tensors[f"{other.name}.index"], index):
+                return other
+        return self._emit_regroup(source, index)
+
+    def _emit_regroup(self, source: Base, index: Tensor) -> Base:
+        rows = torch.Size(source.shape[1:-1]).numel()
+        shape = (source.shape[0], *index.shape[:-1], index.shape[-1] * source.shape[-1])
+        return self.emit(Regroup(f"{source.name}.regrouped", (source.name,), rows), shape, index=index)
+
+    def _regrouped_before(self, base: Base, index: Tensor) -> Base:
+        """The same with the tokens regrouped before a linear layer, where they are narrower codes: it works on each alone."""
+        assert base.op is not None
+        source = next(b for b in self.bases if b.alive and b.name == base.op.inputs[0])
+        base.alive = False
+        self.ops.remove(base.op)
+        regrouped = self._emit_regroup(source, index)
+        op = dataclasses.replace(base.op, inputs=(regrouped.name,))
+        self.ops.append(op)
+        return self.number(op, (*regrouped.shape[:-1], base.shape[-1]))
+
+    def _index(self, x: Elements, source: Base) -> Tensor | None:
+        """Which token of `source` stands where in `x`: int32 [T', parts] or [windows, T', parts], -1 for none of them.
+
+        None where x is not made of whole tokens, in the same way for every image.
+        """
+        batch, channels = source.shape[0], source.shape[-1]
+        rows = torch.Size(source.shape[1:-1]).numel()
+        if len(source.shape) < 3 or x.shape[-1] % channels or x.shape[0] % batch:
+            return None
+        ids = x.ids.reshape(batch, -1, x.shape[-1] // channels, channels)
+        empty = (ids == NOTHING).all(-1)
+        first = torch.where(empty, 0, (ids[..., 0] - source.start) // channels)
+        wanted = source.start + first[..., None] * channels + torch.arange(channels)
+        if not torch.equal(ids, torch.where(empty[..., None], NOTHING, wanted)):
+            return None
+        local = torch.where(empty, NOTHING, first - torch.arange(batch).view(-1, 1, 1) * rows)
+        if not torch.equal(local, local[:1].expand_as(local)) or not -1 <= int(local.min()) <= int(local.max()) < rows:
+            return None
+        index = local[0].to(torch.int32)
+        return index.view(-1, x.shape[1], index.shape[-1]) if len(x.shape) == 3 and x.shape[0] > batch else index
 
     def _taken_token(self, x: Elements) -> Base | None:
         """The value after choosing one token of a [B, T, C] value."""
@@ -171,8 +232,19 @@ class Trace:
         return self.emit(TakeToken(f"{base.name}.token{index}", (base.name,), index), (base.shape[0], base.shape[2]))
 
     def is_stream(self, base: Base) -> bool:
-        """Whether a value is the residual stream."""
-        return isinstance(base.op, (PatchEmbed, Residual))
+        """Whether a value can be the residual stream."""
+        return isinstance(base.op, STREAMS)
+
+    def depends(self, name: str, on: str) -> bool:
+        """Whether the value `name` is computed from the value `on`."""
+        inputs = {op.name: op.inputs for op in self.ops}
+        queue = [name]
+        while queue:
+            name = queue.pop()
+            if name == on:
+                return True
+            queue += inputs.get(name, ())
+        return False
 
     def weight_name(self, node: fx.Node, fallback: str) -> str:
         """Name of the layer that the constant `node` is the weight of."""

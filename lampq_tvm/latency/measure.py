@@ -17,8 +17,8 @@ from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.bench import SAMPLES, CountedBench, KernelBench, estimated_ms, open_device, timing
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import plan_work
+from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import default_schedules, lower
-from lampq_tvm.lower.operators import TilesFor
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel

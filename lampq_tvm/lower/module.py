@@ -17,8 +17,10 @@ from lampq_tvm.frontend.model import canonical_json
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tokens import build_pixels
+from lampq_tvm.lower.context import Context, TilesFor
 from lampq_tvm.lower.kernel import Call, Recipe
-from lampq_tvm.lower.operators import Context, TilesFor, lower_op
+from lampq_tvm.lower.operators import lower_op
+from lampq_tvm.lower.shared import shared_names, with_shared
 from lampq_tvm.quantize.model import QuantizedModel
 
 
@@ -60,6 +62,7 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
         UnsupportedError: an operator has no kernel.
     """
     calls, context = lower_calls(qm, isa, batch, tiles)
+    calls = with_shared(calls, shared_names(qm.tensors))
     values = tuple(Value(op.name, (batch, *context.shapes[op.name]), _dtype(calls, op.name)) for op in qm.ops)
     functions = _kernels(calls)
     program = _Program(calls, functions)

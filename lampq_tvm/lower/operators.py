@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import numpy as np
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.model import InputSpec, Op
+from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels import tokens
 from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention, factors
 from lampq_tvm.kernels.isa import dot_for, weight_peak
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape, padded
-from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.kernel import Arguments, Call
+from lampq_tvm.lower.tokens import lower_add, lower_attention_pool, lower_gate, lower_regroup, lower_rotary, lower_unit_heads
 from lampq_tvm.quantize import model as q
-
-TilesFor = Callable[[ProductShape, str, int, int], Tiles | None]
-
-
-@dataclass
-class Context:
-    """What every operator's lowering knows.
-
-    Attributes:
-        isa: instruction set level.
-        batch: images per call.
-        input: the image.
-        tensors: the network's constants.
-        tiles: tuned tiles of a product, or None for the default ones.
-        shapes: shape of every value so far, without the batch: (tokens, channels), (channels,), or (windows, tokens, channels).
-    """
-
-    isa: str
-    batch: int
-    input: InputSpec
-    tensors: Mapping[str, np.ndarray]
-    tiles: TilesFor
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def rows(self, value: str) -> int:
-        """Rows of a value as a matrix [rows, channels], the batch included."""
-        return self.batch * int(np.prod(self.shapes[value][:-1]))
-
-    def channels(self, value: str) -> int:
-        """Channels of a value."""
-        return self.shapes[value][-1]
 
 
 def lower_op(op: Op, c: Context) -> list[Call]:
@@ -125,7 +94,7 @@ def lower_patch_embed(op: q.QPatchEmbed, c: Context) -> list[Call]:
             "int8",
         )
     ]
-    shape = ProductShape(c.batch * count, n, k, "stream", count)
+    shape = ProductShape(c.batch * count, n, k, "stream", len(c.tensors[f"{op.name}.pos"]))
     names = [f"{op.name}.S", f"{op.name}.B", f"{op.name}.pos"]
     product = product_call(c, op.name, gathered, shape, (op.w_bits, 8), lambda a: a.arrays(*names))
     calls.append(Call(product.kernel, product.build, embedded, product.order, product.recipes, product.shape, product.dtype))
@@ -251,6 +220,12 @@ HANDLERS: dict[type, Callable[..., list[Call]]] = {
     q.QFloatNorm: lower_norm,
     q.QProduct: lower_product,
     q.QAttention: lower_attention,
+    q.QAttentionPool: lower_attention_pool,
+    q.QUnitHeads: lower_unit_heads,
+    q.QRotary: lower_rotary,
+    q.QGate: lower_gate,
+    q.QRegroup: lower_regroup,
+    q.QAdd: lower_add,
     q.QTakeToken: lower_take_token,
     q.QMeanTokens: lower_mean_tokens,
     q.QToCodes: lower_to_codes,

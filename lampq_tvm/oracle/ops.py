@@ -119,9 +119,9 @@ def attention(
 ) -> I8:
     """Softmax attention on codes qkv [B, T, 3 * heads * head_dim]: codes [B, T, heads * head_dim].
 
-    bias [groups, heads, T, T] is added to the scores in int32, row b taking group b % groups. The row's maximum is
-    subtracted in int32, the difference indexes P, and the value sums are divided once, by the reciprocal of the integer
-    sum of p.
+    B counts the windows of all images where there are windows. bias [groups, heads, T, T] is added to the scores in int32,
+    row b taking group b % groups. The row's maximum is subtracted in int32, the difference indexes P, and the value sums
+    are divided once, by the reciprocal of the integer sum of p.
     """
     N, T, _ = qkv.shape
     q, k, v = qkv.reshape(N, T, 3, heads, head_dim).transpose(2, 0, 3, 1, 4)
@@ -137,9 +137,61 @@ def attention(
     return saturate(fma32(merged, M, B), bits)
 
 
+def attention_pool(kv: I8, query: I8, S: F32, P: U8, M: F32, B: F32, bits: int) -> I8:
+    """Constant queries [heads, L, head_dim] over codes kv [B, T, 2 * heads * head_dim]: codes [B, L, heads * head_dim]."""
+    heads, L, head_dim = query.shape
+    k, v = kv.reshape(len(kv), -1, 2, heads, head_dim).transpose(2, 0, 3, 1, 4)
+    scores = product_acc(query, k)
+    distance = scores.max(-1, keepdims=True) - scores
+    p = P[np.minimum(np.rint(distance.astype(np.float32) * S[:, None, None]), 255).astype(np.int32)]
+    reciprocal = ONE / p.sum(-1, keepdims=True, dtype=np.int32).astype(np.float32)
+    acc = product_acc(p, v.swapaxes(-1, -2))
+    merged = (acc.astype(np.float32) * reciprocal).transpose(0, 2, 1, 3).reshape(len(kv), L, heads * head_dim)
+    return saturate(fma32(merged, M, B), bits)
+
+
+def unit_heads(qkv: F32, inv: F32, heads: int, eps: float, bits: int) -> I8:
+    """q and k of qkv [.., 3 * heads * head_dim] over their lengths, then codes: sat(rne(fma(u, inv, 0))), inv [3, heads]."""
+    parts = qkv.reshape(*qkv.shape[:-1], 3, heads, -1).copy()
+    turned = parts[..., :2, :, :]
+    squares = np.zeros((*turned.shape[:-1], LANES), np.float32)
+    for start in range(0, turned.shape[-1], LANES):
+        part = turned[..., start : start + LANES]
+        squares[..., : part.shape[-1]] = fma32(part, part, squares[..., : part.shape[-1]])
+    parts[..., :2, :, :] = turned * (ONE / np.maximum(np.sqrt(_halve(squares)), np.float32(eps)))
+    return saturate(fma32(parts, inv[..., None], np.float32(0)), bits).reshape(qkv.shape)
+
+
+def rotary(qkv: F32, cos: F32, sin: F32, partner: I32, inv: F32, bits: int) -> I8:
+    """q and k of qkv [.., T, 3 * heads * head_dim] turned: fma(x, cos, fl(x[partner] sin)), then codes as `unit_heads`."""
+    heads = inv.shape[1]
+    parts = qkv.reshape(*qkv.shape[:-1], 3, heads, -1).copy()
+    still = parts[..., :2, :, :]
+    parts[..., :2, :, :] = fma32(still, cos[:, None, None], still[..., partner] * sin[:, None, None])
+    return saturate(fma32(parts, inv[..., None], np.float32(0)), bits).reshape(qkv.shape)
+
+
+def gate(g: F32, x: F32, table: F32) -> F32:
+    """fl(table[sat(rne(g)) + 128] * x)."""
+    return np.asarray(table[saturate(g, 8).astype(np.int32) + 128] * x)
+
+
 def to_codes(x: F32, affine: F32, bits: int) -> I8:
     """sat(rne(fma(x, fl(1/s), fl(z)))), `affine` = (1/s, z)."""
     return saturate(fma32(x, affine[0], affine[1]), bits)
+
+
+def regroup(x: I8 | F32, index: I32, fill: I8 | F32, rows: int) -> I8 | F32:
+    """[B, .., C] with `rows` tokens per image to [B, *index.shape[:-1], parts * C]; index -1 gives tokens of `fill` [1]."""
+    tokens = x.reshape(len(x), rows, x.shape[-1])
+    spare = np.full((len(x), 1, x.shape[-1]), fill[0], x.dtype)
+    taken = np.concatenate([tokens, spare], 1)[:, index]  # -1 takes the last token, the spare one
+    return taken.reshape(len(x), *index.shape[:-1], -1)
+
+
+def add(a: F32, b: F32) -> F32:
+    """fl(a + b)."""
+    return np.asarray(a + b)
 
 
 def take_token(x: F32, index: int) -> F32:

@@ -37,7 +37,22 @@ def run_op(op: Op, t: dict[str, Array], x: list[Array]) -> Array:
             return run_product(op, t, x)
         case q.QAttention():
             bias = t["bias"][:, t["at"]].swapaxes(0, 1) if op.groups else None
-            return ops.attention(x[0], t["S"], t["P"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits, bias)
+            windows = x[0].reshape(-1, *x[0].shape[-2:])
+            codes = ops.attention(windows, t["S"], t["P"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits, bias)
+            return codes.reshape(*x[0].shape[:-1], -1)
+        case q.QAttentionPool():
+            return ops.attention_pool(x[0], t["query"], t["S"], t["P"], t["M"], t["B"], op.out_bits)
+        case q.QUnitHeads():
+            return ops.unit_heads(x[0], t["inv"], op.heads, op.eps, op.out_bits)
+        case q.QRotary():
+            return ops.rotary(x[0], t["cos"], t["sin"], t["partner"], t["inv"], op.out_bits)
+        case q.QGate():
+            g, value = x[0][..., op.gate_at : op.gate_at + op.width], x[1][..., op.value_at : op.value_at + op.width]
+            return ops.gate(g, value, t["table"])
+        case q.QRegroup():
+            return ops.regroup(x[0], t["index"], t["fill"], op.rows)
+        case q.QAdd():
+            return ops.add(x[0], x[1])
         case q.QToCodes():
             return ops.to_codes(x[0], t["affine"], op.out_bits)
         case q.QTakeToken():

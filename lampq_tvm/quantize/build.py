@@ -16,7 +16,7 @@ from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend import model as f
-from lampq_tvm.quantize import constants
+from lampq_tvm.quantize import constants, scores
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.product import Product, input_quantizer, layer_product, token_count
 
@@ -83,13 +83,17 @@ class _Builder:
                 return self._residual(op)
             case f.LayerNorm():
                 return self._float_norm(op.name, op, self.real(op.inputs[0]))
+            case f.Regroup():
+                return self._regroup(op.name, op, self.real(op.inputs[0]), np.zeros(1, np.float32))
+            case f.Gate():
+                return self._gate(op)
             case f.TakeToken():
                 norm = self._norm_before(op)
                 if norm is not None:
                     return self._float_norm(op.name, norm, self._token(op, norm.inputs[0]))
                 return self.add(q.QTakeToken(op.name, (self.real(op.inputs[0]),), op.index))
             case f.MeanTokens():
-                inverse = np.array([1 / (token_count(self.calibration.model) - op.start)], np.float32)
+                inverse = np.array([1 / (token_count(self.calibration.model, op.inputs[0]) - op.start)], np.float32)
                 return self.add(q.QMeanTokens(op.name, (self.real(op.inputs[0]),), op.start), inv=inverse)
             case f.Linear():
                 return self._linear(op.name, op, "float", self.product(op))
@@ -113,13 +117,22 @@ class _Builder:
         )
 
     def _residual(self, op: f.Residual) -> str:
-        stream, branch = self.real(op.inputs[0]), self._linear_before(op, 1)
-        scaled = self.product(branch).times(self.calibration.model.tensors[f"{op.name}.scale"].astype(np.float64))
-        return self._linear(op.name, branch, "residual", scaled, stream)
+        stream, branch = self.real(op.inputs[0]), self.calibration.model.op(op.inputs[1])
+        scale = self.calibration.model.tensors[f"{op.name}.scale"].astype(np.float64)
+        if isinstance(branch, f.LayerNorm):  # post-norm
+            normed = self._float_norm(branch.name, branch, self.real(branch.inputs[0]), scale)
+            return self.add(q.QAdd(op.name, (stream, normed)))
+        linear = self._linear_before(op, 1)
+        return self._linear(op.name, linear, "residual", self.product(linear).times(scale), stream)
 
-    def _float_norm(self, name: str, norm: f.LayerNorm, source: str) -> str:
-        gamma, beta = self.f32(f"{norm.name}.gamma"), self.f32(f"{norm.name}.beta")
-        return self.add(q.QFloatNorm(name, (source,), norm.eps), G=gamma, B=beta)
+    def _float_norm(self, name: str, norm: f.LayerNorm, source: str, scale: npt.NDArray[np.float64] | float = 1.0) -> str:
+        gamma, beta = (self.calibration.model.tensors[f"{norm.name}.{k}"] * scale for k in ("gamma", "beta"))
+        made = q.QFloatNorm(name, (source,), norm.eps)
+        return self.add(made, G=gamma.astype(np.float32), B=beta.astype(np.float32))
+
+    def _regroup(self, name: str, op: f.Regroup, source: str, fill: npt.NDArray[Any]) -> str:
+        index = self.calibration.model.tensors[f"{op.name}.index"]
+        return self.add(q.QRegroup(name, (source,), op.rows), index=index, fill=fill)
 
     def _linear(self, name: str, op: f.Linear, epilogue: str, p: Product, *more: str) -> str:
         """A product whose output is float32."""
@@ -129,20 +142,31 @@ class _Builder:
 
     def codes(self, reader: f.Linear) -> str:
         """Name of the input codes of the layer `reader`."""
+        y = input_quantizer(self.calibration, self.plan.layer(reader.name))
+        return self.codes_of(reader.inputs[0], reader.name, y)
+
+    def codes_of(self, value: str, reader: str, y: ActQuantizer) -> str:
+        """Name of the codes of a value for the layer `reader`, whose input quantizer is y."""
         model = self.calibration.model
-        source, y = model.op(reader.inputs[0]), input_quantizer(self.calibration, self.plan.layer(reader.name))
+        source = model.op(value)
         alone = len(model.consumers(source.name)) == 1
-        name = source.name if alone else f"{source.name}.{reader.name}"
+        name = source.name if alone else f"{source.name}.{reader}"
+        passes = f.Linear | f.TakeToken | f.Regroup
         match source:
-            case f.LayerNorm() if all(isinstance(op, f.Linear | f.TakeToken) for op in model.consumers(source.name)):
+            case f.LayerNorm() if all(isinstance(op, passes) for op in model.consumers(source.name)):
                 return self._norm_codes(name, source, self.real(source.inputs[0]), y)
             case f.TakeToken() if (norm := self._norm_before(source)) is not None:
                 return self._norm_codes(name, norm, self._token(source, norm.inputs[0]), y)
             case f.Attention():
                 return self._attention(name, source, y)
+            case f.AttentionPool():
+                return self._attention_pool(name, source, y)
             case f.Activation():
                 return self._activation(name, source, y)
-        made = q.QToCodes(f"{reader.name}.codes", (self.real(source.name),), y.bits)
+            case f.Regroup():
+                codes = self.codes_of(source.inputs[0], reader, y)
+                return self._regroup(name, source, codes, np.array([y.zero], np.int8))
+        made = q.QToCodes(f"{reader}.codes", (self.real(source.name),), y.bits)
         return self.add(made, affine=constants.to_codes(y))
 
     def _norm_codes(self, name: str, norm: f.LayerNorm, source: str, y: ActQuantizer) -> str:
@@ -155,23 +179,75 @@ class _Builder:
         return self.add(q.QTakeToken(f"{op.name}.stream", (self.real(source),), op.index))
 
     def _attention(self, name: str, op: f.Attention, y: ActQuantizer) -> str:
-        qkv, bits = self._linear_before(op, 0), self.plan.attention_bits
+        bits = self.plan.attention_bits
         largest = 1 << (bits - 1)
         constants.check_range(op.head_dim, largest, largest, op.name)
-        constants.check_range(token_count(self.calibration.model), constants.STEPS, largest, op.name)
-        scales = self.calibration.attention[op.name][bits]
-        p, row = self.product(qkv), self.plan.layer(qkv.name)
-        made = q.QProduct(qkv.name, (self.codes(qkv),), "codes", row.w_bits, row.a_bits, bits)
-        per_output = np.repeat(scales.reshape(-1), op.head_dim)
-        M, B = (p.S / per_output).astype(np.float32), (p.B / per_output).astype(np.float32)
-        codes = self.add(made, w=p.codes, M=M, B=B)
+        constants.check_range(token_count(self.calibration.model, op.name), constants.STEPS, largest, op.name)
+        scales = self.calibration.attention[op.name][bits].astype(np.float64)
+        bias: dict[str, npt.NDArray[Any]] = {}
+        if op.groups:
+            scales = scores.raised_scales(scales, op.scale)
+            real = self.calibration.model.tensors[f"{op.name}.bias"]
+            bias["bias"], bias["at"] = scores.distinct(scores.score_bias(real, scales[0] * scales[1] * op.scale))
         return self.add(
-            q.QAttention(name, (codes,), op.heads, op.head_dim, bits, y.bits),
+            q.QAttention(name, (self._heads(op, scales),), op.heads, op.head_dim, bits, y.bits, op.groups),
+            S=constants.score_scale(scales[0], scales[1], op.scale),
+            P=constants.softmax_table(self.plan.softmax, bits),
+            M=np.repeat(scales[2] / y.scale, op.head_dim).astype(np.float32),
+            B=np.full(op.heads * op.head_dim, y.zero, np.float32),
+            **bias,
+        )
+
+    def _attention_pool(self, name: str, op: f.AttentionPool, y: ActQuantizer) -> str:
+        bits, model = self.plan.attention_bits, self.calibration.model
+        largest, kv = 1 << (bits - 1), self._linear_before(op, 0)
+        constants.check_range(op.head_dim, largest, largest, op.name)
+        constants.check_range(token_count(model, kv.name), constants.STEPS, largest, op.name)
+        scales = self.calibration.attention[op.name][bits].astype(np.float64)
+        query = model.tensors[f"{op.name}.query"].astype(np.float64) / scales[0][:, None, None]
+        return self.add(
+            q.QAttentionPool(name, (self._product_codes(kv, scales[1:], bits),), op.heads, op.head_dim, bits, y.bits),
+            query=np.clip(np.rint(query), -largest, largest - 1).astype(np.int8),
             S=constants.score_scale(scales[0], scales[1], op.scale),
             P=constants.softmax_table(self.plan.softmax, bits),
             M=np.repeat(scales[2] / y.scale, op.head_dim).astype(np.float32),
             B=np.full(op.heads * op.head_dim, y.zero, np.float32),
         )
+
+    def _heads(self, op: f.Attention, scales: npt.NDArray[np.float64]) -> str:
+        """Codes of q, k and v at their scales [3, heads]."""
+        model, bits = self.calibration.model, self.plan.attention_bits
+        source = model.op(op.inputs[0])
+        if isinstance(source, f.UnitHeads):
+            inverse = 1 / scales
+            inverse[0] *= model.tensors[f"{source.name}.scale"]
+            unit = q.QUnitHeads(source.name, (self.real(source.inputs[0]),), op.heads, op.head_dim, source.eps, bits)
+            return self.add(unit, inv=inverse.astype(np.float32))
+        if isinstance(source, f.Rotary):
+            rotary = q.QRotary(source.name, (self.real(source.inputs[0]),), op.heads, op.head_dim, bits)
+            fields = {k: model.tensors[f"{source.name}.{k}"] for k in ("cos", "sin", "partner")}
+            return self.add(rotary, inv=(1 / scales).astype(np.float32), **fields)
+        return self._product_codes(self._linear_before(op, 0), scales, bits)
+
+    def _product_codes(self, linear: f.Linear, scales: npt.NDArray[np.float64], bits: int) -> str:
+        """Symmetric codes of a layer's output with one scale [parts, heads] for each head of each part."""
+        p, row = self.product(linear), self.plan.layer(linear.name)
+        made = q.QProduct(linear.name, (self.codes(linear),), "codes", row.w_bits, row.a_bits, bits)
+        per_output = np.repeat(scales.reshape(-1), len(p.S) // scales.size)
+        M, B = (p.S / per_output).astype(np.float32), (p.B / per_output).astype(np.float32)
+        return self.add(made, w=p.codes, M=M, B=B)
+
+    def _gate(self, op: f.Gate) -> str:
+        """The gate's layer gives 8-bit codes before rounding, so that one product serves gate and value of one layer."""
+        x, columns = self.calibration.preactivations[op.name], slice(op.gate_at, op.gate_at + op.width)
+        layers = [self._linear_before(op, i) for i in (0, 1)]
+        p = self.product(layers[0])
+        S, B = p.S.copy(), p.B.copy()
+        S[columns], B[columns] = p.S[columns] / x.scale, p.B[columns] / x.scale + x.zero
+        gate = self._linear(layers[0].name, layers[0], "float", Product(p.codes, S, B))
+        value = gate if layers[1].name == layers[0].name else self.real(layers[1].name)
+        made = q.QGate(op.name, (gate, value), op.gate_at, op.value_at, op.width)
+        return self.add(made, table=constants.gate_table(op.kind, x))
 
     def _activation(self, name: str, op: f.Activation, y: ActQuantizer) -> str:
         linear, x = self._linear_before(op, 0), self.calibration.preactivations[op.name]

@@ -85,6 +85,11 @@ def activation_table(kind: str, x: ActQuantizer, y: ActQuantizer) -> I8:
     return np.clip(np.rint(values / y.scale + y.zero), y.low, y.high).astype(np.int8)
 
 
+def gate_table(kind: str, x: ActQuantizer) -> F32:
+    """[256] values of an activation function of `ACTIVATIONS` at index (8-bit code of x) + 128."""
+    return np.array([UNARY[kind](x.scale * (code - x.zero)) for code in range(-128, 128)]).astype(np.float32)
+
+
 def softmax_table(kind: str, bits: int) -> U8:
     """P [256]: unsigned 8-bit values of exp(-6.4 i / 255), at most 2^bits distinct, P[0] = 255 and P[255] = 0.
 

@@ -75,11 +75,16 @@ def normalize(x: Tensor, eps: float) -> Tensor:
     for piece in rest:
         first = first + piece
     centred = fma(_fold(first), -inverse, x)
-    squares = torch.zeros(())
-    for piece in _strided(centred):
-        squares = fma(piece, piece, squares)
-    variance = fma(_fold(squares), inverse, torch.tensor(eps, dtype=torch.float64).float())
+    variance = fma(squares(centred), inverse, torch.tensor(eps, dtype=torch.float64).float())
     return centred * reciprocal(variance.double().sqrt().float())
+
+
+def squares(x: Tensor) -> Tensor:
+    """Sum of the squares over the last axis, in the fixed order: [.., 1]."""
+    total = torch.zeros(())
+    for piece in _strided(x):
+        total = fma(piece, piece, total)
+    return _fold(total)
 
 
 def reciprocal(x: Tensor) -> Tensor:

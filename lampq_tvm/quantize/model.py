@@ -22,8 +22,8 @@ class QPatchEmbed(Op):
     """Pixels to stream: r[t, n] = pos[t, n] + fma(acc, S[n], B[n]) for patch tokens, prefix rows before them.
 
     Input: pixel codes (pixel - 128) [B, C, H, W] int8. Output: stream [B, T, N] float32, T = P + patches.
-    Tensors: `.w` [N, C*p*p] int8 codes (k in the order c, row, column), `.S` `.B` [N] f32, `.pos` [patches, N] f32,
-    `.prefix` [P, N] f32.
+    Tensors: `.w` [N, C*p*p] int8 codes (k in the order c, row, column), `.S` `.B` [N] f32, `.pos` [patches, N] f32
+    ([1, N] where all patches get the same), `.prefix` [P, N] f32.
     """
 
     patch: int
@@ -70,11 +70,12 @@ class QProduct(Op):
 class QAttention(Op):
     """Softmax attention on symmetric codes, per head.
 
-    Input: qkv codes [B, T, 3 * heads * head_dim] int8 at `bits`. Output: codes [B, T, heads * head_dim] int8 at out_bits.
+    Input: qkv codes [B, (windows,) T, 3 * heads * head_dim] int8 at `bits`. Output: codes [B, (windows,) T, heads * head_dim]
+    int8 at out_bits.
     d = rowmax(acc) - acc; i = min(255, rne(d * S[h])); p = P[i]; R = sum p;
     code = sat(rne(fma(acc2 * (1/R), M[n], B[n]))), acc2 = sum_t p[t] v[t, n].
     Tensors: `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
-    With groups, B counts images or windows, and row b adds bias[h, at[b % groups, t, u]] to acc before anything else:
+    With groups, window b (of all images) adds bias[h, at[b % groups, t, u]] to acc before anything else:
     `.bias` [heads, entries] int32, `.at` [groups, T, T] uint8, uint16 or int32.
 
     Attributes:
@@ -87,6 +88,75 @@ class QAttention(Op):
     bits: int
     out_bits: int
     groups: int = 0
+
+
+@dataclass(frozen=True)
+class QAttentionPool(Op):
+    """Softmax attention of constant queries, by the rules of `QAttention`.
+
+    Input: kv codes [B, T, 2 * heads * head_dim] int8 at `bits`. Output: codes [B, L, heads * head_dim] int8 at out_bits.
+    Tensors: `.query` [heads, L, head_dim] int8, `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
+    """
+
+    heads: int
+    head_dim: int
+    bits: int
+    out_bits: int
+
+
+@dataclass(frozen=True)
+class QUnitHeads(Op):
+    """Float qkv [B, .., T, 3 * heads * head_dim] to codes; q and k are first divided by their lengths, head by head.
+
+    u = fl(x * fl(1 / max(fl(sqrt(sum of x^2)), fl(eps)))), summed in lanes as LayerNorm's squares;
+    code = sat(rne(fma(u, inv, 0))); v without the length. Tensor: `.inv` [3, heads] f32.
+    """
+
+    heads: int
+    head_dim: int
+    eps: float
+    out_bits: int
+
+
+@dataclass(frozen=True)
+class QRotary(Op):
+    """Float qkv [B, .., T, 3 * heads * head_dim] to codes; q and k are first turned, head by head.
+
+    u = fma(x[c], cos[t, c], fl(x[partner[c]] * sin[t, c])); code = sat(rne(fma(u, inv, 0))); v is not turned.
+    Tensors: `.cos` `.sin` [T, head_dim] f32, `.partner` [head_dim] int32, `.inv` [3, heads] f32.
+    """
+
+    heads: int
+    head_dim: int
+    out_bits: int
+
+
+@dataclass(frozen=True)
+class QGate(Op):
+    """fl(table[sat(rne(g)) + 128] * x), float32; g, an 8-bit code before rounding, and x are columns of the two inputs.
+
+    Inputs [B, .., Ca], [B, .., Cb] f32: columns gate_at.. and value_at.., `width` of them. Tensor: `.table` [256] f32.
+    """
+
+    gate_at: int
+    value_at: int
+    width: int
+
+
+@dataclass(frozen=True)
+class QRegroup(Op):
+    """Tokens put in another order, cut into windows, or several joined to one: codes or float32, as they come in.
+
+    Input: [B, .., C] with `rows` tokens per image. Output: [B, (windows,) T', parts * C].
+    Tensors: `.index` int32 [(windows,) T', parts], -1 for a token filled with `.fill` [1] (zero in the input's units).
+    """
+
+    rows: int
+
+
+@dataclass(frozen=True)
+class QAdd(Op):
+    """fl(a + b) of two float32 values: a stream and a normalized branch."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +188,8 @@ class QAverageHeads(Op):
 Q_TYPES = {
     c.__name__: c
     for c in (
-        QPatchEmbed, QLayerNorm, QFloatNorm, QProduct, QAttention, QToCodes, QTakeToken, QMeanTokens, QAverageHeads,
+        QPatchEmbed, QLayerNorm, QFloatNorm, QProduct, QAttention, QAttentionPool, QUnitHeads, QRotary, QGate, QRegroup, QAdd,
+        QToCodes, QTakeToken, QMeanTokens, QAverageHeads,
     )
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lampq_tvm.allocate.plan import LayerPlan
 from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
-from lampq_tvm.frontend.model import ImportedModel, PatchEmbed
+from lampq_tvm.frontend.model import ImportedModel, PatchEmbed, Regroup
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
 from lampq_tvm.quantize.weights import pixel_units, planned_codes
 
@@ -52,7 +52,11 @@ def input_quantizer(calibration: Calibration, row: LayerPlan) -> ActQuantizer:
     return PIXELS if row.type == "patch_embed" else calibration.activations[row.name][row.a_bits]
 
 
-def token_count(model: ImportedModel) -> int:
-    """Tokens of the stream: prefix tokens and patches."""
-    op = next(op for op in model.ops if isinstance(op, PatchEmbed))
-    return op.prefix_tokens + (model.input.height // op.patch) * (model.input.width // op.patch)
+def token_count(model: ImportedModel, name: str) -> int:
+    """Tokens of the value `name`, those of one window where it is cut into windows."""
+    op = model.op(name)
+    if isinstance(op, PatchEmbed):
+        return op.prefix_tokens + (model.input.height // op.patch) * (model.input.width // op.patch)
+    if isinstance(op, Regroup):
+        return int(model.tensors[f"{name}.index"].shape[-2])
+    return token_count(model, op.inputs[0])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
-from lampq_tvm.quantize import exact
+from lampq_tvm.quantize import exact, heads
 from lampq_tvm.quantize import model as q
 
 Pixels = npt.NDArray[np.uint8]
@@ -64,6 +64,19 @@ def _run_op(op: Op, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
             return _product(op, t, x)
         case q.QAttention():
             return _attention(op, t, x[0])
+        case q.QAttentionPool():
+            return heads.attention_pool(op, t, x[0])
+        case q.QUnitHeads():
+            return heads.unit(op, t, x[0])
+        case q.QRotary():
+            return heads.rotary(op, t, x[0])
+        case q.QGate():
+            table = t["table"][exact.saturate(x[0].narrow(-1, op.gate_at, op.width), 8).int() + 128]
+            return table * x[1].narrow(-1, op.value_at, op.width)
+        case q.QRegroup():
+            return _regroup(op, t, x[0])
+        case q.QAdd():
+            return x[0] + x[1]
         case q.QToCodes():
             inverse, zero = t["affine"]
             return exact.saturate(exact.fma(x[0], inverse, zero), op.out_bits)
@@ -100,8 +113,8 @@ def _product(op: q.QProduct, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
 
 def _attention(op: q.QAttention, t: dict[str, Tensor], codes: Tensor) -> Tensor:
     """Attention on codes; every head's scores at once."""
-    batch, tokens, _ = codes.shape
-    query, key, value = codes.view(batch, tokens, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    tokens = codes.shape[-2]
+    query, key, value = codes.view(-1, tokens, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
     scores = exact.product(query, key.transpose(-1, -2), op.head_dim << (2 * op.bits - 2))
     if op.groups:
         bias = t["bias"][:, t["at"].long()].transpose(0, 1)
@@ -111,5 +124,15 @@ def _attention(op: q.QAttention, t: dict[str, Tensor], codes: Tensor) -> Tensor:
     p = t["P"][index]
     total = p.sum(-1, keepdim=True, dtype=torch.int32).float()
     acc = exact.product(p, value, tokens * 255 << (op.bits - 1))
-    merged = (acc.float() * exact.reciprocal(total)).transpose(1, 2).reshape(batch, tokens, -1)
+    merged = (acc.float() * exact.reciprocal(total)).transpose(1, 2).reshape(*codes.shape[:-1], -1)
     return exact.saturate(exact.fma(merged, t["M"], t["B"]), op.out_bits)
+
+
+def _regroup(op: q.QRegroup, t: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Tokens picked by their number, one part after another, then the empty ones filled."""
+    tokens = x.reshape(len(x), op.rows, -1)
+    parts = []
+    for index in t["index"].unbind(-1):
+        picked = tokens.index_select(1, index.flatten().clamp(min=0)).view(len(x), *index.shape, -1)
+        parts.append(torch.where((index < 0).unsqueeze(-1), t["fill"], picked))
+    return torch.cat(parts, -1)

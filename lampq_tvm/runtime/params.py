@@ -13,14 +13,15 @@ from lampq_tvm.runtime.bits import unpack_bits
 def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
     """The arrays of the recipes, in order.
 
-    A recipe's `from` is `array` (a payload tensor as it is), `values` (numbers in the recipe), `weights` (a bit stream
-    unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `correction`
+    A recipe's `from` is `array` (a payload tensor as it is, or in another shape), `values` (numbers in the recipe), `weights`
+    (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `correction`
     (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention scores: table entries put in their places).
     """
     for recipe in recipes:
         match recipe["from"]:
             case "array":
-                yield payload[recipe["tensor"]]
+                array = payload[recipe["tensor"]]
+                yield array.reshape(recipe.get("shape", array.shape))
             case "values":
                 yield np.array(recipe["values"], recipe["dtype"])
             case "weights":

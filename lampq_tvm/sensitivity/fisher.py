@@ -27,7 +27,8 @@ def inputs_and_gradients(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """For every layer its input x [B, T, K] and the gradient g [B, T, N] of the loss by its output.
 
-    The patch embedding's tokens are its patches (K in the order channel, row, column). Inputs of [B, K] have T = 1.
+    The patch embedding's tokens are its patches (K in the order channel, row, column). Inputs of [B, K] have T = 1; the
+    tokens of all windows count as those of one image.
 
     Args:
         loss: output [B, classes] -> scalar, a sum over images.
@@ -52,7 +53,7 @@ def _tokens(op: Op, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(op, PatchEmbed):
         return functional.unfold(x, op.patch, stride=op.patch).transpose(1, 2), g[:, op.prefix_tokens :]
     assert isinstance(op, Linear)
-    return (x, g) if x.ndim == 3 else (x[:, None], g[:, None])
+    return x.reshape(len(x), -1, x.shape[-1]), g.reshape(len(g), -1, g.shape[-1])
 
 
 def squared_norms(x: Tensor, g: Tensor) -> npt.NDArray[np.float64]:

@@ -14,7 +14,8 @@ from lampq_tvm.api.cache import source_digest
 from lampq_tvm.errors import UsageError
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tiles import Tiles
-from lampq_tvm.lower.operators import Context, lower_op
+from lampq_tvm.lower.context import Context
+from lampq_tvm.lower.operators import lower_op
 from lampq_tvm.progress import note, track
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.store import digest

@@ -32,6 +32,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "dinov2": ("vit_small_patch14_reg4_dinov2", {k: v for k, v in SIZE.items() if k != "num_classes"}),
     "average pool": ("vit_tiny_patch16_224", SIZE | {"global_pool": "avg", "class_token": False}),
 }
+SWIN = {"depths": (2, 2), "num_heads": (2, 3), "embed_dim": 24, "num_classes": 5, "patch_size": 4}
+FAMILIES |= {
+    "swin": ("swin_tiny_patch4_window7_224", SWIN | {"img_size": 32, "window_size": 4}),
+    "swin padded": ("swin_tiny_patch4_window7_224", SWIN | {"img_size": 40, "window_size": 4}),
+    "beit": ("beit_base_patch16_224", SIZE),
+    "swinv2": ("swinv2_tiny_window8_256", SWIN | {"img_size": 32, "window_size": 4, "depths": (2, 1)}),
+    "siglip": ("vit_base_patch16_siglip_224", SIZE | {"depth": 1}),
+    "eva02": ("eva02_tiny_patch14_224", SIZE),
+    "eva02 sub-LN": ("eva02_base_patch14_224", SIZE | {"depth": 1}),
+}
 WIDTHS = (2, 3, 4, 6, 8)
 
 
@@ -43,10 +53,10 @@ def network(family: str) -> ImportedModel:
     rng = np.random.default_rng(0)
     kinds = {
         "weight": lambda x: rng.normal(0, 1.6 / np.sqrt(x[0].size), x.shape),
-        "bias": lambda x: rng.normal(0, 0.2, x.shape),
+        "bias": lambda x: rng.normal(0, 0.2, x.shape) if x.ndim == 1 else x + rng.normal(0, 1, x.shape),
         "gamma": lambda x: rng.uniform(0.5, 1.5, x.shape),
         "beta": lambda x: rng.normal(0, 0.3, x.shape),
-        "scale": lambda x: rng.uniform(0.3, 1, x.shape),
+        "scale": lambda x: rng.uniform(0.3, 1, x.shape) * (10 if x.size < 8 else 1),  # few: temperatures of cosine attention
     }
     made = {k: kinds[k.rpartition(".")[2]](v) for k, v in model.tensors.items() if k.rpartition(".")[2] in kinds}
     return dataclasses.replace(model, tensors=model.tensors | {k: v.astype(np.float32) for k, v in made.items()})

@@ -12,7 +12,7 @@ from lampq_tvm.frontend.doctor import doctor
 from lampq_tvm.frontend.execute import run_float
 from lampq_tvm.frontend.layers import layer_table
 from lampq_tvm.frontend.load import import_source, load_model
-from lampq_tvm.frontend.model import ImportedModel, LayerNorm, MeanTokens, PatchEmbed, TakeToken
+from lampq_tvm.frontend.model import Attention, ImportedModel, LayerNorm, MeanTokens, PatchEmbed, Regroup, TakeToken
 from lampq_tvm.frontend.source import Request, open_source
 from lampq_tvm.frontend.timm_source import build_timm
 
@@ -36,30 +36,31 @@ ACCEPTED = [
     ("deit3_small_patch16_224", SMALL),
     ("vit_small_patch14_dinov2", {**SMALL, "img_size": 28, "num_classes": 0}),
     ("vit_small_patch14_reg4_dinov2", {**SMALL, "img_size": 56}),
+    ("vit_base_patch16_clip_224", SMALL),
+    ("beit_base_patch16_224", SMALL),
+    ("beitv2_base_patch16_224", SMALL),
+    ("vit_giant_patch14_dinov2", {**SMALL, "img_size": 56}),
+    ("eva02_tiny_patch14_336", {**SMALL, "img_size": 56}),
+]
+STAGES = {"depths": (2, 2), "num_heads": (3, 6), "embed_dim": 48, "num_classes": 7}
+WINDOWS = [
+    ("swin_tiny_patch4_window7_224", STAGES),
+    ("swin_tiny_patch4_window7_224", {**STAGES, "img_size": 56, "window_size": 4}),  # 14 x 14 tokens, padded to 16 x 16
+    ("swin_s3_tiny_224", {**STAGES, "window_size": (7, 14)}),
+    ("swinv2_tiny_window8_256", {**STAGES, "img_size": 64}),
+    ("eva02_base_patch14_224", {**SMALL, "img_size": 56}),
+    ("vit_base_patch16_siglip_224", SMALL),
+    ("vit_base_patch16_siglip_gap_224", SMALL),
 ]
 BLOCK = ["qkv", "proj", "fc1", "fc2"]
 REFUSED = [
-    (
-        "swin_tiny_patch4_window7_224",
-        {"depths": (2, 1), "num_heads": (3, 6), "embed_dim": 48},
-        "relative position bias",
-        "window shift (roll)",
-    ),
-    (
-        "swinv2_tiny_window8_256",
-        {"depths": (2, 1), "num_heads": (3, 6), "embed_dim": 48},
-        "relative position bias",
-        "cosine attention",
-    ),
-    ("beit_base_patch16_224", {"depth": 1, "embed_dim": 48, "num_heads": 3}, "relative position bias", ""),
-    ("eva02_tiny_patch14_336", {"depth": 1, "img_size": 56}, "rotary", ""),
-    ("vit_base_patch16_siglip_224", {"depth": 1, "embed_dim": 48, "num_heads": 3}, "attention pooling", ""),
-    ("vit_base_patch16_clip_224", SMALL, "norm_pre", ""),
+    ("eva02_base_patch16_clip_224", {**SMALL, "img_size": 64}, "LayerNorm on blocks.0.attn", ""),
+    ("swinv2_cr_tiny_224", STAGES, "average pooling", ""),
+    ("cait_xxs24_224", {"depth": 1, "img_size": 32}, "attention", ""),
     ("vit_small_patch16_18x2_224", SMALL, "parallel branches (sum)", ""),
     ("vit_tiny_patch16_224", {**SMALL, "qk_norm": True}, "normalization of q and k", ""),
     ("vit_tiny_patch16_224", {**SMALL, "global_pool": ""}, "not one vector per image", ""),
     ("vit_tiny_patch16_224", {**SMALL, "global_pool": "max"}, "operator amax", ""),
-    ("vit_giant_patch14_dinov2", {**SMALL, "img_size": 56}, "product of two computed values (gated MLP", ""),
 ]
 
 
@@ -78,7 +79,7 @@ def load_once(name: str, args: dict) -> tuple[ImportedModel, torch.nn.Module, tu
     return loaded[key]
 
 
-@pytest.mark.parametrize(("name", "args"), ACCEPTED)
+@pytest.mark.parametrize(("name", "args"), ACCEPTED + WINDOWS)
 def test_accepted_model_computes_what_timm_computes(name: str, args: dict) -> None:
     model, module, _ = load_once(name, args)
     shape = (3, model.input.channels, model.input.height, model.input.width)
@@ -115,7 +116,7 @@ def test_refused_by_the_operators_name(name: str, args: dict, first: str, also: 
 
 def table(name: str, **args: object) -> list[tuple[str, str, int, int]]:
     report = doctor(name, model_args=args)
-    assert not report.supported and report.refused
+    assert report.supported != bool(report.refused)
     return [(row.name, row.type, row.out_features, row.in_features) for row in report.layers]
 
 
@@ -143,11 +144,11 @@ def test_layer_table_of_beit() -> None:
     assert table("beit_base_patch16_224", depth=1, embed_dim=48, num_heads=3) == want
 
 
-def test_layer_table_of_eva02_with_separate_projections_and_gate() -> None:
+def test_layer_table_of_eva02_with_a_gate_of_two_layers() -> None:
+    """Its separate projections are one layer to the plan."""
     rows = table("eva02_base_patch14_224", depth=1, img_size=56, embed_dim=48, num_heads=3)
-    kinds = {name.rpartition(".")[2]: kind for name, kind, _, _ in rows[1:8]}
-    projections = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "proj": "proj"}
-    assert kinds == {**projections, "fc1_g": "fc1", "fc1_x": "fc1", "fc2": "fc2"}
+    kinds = {name.rpartition(".")[2]: kind for name, kind, _, _ in rows[1:6]}
+    assert kinds == {"qkv": "qkv", "proj": "proj", "fc1_g": "fc1", "fc1_x": "fc1", "fc2": "fc2"}
 
 
 def test_layer_table_of_siglip() -> None:
@@ -175,6 +176,40 @@ def test_macs_of_deit_tiny() -> None:
     assert report.macs == 196 * 192 * 768 + 197 * 12 * 192 * 192 + 192 * 1000
     assert report.parameters == 5717416 - 11 * (12 * 192 * 192 + 13 * 192)
     assert (report.input.height, report.input.mean) == (224, (0.485, 0.456, 0.406))
+
+
+def test_windows_go_round_the_attention_alone() -> None:
+    """Codes of the norm are cut into windows, those of the attention are put back before the projection."""
+    model = load_once(*WINDOWS[0])[0]
+    kinds = {op.name: op for op in model.ops}
+    for op in model.ops:
+        if isinstance(op, Attention):
+            assert isinstance(kinds[kinds[op.inputs[0]].inputs[0]], Regroup)
+            (reader,) = model.consumers(op.name)
+            assert isinstance(reader, Regroup)
+            assert [layer.type for layer in model.layers if layer.name == model.consumers(reader.name)[0].name] == ["proj"]
+    groups = [op.groups for op in model.ops if isinstance(op, Attention)]
+    assert groups == [1, 64, 1, 16]  # 56 x 56 and 28 x 28 tokens in windows of 7; the shifted ones have masks
+
+
+def test_merged_patches_are_a_reduction() -> None:
+    model = load_once(*WINDOWS[0])[0]
+    layer = next(layer for layer in model.layers if layer.type == "reduction")
+    assert (layer.name, layer.out_features, layer.in_features) == ("layers.1.downsample.reduction", 96, 192)
+    assert layer.macs == 28 * 28 * 96 * 192
+
+
+def test_padding_of_windows_is_tokens_of_zeros() -> None:
+    model = load_once(*WINDOWS[1])[0]
+    first = next(op for op in model.ops if isinstance(op, Regroup))
+    index = model.tensors[f"{first.name}.index"]
+    assert index.shape == (16, 16, 1) and (index < 0).sum() == 16 * 16 - 14 * 14
+    assert sorted(index[index >= 0]) == list(range(14 * 14))
+
+
+def test_equal_positions_are_stored_once() -> None:
+    model = load_once("beit_base_patch16_224", SMALL)[0]
+    assert model.tensors["patch_embed.proj.pos"].shape == (1, 48) and model.tensors["patch_embed.proj.prefix"].shape == (1, 48)
 
 
 def test_norm_is_moved_behind_the_choice_of_the_token() -> None:

@@ -91,11 +91,24 @@ def test_untrained_onnx_shares_tensors_but_not_names(tmp_path: Path) -> None:
     assert [layer.name for layer in load_model(str(tmp_path / "m.onnx"), **NORM).layers[1:-1]] == NAMES
 
 
+@pytest.mark.parametrize(("dynamo", "opset"), [(False, 17), (True, 20)])
+def test_onnx_of_a_swin(tmp_path: Path, dynamo: bool, opset: int) -> None:
+    """Bias, masks, windows and merged patches as either exporter writes them."""
+    args = {"img_size": 32, "patch_size": 4, "window_size": 4, "depths": (2, 1), "num_heads": (2, 4), "embed_dim": 16}
+    module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, **args).eval()
+    image = export_onnx(module, tmp_path / "m.onnx", dynamo, opset)
+    model = load_model(str(tmp_path / "m.onnx"), **NORM)
+    assert [layer.type for layer in model.layers] == ["patch_embed", *BLOCK * 2, "reduction", *BLOCK, "head"]
+    with torch.no_grad():
+        torch.testing.assert_close(run_float(model, torch.from_numpy(image)), module(torch.from_numpy(image)))
+
+
 def test_refused_onnx_still_lists_its_layers(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    module = timm.create_model("beit_base_patch16_224", img_size=32, depth=1, embed_dim=24, num_heads=3, num_classes=5)
+    args = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
+    module = timm.create_model("vit_tiny_patch16_224", qk_norm=True, **args)
     export_onnx(module.eval(), path, False, 17)
-    with pytest.raises(UnsupportedError, match="relative position bias"):
+    with pytest.raises(UnsupportedError, match="normalization of q and k"):
         load_model(str(path), **NORM)
     assert [row.type for row in doctor(str(path), **NORM).layers] == ["patch_embed", *BLOCK, "head"]
 

@@ -12,7 +12,7 @@ from lampq_tvm.frontend import prove
 from lampq_tvm.frontend.export import export_module
 from lampq_tvm.frontend.finish import Recognized
 from lampq_tvm.frontend.graph import Graph
-from lampq_tvm.frontend.model import Activation, Attention, Linear
+from lampq_tvm.frontend.model import Activation, Attention, LayerNorm, Linear, Regroup, Residual
 from lampq_tvm.frontend.prove import recognize_and_prove
 
 SHAPE = (2, 3, 8, 8)
@@ -222,6 +222,8 @@ class TalkingHeads(Tiny):
 
 
 class Rotated(Tiny):
+    """Turns q and leaves k as it is."""
+
     def mix(self, x):
         b, t, _ = x.shape
         q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
@@ -263,7 +265,7 @@ class Reordered(Tiny):
         return torch.cat([self.cls.expand(len(x), -1, -1), x], 1) + self.pos
 
 
-class DependsOnValues(Tiny):
+class ZeroBias(Tiny):
     """Adds a bias that is zero as it stands: only random parameters show that it is one."""
 
     def __init__(self):
@@ -277,6 +279,33 @@ class DependsOnValues(Tiny):
         return (scores.softmax(-1) @ v).transpose(1, 2).reshape(b, t, 8)
 
 
+class WrittenOutMask(Masked):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = ((q @ k.transpose(2, 3)) + torch.ones(t, t).tril().log() * 0.5) * 2
+        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(b, t, 8)
+
+
+class MaskOfBooleans(Masked):
+    def mix(self, x):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        mask = torch.ones(t, t, dtype=torch.bool).tril()
+        return nn.functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).reshape(b, t, 8)
+
+
+class Shuffled(Tiny):
+    """Attends among the first two and the last two patches, each with the class token, and takes every other token back."""
+
+    def mix(self, x):
+        b = len(x)
+        windows = x[:, [0, 1, 2, 0, 3, 4]].reshape(2 * b, 3, 8)
+        q, k, v = self.qkv(windows).reshape(2 * b, 3, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, 6, 8)
+        return mixed[:, [0, 1, 2, 4, 5]]
+
+
 class Upsampled(Tiny):
     def embed(self, x):
         return super().embed(nn.functional.interpolate(x, scale_factor=1.0, mode="nearest") + 0 * x.mean())
@@ -284,20 +313,39 @@ class Upsampled(Tiny):
 
 OTHER = [
     (Upsampled, ""),
-    (Masked, "mask"),
     (Causal, "causal"),
     (WrongAxis, "softmax over another axis"),
-    (OverHeads, "windows"),
+    (OverHeads, "attention among 2 of 5 tokens"),
     (TalkingHeads, "head by head"),
-    (Rotated, "rotary"),
-    (PostNorm, "post-norm"),
+    (Rotated, "q and k changed in different ways"),
     (Gated, "product of two computed values"),
     (Hard, "the function applied to fc1"),
     (MixesImages, ""),
     (Overlapping, "overlap"),
     (Reordered, "order of patch tokens"),
-    (DependsOnValues, "relative position bias"),
 ]
+
+
+@pytest.mark.parametrize("module", [Masked, WrittenOutMask, MaskOfBooleans, ZeroBias])
+def test_what_is_added_to_scores(module: type[Tiny]) -> None:
+    found = recognized(module())
+    attention = next(op for op in found.ops if isinstance(op, Attention))
+    bias = found.tensors[f"{attention.name}.bias"]
+    assert attention.groups == 1 and bias.shape == (1, 2, 5, 5)
+    masked = torch.zeros(5, 5) if module is ZeroBias else torch.ones(5, 5).tril().log()
+    assert torch.equal(bias, masked.expand(1, 2, 5, 5))
+
+
+def test_any_windows_are_recognized() -> None:
+    found = recognized(Shuffled())
+    indices = [found.tensors[f"{op.name}.index"].squeeze(-1).tolist() for op in found.ops if isinstance(op, Regroup)]
+    assert indices == [[[0, 1, 2], [0, 3, 4]], [0, 1, 2, 4, 5]]
+
+
+def test_a_norm_can_make_the_stream() -> None:
+    found = recognized(PostNorm())
+    norms = {op.name for op in found.ops if isinstance(op, LayerNorm)}
+    assert any(op.inputs[0] in norms for op in found.ops if isinstance(op, Residual))
 
 
 @pytest.mark.parametrize(("module", "words"), OTHER)

@@ -127,6 +127,62 @@ def test_attention_with_a_bias_per_window():
     assert not np.array_equal(found, ops.attention(qkv, S, P, M, B, heads, dim, 8))
 
 
+def test_regrouped_tokens():
+    """Two windows of two tokens, one of them empty, and merged tokens side by side."""
+    x = np.arange(12, dtype=np.int8).reshape(2, 3, 2)
+    windows = ops.regroup(x, np.array([[[2], [0]], [[-1], [1]]], np.int32), np.array([7], np.int8), 3)
+    assert windows[0].tolist() == [[[4, 5], [0, 1]], [[7, 7], [2, 3]]] and windows[1, 0].tolist() == [[10, 11], [6, 7]]
+    merged = ops.regroup(windows, np.array([[0, 3], [1, 1]], np.int32), np.array([0], np.int8), 4)
+    assert merged[0].tolist() == [[4, 5, 2, 3], [0, 1, 0, 1]] and merged.shape == (2, 2, 4)
+
+
+def test_heads_over_their_lengths():
+    """A head of 3-4-0 has length 5; one of zeros is divided by the smallest length; v keeps its own."""
+    qkv = np.array([[3, 4, 0, 0, 0, 0, 30, -40, 0]], f32)
+    inv = np.array([[10], [10], [0.5]], f32)
+    assert ops.unit_heads(qkv, inv, 1, 1e-12, 8).tolist() == [[6, 8, 0, 0, 0, 0, 15, -20, 0]]
+    row = np.random.default_rng(0).normal(size=(1, 3 * 40)).astype(f32)
+    lanes = [f32(0)] * 32
+    for i, x in enumerate(row[0, :40]):
+        lanes[i % 32] = fma(x, x, lanes[i % 32])
+    for half in (16, 8, 4, 2, 1):
+        lanes = [lanes[i] + lanes[i + half] for i in range(half)]
+    inverse = f32(1) / np.sqrt(lanes[0])
+    found = ops.unit_heads(row, np.full((3, 1), 127, f32), 1, 1e-12, 8)
+    assert found[0, :40].tolist() == [int(np.rint(fma(x * inverse, f32(127), f32(0)))) for x in row[0, :40]]
+
+
+def test_rotary_is_one_fused_step():
+    rng = np.random.default_rng(1)
+    qkv, cos, sin = (rng.normal(size=shape).astype(f32) for shape in ((1, 2, 12), (2, 4), (2, 4)))
+    partner, inv = np.array([1, 0, 3, 2], np.int32), np.array([[20], [30], [40]], f32)
+    found = ops.rotary(qkv, cos, sin, partner, inv, 8)
+    for t in range(2):
+        for c in range(12):
+            x = qkv[0, t, c]
+            if c < 8:
+                x = fma(x, cos[t, c % 4], qkv[0, t, c // 4 * 4 + partner[c % 4]] * sin[t, c % 4])
+            assert found[0, t, c] == np.clip(np.rint(fma(x, inv[c // 4, 0], f32(0))), -128, 127)
+
+
+def test_constant_queries_are_attention():
+    """The same as attention whose queries are those of every image."""
+    rng = np.random.default_rng(2)
+    qkv = rng.integers(-128, 128, (2, 6, 30), np.int8)
+    qkv[:, :, :10] = qkv[0, 0, :10]
+    S, P = np.array([0.002, 0.003], f32), np.sort(rng.integers(0, 256, 256, np.uint8))[::-1].copy()
+    P[0], P[255] = 255, 0
+    M, B = rng.uniform(0.2, 0.9, 10).astype(f32), rng.integers(-3, 4, 10).astype(f32)
+    found = ops.attention_pool(qkv[:, :, 10:], qkv[0, 0, :10].reshape(2, 1, 5), S, P, M, B, 8)
+    assert np.array_equal(found[:, 0], ops.attention(qkv, S, P, M, B, 2, 5, 8)[:, 0])
+
+
+def test_gate_rounds_to_the_table():
+    table = np.arange(-128, 128, dtype=f32)
+    found = ops.gate(np.array([0.5, 1.5, -1e30, 1e30], f32), np.array([2, 2, 1, 0.5], f32), table)
+    assert found.tolist() == [0, 4, -128, 63.5]
+
+
 def test_patch_embed():
     rng = np.random.default_rng(3)
     codes, w = rng.integers(-128, 128, (2, 3, 8, 4), np.int8), rng.integers(-8, 8, (5, 12), np.int8)

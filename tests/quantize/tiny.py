@@ -13,7 +13,7 @@ from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.frontend import model as f
 from lampq_tvm.store import Units
 
-VARIANTS = ("token", "norm_then_mean", "mean_then_norm", "two_heads", "headless")
+VARIANTS = ("token", "norm_then_mean", "mean_then_norm", "two_heads", "headless", "windows", "cosine", "rotary", "pool")
 
 
 def tiny_model(variant: str = "token", *, depth: int = 2, dim: int = 40, heads: int = 4, act: str = "gelu", seed: int = 0):
@@ -46,16 +46,36 @@ def tiny_model(variant: str = "token", *, depth: int = 2, dim: int = 40, heads: 
         tensors[f"{name}.scale"] = rng.uniform(0.5, 1, dim)
         return name
 
+    def regroup(name: str, source: str, rows: int, index: np.ndarray) -> str:
+        ops.append(f.Regroup(name, (source,), rows))
+        tensors[f"{name}.index"] = index.astype(np.int32)
+        return name
+
+    windows = variant == "windows"
+    order = rng.permutation(np.r_[range(9), -1, -1, -1]).reshape(3, 4, 1)  # three windows of four, padded with zeros
     x = "patch"
     for i in range(depth):
         b = f"blocks.{i}"
-        y = linear(f"{b}.qkv", norm(f"{b}.norm1", x), "qkv", 3 * dim, dim)
-        ops.append(f.Attention(f"{b}.attn", (y,), heads, dim // heads, (dim // heads) ** -0.5))
-        x = add(f"{b}.add1", x, linear(f"{b}.proj", f"{b}.attn", "proj", dim, dim))
-        y = linear(f"{b}.fc1", norm(f"{b}.norm2", x), "fc1", 2 * dim, dim)
-        ops.append(f.Activation(f"{b}.act", (y,), act))
+        y = norm(f"{b}.norm1", x)
+        y = regroup(f"{b}.cut", y, 9, order) if windows else y
+        y = _heads(variant, linear(f"{b}.qkv", y, "qkv", 3 * dim, dim), ops, tensors, heads, dim // heads, rng)
+        ops.append(f.Attention(f"{b}.attn", (y,), heads, dim // heads, (dim // heads) ** -0.5, 3 if windows else 0))
+        if windows:
+            tensors[f"{b}.attn.bias"] = rng.choice([-100, -1, 0, 2], (3, heads, 4, 4), p=[0.3, 0.2, 0.2, 0.3])
+            tensors[f"{b}.attn.bias"][..., range(4), range(4)] = 0.5
+        y = regroup(f"{b}.join", f"{b}.attn", 12, np.argsort(order.ravel())[3:, None]) if windows else f"{b}.attn"
+        y = linear(f"{b}.proj", y, "proj", dim, dim)
+        x = add(f"{b}.add1", x, norm(f"{b}.norm3", y) if windows else y)
+        y = linear(f"{b}.fc1", norm(f"{b}.norm2", x), "fc1", (4 if variant == "rotary" else 2) * dim, dim)
+        gate = f.Gate(f"{b}.act", (y, y), "silu", 2 * dim, 0, 2 * dim)
+        ops.append(gate if variant == "rotary" else f.Activation(f"{b}.act", (y,), act))
         x = add(f"{b}.add2", x, linear(f"{b}.fc2", f"{b}.act", "fc2", dim, 2 * dim))
 
+    if variant == "pool":
+        y = linear("kv", norm("norm_kv", x), "qkv", 2 * dim, dim)
+        ops.append(f.AttentionPool("attn_pool", (y,), heads, dim // heads, (dim // heads) ** -0.5))
+        tensors["attn_pool.query"] = rng.normal(0, 1, (heads, 2, dim // heads))
+        x = linear("pool_proj", "attn_pool", "proj", dim, dim)
     output = _ending(variant, x, ops, norm, linear, dim)
     return f.ImportedModel(
         source=f"tiny:{variant}",
@@ -65,12 +85,26 @@ def tiny_model(variant: str = "token", *, depth: int = 2, dim: int = 40, heads: 
         input=f.InputSpec(2, 12, 12, (0.4, 0.5), (0.3, 0.25)),
         weights="random",
         has_classifier=variant != "headless",
-        tensors={k: v.astype(np.float32) for k, v in tensors.items()},
+        tensors={k: v if v.dtype == np.int32 else v.astype(np.float32) for k, v in tensors.items()},
     )
 
 
+def _heads(variant, qkv, ops, tensors, heads, head_dim, rng) -> str:
+    """What changes q and k before the attention; every block turns them by the same angles."""
+    name = f"{qkv}.changed"
+    if variant == "cosine":
+        ops.append(f.UnitHeads(name, (qkv,), heads, head_dim, 1e-12))
+        tensors[f"{name}.scale"] = rng.uniform(3, 20, heads)
+    elif variant == "rotary":
+        ops.append(f.Rotary(name, (qkv,), heads, head_dim))
+        angles = np.random.default_rng(5).uniform(-3, 3, (9, head_dim // 2)).repeat(2, 1)
+        tensors[f"{name}.cos"], tensors[f"{name}.sin"] = np.cos(angles), np.sin(angles) * np.resize([-1, 1], head_dim)
+        tensors[f"{name}.partner"] = (np.arange(head_dim) ^ 1).astype(np.int32)
+    return name if variant in ("cosine", "rotary") else qkv
+
+
 def _ending(variant, x, ops, norm, linear, dim) -> str:
-    if variant == "norm_then_mean":
+    if variant in ("norm_then_mean", "windows", "cosine", "rotary"):
         ops.append(f.MeanTokens("pool", (norm("norm", x),), 0))
         return linear("head", "pool", "head", 7, dim)
     if variant == "mean_then_norm":

@@ -1,0 +1,34 @@
+"""Constants that many operators have in common are stored once: tables of token numbers, angles of a rotary embedding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from lampq_tvm.lower.kernel import Call, Recipe
+
+FIELDS = ("index", "at", "cos", "sin", "partner")
+
+
+def shared_names(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """Name -> name of the first tensor that is equal to it, for tensors of `FIELDS` that are not the first."""
+    first: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+    names = {}
+    for name, array in tensors.items():
+        if name.rpartition(".")[2] in FIELDS:
+            original = first.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
+            if original != name:
+                names[name] = original
+    return names
+
+
+def with_shared(calls: Sequence[Call], names: Mapping[str, str]) -> list[Call]:
+    """The calls with their constants taken from where they are stored."""
+
+    def renamed(recipe: Recipe) -> Recipe:
+        return {k: names.get(v, v) if k in ("tensor", "at") else v for k, v in recipe.items()}
+
+    return [dataclasses.replace(call, recipes=tuple(map(renamed, call.recipes))) for call in calls]

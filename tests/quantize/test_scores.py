@@ -1,0 +1,43 @@
+"""Bias and masks of attention scores in units of the integer sums."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lampq_tvm.quantize import scores
+from lampq_tvm.quantize.constants import score_scale
+
+
+def test_bias_is_rounded_once_and_clamped():
+    unit = np.array([0.5, 1e-9])
+    bias = np.array([[[[0.25, 0.75, -1.2]]] * 2], np.float32).reshape(1, 2, 1, 3)
+    found = scores.score_bias(bias, unit)
+    assert found.dtype == np.int32 and found[0, 0].tolist() == [[0, 2, -2]]
+    assert found[0, 1].tolist() == [[250000000, 1 << 28, -(1 << 28)]]
+
+
+def test_masks_of_every_kind():
+    """Minus a hundred (Swin), minus infinity, the smallest float; a bias of thirty below the others is none."""
+    lowest = np.finfo(np.float32).min
+    bias = np.array([[[[0.5, -99.5, -np.inf, lowest, -30]]]], np.float32)
+    assert scores.score_bias(bias, np.array([0.5]))[0, 0, 0].tolist() == [1, -(1 << 30), -(1 << 30), -(1 << 30), -60]
+
+
+def test_a_masked_score_gives_nothing_even_where_scores_are_all_but_zero():
+    """The largest sums of 8-bit codes of 128 channels, heads whose scales are tiny: the index of a masked score is 255."""
+    scales = scores.raised_scales(np.array([[1e-12, 1e-2], [1e-12, 1e-2], [0.1, 0.1]]), 0.125)
+    S = score_scale(scales[0], scales[1], 0.125)
+    sums = 128 * 128 * 128
+    assert (((1 << 30) - 2 * sums - (1 << 28)) * S >= 255).all()
+    assert np.array_equal(scales[:, 1], [1e-2, 1e-2, 0.1])  # an ordinary head keeps its scales
+    assert (scales[0] * scales[1] * 0.125 * (1 << 28) > 64).all()  # and a bias of 64 nats fits
+
+
+def test_equal_columns_are_stored_once():
+    rng = np.random.default_rng(0)
+    bias = rng.integers(-3, 3, (2, 1, 5, 5)).repeat(3, 1).astype(np.int32)
+    table, at = scores.distinct(bias)
+    assert table.shape == (3, len(np.unique(bias))) and at.dtype == np.uint8
+    assert np.array_equal(table[:, at].swapaxes(0, 1), bias)
+    many = np.arange(400, dtype=np.int32).reshape(1, 1, 20, 20)
+    assert scores.distinct(many)[1].dtype == np.uint16
