@@ -86,7 +86,7 @@ class Record(pydantic.BaseModel):
 
 
 def kernel_key(shape: ProductShape, dot: Dot) -> str:
-    """What a record is kept under: the shape, and the name of the multiply-add (`..._neon_s8s8_31`).
+    """What a record is kept under: the shape, and the name of the multiply-add (`..._neon_s8s8_3_3`).
 
     Widths with the same one run the same instructions and share their record.
     """

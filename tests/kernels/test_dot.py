@@ -14,8 +14,10 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import argument, ramp
 from lampq_tvm.kernels.isa import LEVELS, dot_for, weight_peak
+from lampq_tvm.kernels.isa.avx2 import MAX_DEPTH
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.mla import DEEPEST
+from lampq_tvm.kernels.isa.neon import DEEPEST_LONG
 from lampq_tvm.quantize.weights import weight_range
 from tests.boards import runs_here
 from tests.kernels.machine import Case, Machine
@@ -87,7 +89,8 @@ def test_sums_are_exact_at_every_pair(machine):
 def test_one_deeper_would_be_wrong(machine):
     """A sum in 8 or 16 bits of one product more leaves its type, unless its depth is at its cap or sums are 32 bits wide."""
     dots = {pair: dot_for(machine.isa, *pair) for pair in PAIRS}
-    deep = [pair for pair, dot in dots.items() if getattr(dot, "depth", 99) < (DEEPEST if dot.negate else 16)]
+    cap = DEEPEST_LONG if machine.isa == "neon" else MAX_DEPTH
+    deep = [pair for pair, dot in dots.items() if getattr(dot, "depth", 99) < (DEEPEST if dot.negate else cap)]
     assert bool(deep) == (machine.isa in ("avx2", "neon"))
     cases = []
     for w_bits, a_bits in deep:

@@ -30,7 +30,7 @@ def dot_for(isa: str, w_bits: int, a_bits: int) -> Dot:
     """The multiply-add of signed codes of a_bits with weight codes of w_bits on an instruction set level.
 
     >>> dot_for("vnni", 4, 4).name, dot_for("neon", 8, 8).name, dot_for("neon", 4, 8).name
-    ('vnni_u8s8', 'neon_s8s8_2_3', 'neon_s8s8_31_3')
+    ('vnni_u8s8', 'neon_s8s8_2_3', 'neon_s8s8_3_3')
     """
     level = LEVELS[isa]
     return level.dot(weight_peak(w_bits), a_bits, level.side)
