@@ -23,6 +23,7 @@ SCALE = 1e6  # of the objective: the solver's absolute tolerances (1e-7) then li
 LIMIT = 1e4  # of each row: the solver's absolute tolerance (1e-6) then lies at 1e-10 of the limit
 SMALL = 500  # choices: a program of fewer is solved as it is
 TRIES = 8
+TOLERANCE = 4e-10  # of a limit: more than the solver overlooks
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,24 @@ def solve(loss: Sequence[np.ndarray], rows: Sequence[Row]) -> list[int] | None:
     if any(not k for k in kept) or any(row.least > row.limit for row in rows):
         return None
     limits = [row.limit for row in rows]
-    for _ in range(TRIES):
+    for tries in range(TRIES):
         choice = _run(loss, rows, limits, kept)
         if choice is None:
-            return None
+            break
         over = [max(0.0, row.total(choice) - row.limit) for row in rows]
         if not any(over):
             return polish(choice, loss, rows)
-        # The solver meets rows only within its tolerance: ask again with that much less.
-        limits = [limit - 2 * x for limit, x in zip(limits, over, strict=True)]
-    return None
+        # The solver meets rows only within its tolerance: ask again with that much less, from the second time on with more
+        # than its tolerance, which would swallow less.
+        step = TOLERANCE if tries else 0.0
+        limits = [limit - max(2 * x, step * abs(limit)) if x else limit for limit, x in zip(limits, over, strict=True)]
+    cheapest = _cheapest(rows, kept)
+    return polish(cheapest, loss, rows) if all(row.holds(cheapest) for row in rows) else None
+
+
+def _cheapest(rows: Sequence[Row], kept: Sequence[Sequence[int]]) -> list[int]:
+    """The least of all costs together, each in units of its limit: where plans lie closer to a limit than the solver sees."""
+    return [min(k, key=lambda p, i=i: sum(r.cost[i][p] / abs(r.limit or 1.0) for r in rows)) for i, k in enumerate(kept)]  # type: ignore[misc]
 
 
 def polish(choice: Sequence[int], loss: Sequence[np.ndarray], rows: Sequence[Row]) -> list[int]:

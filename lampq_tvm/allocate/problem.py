@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,13 @@ class Problem:
         """
         choice = self.try_solve()
         if choice is None:
-            raise infeasible(self.limits)
+            raise infeasible([self._finite(limit) for limit in self.limits])
         return choice
+
+    def _finite(self, limit: Limit) -> Limit:
+        """The limit with infinite costs for the choices that are never taken: those whose loss was not measured."""
+        costs = [np.where(np.isfinite(x), cost, np.inf) for x, cost in zip(self.loss, limit.row.cost, strict=True)]
+        return replace(limit, row=Row(costs, limit.row.limit))
 
     def plan(self, choice: Sequence[int]) -> BitPlan:
         """The plan of a choice, with the reason of every width and the solver's figures."""

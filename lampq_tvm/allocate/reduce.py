@@ -10,13 +10,14 @@ the bound is as good as the linear program's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 CANDIDATES = 300  # choices of least reduced cost that the exchange looks at, in pairs
 EXCHANGES = 200
 STARTS = 4  # plans that the exchange starts from
+HAIR = 1e-12  # relative, of a limit
 MARGIN = 1e-9  # relative; far above float64's rounding in sums of some thousand terms
 
 
@@ -59,7 +60,9 @@ def promising(program: Dense, multipliers: np.ndarray) -> np.ndarray | None:
     factors = np.exp(rng.normal(0.0, 0.1, (STARTS, len(multipliers))))
     starts = [(program.loss + np.tensordot(multipliers * f, program.cost, axes=1)).argmin(axis=1) for f in factors]
     plans = [exchange(program, start, reduced) for start in starts]
-    best = min((program.total(plan) for plan in plans if program.within(plan)), default=None)
+    # A hair within the limits, so that rounding does not let a plan count that lies beyond one.
+    inside = replace(program, limit=program.limit - HAIR * abs(program.limit))
+    best = min((program.total(plan) for plan in plans if inside.within(plan)), default=None)
     if best is None:
         return None
     bound = float(priced.min(axis=1).sum() - multipliers @ program.limit)

@@ -19,10 +19,9 @@ class Call:
         kernel: the kernel's global name; calls of equal names share one kernel.
         build: makes the kernel.
         value: name of the value it writes.
-        inputs: names of the values it reads, the function's first arguments.
-        recipes: constant arguments by the position that `order` gives them (see `arguments`).
+        recipes: how the runtime makes the constant arguments.
         shape, dtype: of the output.
-        order: argument order: names of inputs, or indices into recipes.
+        order: the arguments in order: names of values that it reads, or indices into recipes.
     """
 
     kernel: str

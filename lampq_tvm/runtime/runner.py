@@ -79,6 +79,9 @@ class Runner:
             what = f"images are {images.dtype} {list(images.shape)}"
             want = ", ".join(map(str, self.image_shape))
             raise UsageError(what, hint=f"this model takes float32 (normalized) or uint8 [N, {want}]")
+        if not len(images) or (images.dtype == np.float32 and not np.isfinite(images).all()):
+            what = "images hold NaN or infinity" if len(images) else "there are no images"
+            raise UsageError(what, hint="give one image or more, of finite numbers")
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
             n = len(part)

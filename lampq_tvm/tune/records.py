@@ -154,5 +154,5 @@ def _usable(folder: Path, isa: str, kernel: str, shape: ProductShape, dot: Dot) 
     tiles = Tiles(**record.tiles.model_dump())
     if check_tiles(tiles, shape, dot):
         return tiles
-    note(f"warning: {record_path(folder, isa, kernel)}: its tiles do not divide the kernel, not used")
+    note(f"warning: {record_path(folder, isa, kernel)}: its tiles are larger than the kernel, not used")
     return None

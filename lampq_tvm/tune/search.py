@@ -128,6 +128,9 @@ class Search:
         """Outcome of a candidate: `exact` with its cost, else `build`, `wrong`, `crash` or `hang`."""
         try:
             library = self.measuring.build(self.kernel, tiles)
+        except (OSError, MemoryError) as e:  # of this machine: no candidate's fault, and not remembered
+            what = f"a candidate cannot be built here ({e})"
+            raise DeviceError(what, where=self.kernel.shape.key, hint="free disk space or memory, run it again") from e
         except Exception as e:  # TVM, LLVM and the linker each have their own; any of them costs this candidate
             return {"outcome": "build", "why": (str(e).strip().splitlines() or [type(e).__name__])[-1][:200]}
         answer = self._judge([library], ROUNDS)

@@ -102,3 +102,21 @@ def test_solver_prints_nothing(capfd):
     solve([np.array([1.0, 2.0])] * 3, [Row([np.array([2.0, 1.0])] * 3, 5.0)])
     out = capfd.readouterr()
     assert out.out == out.err == ""
+
+
+def test_limits_that_floats_miss_by_a_rounding_are_not_infeasible():
+    """0.1 + 0.2 is above 0.3 in float64, and the solver takes it for equal; 0.1 + 0.1 fits."""
+    assert solve([np.array([0.0]), np.array([0.0, 1.0])], [Row([np.array([0.1]), np.array([0.2, 0.1])], 0.3)]) == [0, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(0, 12))
+def test_many_equal_layers_at_a_limit_between_their_sums(seed, steps):
+    """Limits that are sums of costs, computed in another order than the plan's own."""
+    x, y = np.random.default_rng(seed).uniform(0.1, 2, 2)
+    loss, cost = [np.array([0.0, 1.0])] * 12, [np.array([max(x, y), min(x, y)])] * 12
+    least, top = (math.fsum(c[i] for c in cost) for i in (1, 0))
+    row = Row(cost, least + (top - least) * steps / 12)
+    got = solve(loss, [row])
+    assert got is not None and row.holds(got)
+    assert abs(sum(got) - (12 - steps)) <= 1  # rounding may ask for one layer more

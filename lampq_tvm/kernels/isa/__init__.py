@@ -1,4 +1,4 @@
-"""Instruction set levels: small library entries, each with an executable meaning in the oracle."""
+"""Instruction set levels: what each one multiplies, narrows and looks up with, held equal to the oracle by tests."""
 
 from __future__ import annotations
 

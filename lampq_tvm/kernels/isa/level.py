@@ -19,7 +19,7 @@ class Level(ABC):
     Attributes:
         lanes: float32 lanes of a vector.
         byte_lanes: bytes that `add_bytes` takes at once.
-        side: registers of a product's weights that are packed side by side, so that one load brings two.
+        side: registers of a product's weights that are packed side by side, where loads come in pairs.
         look_lanes: bytes that `look_up` takes at once; 0 where it takes none, and looking up is scalar work.
     """
 
