@@ -48,7 +48,7 @@ def float_model(threads: int) -> tuple[Call, int]:
 
     def call(pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return model((torch.from_numpy(pixels).float() / 255 - MEAN) / STD).numpy()
+            return model((torch.tensor(pixels).float() / 255 - MEAN) / STD).numpy()
 
     return call, sum(p.numel() for p in model.parameters())
 

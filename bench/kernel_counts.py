@@ -1,0 +1,70 @@
+"""Instructions of a model's kernels on every Arm level, counted one by one on an emulated core and added up.
+
+    python bench/kernel_counts.py          (figures in bench/results/kernel_counts.json)
+
+One thread, batch 1, default schedules, random operands: no kernel's count depends on them. Beside the sum stands what the
+multiply-adds alone would take with `sdot`, 16 of them an instruction. Counts are no times. The whole model, which adds the
+runtime's own instructions, is counted by `bench/arm_peers.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from common import arguments, finish, machine
+from tune_shipped import BOARDS, MODELS
+
+from lampq_tvm.device.native import count_kernel
+from lampq_tvm.kernels.attention import AttentionShape, build_attention
+from lampq_tvm.kernels.layernorm import build_layernorm
+from lampq_tvm.kernels.product import build_product
+from lampq_tvm.targets import Target, resolve_target
+
+BLOCKS, TOKENS, HEAD = 12, 197, 64
+WIDTHS = {"dotprod": ((8, 8),), "i8mm": ((8, 8),), "neon": ((8, 8), (4, 8), (4, 4), (2, 2))}
+CHANNELS = {"deit_tiny": 192, "deit_small": 384, "vit_base": 768}
+COLUMNS = ("model", "isa", "w_bits", "a_bits", "million", "products", "attention", "layernorm", "sdot_floor")
+
+
+def counted(function: Any, target: Target) -> float:
+    """Million instructions of one call on random operands."""
+    rng = np.random.default_rng(0)
+    arrays = []
+    for buffer in list(function.params)[:-1]:
+        shape, dtype = [int(extent) for extent in buffer.shape], np.dtype(str(buffer.dtype))
+        whole = np.issubdtype(dtype, np.integer)
+        arrays.append((rng.integers(0, 8, shape) if whole else rng.uniform(0.1, 1, shape)).astype(dtype))
+    return count_kernel(function, arrays, target)[1] / 1e6
+
+
+def row(model: str, isa: str, w_bits: int, a_bits: int) -> dict[str, Any]:
+    """A model on a level at one pair of widths; attention at 8 bits."""
+    target, channels = resolve_target(BOARDS[isa]), CHANNELS[model]
+    products, macs = 0.0, 0
+    for shape in MODELS[model]:
+        times = 1 if shape.epilogue in ("stream", "float") else BLOCKS
+        a = 8 if shape.epilogue == "stream" else a_bits
+        products += times * counted(build_product(shape, isa, w_bits, a), target)
+        macs += times * shape.rows * shape.n * shape.k
+    heads = channels // HEAD
+    attention = BLOCKS * counted(build_attention(AttentionShape(1, TOKENS, heads, HEAD), isa, 8), target)
+    macs += BLOCKS * 2 * heads * TOKENS**2 * HEAD
+    norms = (2 * BLOCKS + 1) * counted(build_layernorm(TOKENS, channels, 1e-6, True, isa), target)
+    parts = {"products": products, "attention": attention, "layernorm": norms}
+    total = {"million": round(sum(parts.values()), 1), "sdot_floor": round(macs / 16e6, 1), "kind": "estimated"}
+    widths = {"model": model, "isa": isa, "w_bits": w_bits, "a_bits": a_bits}
+    return {**widths, **total, **{name: round(value, 1) for name, value in parts.items()}}
+
+
+def main() -> None:
+    """Command line."""
+    parser = arguments(__doc__, "kernel_counts")
+    parser.add_argument("--models", nargs="+", choices=list(CHANNELS), default=list(CHANNELS))
+    options = parser.parse_args()
+    rows = [row(model, isa, w, a) for model in options.models for isa, pairs in WIDTHS.items() for w, a in pairs]
+    finish(options.output, COLUMNS, rows, machine=machine())
+
+
+if __name__ == "__main__":
+    main()
