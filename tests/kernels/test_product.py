@@ -69,6 +69,12 @@ def test_edge_shapes(machine):
     machine.check(cases)
 
 
+def test_sums_of_few_bits_over_a_long_k(machine):
+    """Sums in bytes go over into 16 bits, and those into 32 more than once: whole parts, one more step, and a rest."""
+    sizes = [(1020, 4, 4), (2033, 4, 4), (3072, 4, 4), (4097, 3, 4)]
+    machine.check(product_case(Product(ProductShape(5, 13, k, "float"), w, a, seed=k), machine.isa) for k, w, a in sizes)
+
+
 def test_the_largest_sums(machine):
     """K as large as int32 allows, all codes lowest: shifted products leave int32 on the way and must come back."""
     k = (1 << 17) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,27 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import llvm, pick
+from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.level import Level
+
+
+class Quads(Dot):
+    """What the multiply-adds have in common: registers of four int32 sums, panels of four rows to a load."""
+
+    @property
+    def acc_lanes(self) -> int:
+        """int32 lanes of an accumulator register."""
+        return 4
+
+    @property
+    def row_block(self) -> int:
+        """Rows of a panel are padded to a multiple of it."""
+        return 4
+
+    def order(self, tile: Tile, parts: int) -> Iterator[tuple[int, int, int, int]]:
+        """(accumulator, row, vector, part of the vector) of a tile whose vectors come in `parts`, row by row."""
+        places = itertools.product(range(tile.rows), range(tile.vectors), range(parts))
+        return ((slot, *place) for slot, place in enumerate(places))
 
 
 class Arm(Level):

@@ -29,7 +29,7 @@ class Wide(Simple):
 
     def step(self, tile: Tile, k: Expr) -> None:
         """Write one step along K."""
-        rows = words(tile, k, 32)
+        rows = words(tile, k)
         for vector in range(tile.vectors):
             weights = T.Cast("int16x16", tile.weights(vector, k, 0, 16))
             for row, word in enumerate(rows):

@@ -122,6 +122,6 @@ class Simple(Dot):
         """Write one step along K."""
 
 
-def words(tile: Tile, k: Expr, group_bits: int) -> list[Expr]:
-    """Each row's inputs of a step as one integer."""
-    return [T.reinterpret(tile.a(k, row, 1), dtype=f"int{group_bits}") for row in range(tile.rows)]
+def words(tile: Tile, k: Expr) -> list[Expr]:
+    """Each row's inputs of a step as one 32-bit integer."""
+    return [T.reinterpret(tile.a(k, row, 1), dtype="int32") for row in range(tile.rows)]

@@ -6,7 +6,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import llvm, load, pick, splat, store
-from lampq_tvm.kernels.isa.arm import Arm
+from lampq_tvm.kernels.isa.arm import Arm, Quads
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile
 
 
@@ -18,23 +18,13 @@ def repeated(tile: Tile, k: Expr) -> list[Expr]:
     return [splat(pick([fours[row // 4]], [row % 4]), 4, "int8x16") for row in range(tile.rows)]
 
 
-class Sdot(Simple):
+class Sdot(Quads, Simple):
     """Four channels a register of weights; four rows' inputs in one load, taken lane by lane."""
 
     @property
     def unroll(self) -> int:
         """Steps along K that are written out unless tuning finds better."""
         return 8
-
-    @property
-    def acc_lanes(self) -> int:
-        """int32 lanes of an accumulator register."""
-        return 4
-
-    @property
-    def row_block(self) -> int:
-        """Rows of a panel are padded to a multiple of it."""
-        return 4
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""

@@ -8,22 +8,17 @@ from __future__ import annotations
 from tvm.ir import Expr
 
 from lampq_tvm.kernels.emit import llvm, load, pick, store
-from lampq_tvm.kernels.isa.arm import Arm
+from lampq_tvm.kernels.isa.arm import Arm, Quads
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile
 
 
-class Smmla(Simple):
+class Smmla(Quads, Simple):
     """Two channels a register of weights."""
 
     @property
     def unroll(self) -> int:
         """Steps along K that are written out unless tuning finds better."""
         return 8
-
-    @property
-    def acc_lanes(self) -> int:
-        """int32 lanes of an accumulator register."""
-        return 4
 
     @property
     def row_block(self) -> int:

@@ -6,8 +6,6 @@ sign turned: -8 * -8 twice is 128 and leaves int8, 8 * -8 twice is -128 and does
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -15,7 +13,8 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import clear, llvm, load, steps, store
-from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.isa.arm import Quads
+from lampq_tvm.kernels.isa.dot import Tile
 from lampq_tvm.kernels.isa.dotprod import repeated
 
 DEEPEST = 8
@@ -23,7 +22,7 @@ BLOCKS = 127  # of `depth` steps: each adds at most 256 to a 16-bit lane, and on
 
 
 @dataclass(frozen=True)
-class Mla(Dot):
+class Mla(Quads):
     """Four channels a register of weights and of sums.
 
     Attributes:
@@ -38,11 +37,6 @@ class Mla(Dot):
         return True
 
     @property
-    def row_block(self) -> int:
-        """Rows of a panel are padded to a multiple of it."""
-        return 4
-
-    @property
     def accumulators(self) -> int:
         """Accumulator registers that fit beside weights and activations."""
         return 12
@@ -51,11 +45,6 @@ class Mla(Dot):
     def unroll(self) -> int:
         """Blocks of steps that are written out unless tuning finds better."""
         return 2 if self.depth == 2 else 1
-
-    @property
-    def acc_lanes(self) -> int:
-        """int32 lanes of an accumulator register."""
-        return 4
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""
@@ -98,7 +87,7 @@ class Mla(Dot):
         """Add `depth` steps in bytes and widen: accumulator by accumulator where they are few, else step by step."""
         if depth <= 2:
             inputs = [repeated(tile, first + j) for j in range(depth)]
-            for slot, row, vector, part in sorted(self._order(tile), key=lambda at: (at[2:], at[1])):
+            for slot, row, vector, part in sorted(self.order(tile, self.lanes // 4), key=lambda at: (at[2:], at[1])):
                 total = inputs[0][row] * tile.weights(vector, first, 16 * part, 16)
                 for j in range(1, depth):
                     total = total + inputs[j][row] * tile.weights(vector, first + j, 16 * part, 16)
@@ -110,17 +99,12 @@ class Mla(Dot):
             bytes_ = T.sblock_alloc_buffer((self.slots(tile.rows, tile.vectors), 16), "int8")
             for j in range(depth):
                 inputs = repeated(tile, first + j)
-                for slot, row, vector, part in self._order(tile):
+                for slot, row, vector, part in self.order(tile, self.lanes // 4):
                     product = inputs[row] * tile.weights(vector, first + j, 16 * part, 16)
                     store(bytes_, slot, product if j == 0 else load(bytes_, slot, 16) + product, 16)
-            for slot, *_ in self._order(tile):
+            for slot, *_ in self.order(tile, self.lanes // 4):
                 self._widen(sums, slot, load(bytes_, slot, 16))
 
     def _widen(self, sums: object, slot: int, total: Expr) -> None:
         pairs = llvm("llvm.aarch64.neon.saddlp.v8i16.v16i8", "int16x8", total)
         store(sums, slot, load(sums, slot, 8) + pairs, 8)
-
-    def _order(self, tile: Tile) -> Iterator[tuple[int, int, int, int]]:
-        """(accumulator, row, vector, register of the vector), row by row."""
-        places = itertools.product(range(tile.rows), range(tile.vectors), range(self.lanes // 4))
-        return ((slot, *place) for slot, place in enumerate(places))

@@ -7,15 +7,13 @@ Fewer still are added in bytes (`mla.py`).
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Expr
 
 from lampq_tvm.kernels.emit import clear, llvm, load, pick, steps, store
-from lampq_tvm.kernels.isa.arm import Arm
+from lampq_tvm.kernels.isa.arm import Arm, Quads
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.dotprod import repeated
 from lampq_tvm.kernels.isa.mla import DEEPEST, Mla
@@ -24,7 +22,7 @@ DEEPEST_LONG = 3  # products: over more, LLVM runs out of registers
 
 
 @dataclass(frozen=True)
-class Smlal(Dot):
+class Smlal(Quads):
     """Two channels a register of sums: each int32 lane holds half of a channel's sum.
 
     Attributes:
@@ -34,11 +32,6 @@ class Smlal(Dot):
     depth: int
 
     @property
-    def row_block(self) -> int:
-        """Rows of a panel are padded to a multiple of it."""
-        return 4
-
-    @property
     def accumulators(self) -> int:
         """Accumulator registers that fit beside weights and activations."""
         return 18  # LLVM keeps some registers for the 16-bit sums
@@ -46,11 +39,6 @@ class Smlal(Dot):
     @property
     def unroll(self) -> int:
         """Blocks of steps that are written out unless tuning finds better."""
-        return 4
-
-    @property
-    def acc_lanes(self) -> int:
-        """int32 lanes of an accumulator register."""
         return 4
 
     def slots(self, rows: int, vectors: int) -> int:
@@ -72,7 +60,7 @@ class Smlal(Dot):
     def _block(self, tile: Tile, first: Expr, depth: int) -> None:
         """Add `depth` steps in 16 bits and widen, accumulator by accumulator: their sums live only for a moment."""
         inputs = [repeated(tile, first + j) for j in range(depth)]
-        for slot, row, vector, part in sorted(self._order(tile), key=lambda at: (at[2:], at[1])):
+        for slot, row, vector, part in sorted(self.order(tile, self.lanes // 2), key=lambda at: (at[2:], at[1])):
             total = None
             for j in range(depth):
                 low = pick([inputs[j][row]], list(range(8)))
@@ -80,11 +68,6 @@ class Smlal(Dot):
                 total = product if total is None else total + product
             pairs = llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", total)
             store(tile.acc, slot, load(tile.acc, slot, 4) + pairs, 4)
-
-    def _order(self, tile: Tile) -> Iterator[tuple[int, int, int, int]]:
-        """(accumulator, row, vector, eight bytes of the vector), row by row."""
-        places = itertools.product(range(tile.rows), range(tile.vectors), range(self.lanes // 2))
-        return ((slot, *place) for slot, place in enumerate(places))
 
     def read(self, tile: Tile, row: int, vector: int) -> list[Expr]:
         """A row's sums for the channels of a weight vector: registers of int32 [4]."""

@@ -22,7 +22,7 @@ class Vnni(Simple):
     def step(self, tile: Tile, k: Expr) -> None:
         """Write one step along K."""
         weights = [tile.weights(vector, k, 0, 64) for vector in range(tile.vectors)]
-        for row, word in enumerate(words(tile, k, 32)):
+        for row, word in enumerate(words(tile, k)):
             inputs = splat(word, 16, "int8x64")
             for vector, weight in enumerate(weights):
                 slot = row * tile.vectors + vector
