@@ -36,12 +36,13 @@ BOUND = 1.05
 UNIFORM = (8, 6, 4, 3)
 WAYS: dict[str, dict[str, Any]] = {
     "lampq4": {},
-    "lampq4, alpha by loss": {"alpha": "loss"},
     "lampq4, no update": {"update": False},
-    "fisher_output4": {"metric": "fisher_output", "tied": True},
-    "kl4": {"metric": "kl", "tied": True},
-    "fisher_output4, separate": {"metric": "fisher_output", "tied": False},
-    "kl4, separate": {"metric": "kl", "tied": False},
+    "lampq4, separate": {"tied": False},
+    "metric lampq": {"metric": "lampq"},
+    "metric lampq, alpha by loss": {"metric": "lampq", "alpha": "loss"},
+    "metric lampq, no update": {"metric": "lampq", "update": False},
+    "metric kl": {"metric": "kl"},
+    "metric kl, separate": {"metric": "kl", "tied": False},
 }
 ATTENTIONS = ((8, "uniform"), (4, "uniform"), (4, "log_sqrt2"))
 COLUMNS = (

@@ -14,7 +14,7 @@ from lampq_tvm.allocate.budget import DEFAULT as DEFAULT
 from lampq_tvm.allocate.budget import Budget, DropBudget, parse_budget, parse_drop
 from lampq_tvm.errors import UsageError
 
-METRICS = ("lampq", "fisher_output", "kl")
+METRICS = ("fisher_output", "lampq", "kl")  # the first is the default
 ALPHAS = ("accuracy", "loss")
 SOFTMAXES = ("uniform", "log_sqrt2")
 
@@ -41,7 +41,7 @@ class Options:
         attention_bits: width of q, k, v and p.
         softmax: quantizer of p.
         metric: what sensitivity measures; `lampq` does not see activations, so it needs tied or fixed ones.
-        alpha: LampQ's type weights from the drop of accuracy or from the rise of the loss.
+        alpha: type weights of the metric `lampq`, from the drop of accuracy or from the rise of the loss.
         calib_images, sens_images: how many images each of the two stages uses.
         update: refine the plan by LampQ's error-based update.
         device: where latency is measured and the artifact is checked.
@@ -69,7 +69,7 @@ class Options:
     a_bits: int | None = None
     attention_bits: int = 8
     softmax: str = "uniform"
-    metric: str = "lampq"
+    metric: str = METRICS[0]
     alpha: str = "accuracy"
     calib_images: int = 128
     sens_images: int = 256
@@ -99,6 +99,8 @@ class Options:
             raise UsageError("--checkpoint and --pretrained exclude each other", hint="give one of them")
         if self.tied is not None and self.a_bits is not None:
             raise UsageError("--tie or --separate and --a-bits exclude each other", hint="give one of them")
+        if self.alpha != ALPHAS[0] and self.metric != "lampq":
+            raise UsageError(f"the metric {self.metric} has no alpha", where="--alpha", hint="give --metric lampq as well")
         if self.tied is False and self.metric == "lampq":
             what = "the metric lampq does not see activations, so it cannot choose their widths"
             raise UsageError(what, where="--separate", hint="give --metric fisher_output or kl, or --a-bits N, or --tie")

@@ -25,8 +25,8 @@ Tied = Annotated[bool | None, typer.Option("--tie/--separate", help="Activations
 ABits = Annotated[int | None, typer.Option(help="One fixed width for all activations.")]
 AttentionBits = Annotated[int, typer.Option(help="Width of q, k, v and of the attention weights.")]
 Softmax = Annotated[str, typer.Option(help="Quantizer of the attention weights: uniform or log_sqrt2.")]
-Metric = Annotated[str, typer.Option(help="What a bit is worth: lampq, fisher_output or kl.")]
-Alpha = Annotated[str, typer.Option(help="LampQ's type weights from accuracy or loss.")]
+Metric = Annotated[str, typer.Option(help="What a bit is worth: fisher-output, lampq or kl.")]
+Alpha = Annotated[str, typer.Option(help="Type weights of the metric lampq: from accuracy or loss.")]
 CalibImages = Annotated[int, typer.Option(help="Images for calibration.")]
 SensImages = Annotated[int, typer.Option(help="Images for sensitivity.")]
 NoUpdate = Annotated[bool, typer.Option("--no-update", help="Leave out LampQ's error-based update of the plan.")]
@@ -53,8 +53,8 @@ def request(
     """The `Options` of a command line: texts are read, `--no-...` are turned round."""
     from lampq_tvm.api.options import DEFAULT, Options, parse_floats, parse_model_args
 
-    rest["metric"] = rest.get("metric", "lampq").replace("-", "_")
-
+    if "metric" in rest:
+        rest["metric"] = rest["metric"].replace("-", "_")
     return Options(
         model=model,
         model_args=parse_model_args(model_arg or []),

@@ -28,7 +28,7 @@ def plan(
     a_bits: o.ABits = None,
     attention_bits: o.AttentionBits = 8,
     softmax: o.Softmax = "uniform",
-    metric: o.Metric = "lampq",
+    metric: o.Metric = "fisher-output",
     alpha: o.Alpha = "accuracy",
     calib_images: o.CalibImages = 128,
     sens_images: o.SensImages = 256,

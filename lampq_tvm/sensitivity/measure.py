@@ -22,7 +22,7 @@ from lampq_tvm.sensitivity.pieces import Batches, Piece, pieces
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.store import Units
 
-METRICS = ("lampq", "fisher_output", "kl")
+METRICS = ("fisher_output", "lampq", "kl")
 F64 = npt.NDArray[np.float64]
 
 
@@ -30,7 +30,7 @@ def sensitivity(
     calibration: Calibration,
     batches: Batches,
     *,
-    metric: str = "lampq",
+    metric: str = "fisher_output",
     widths: tuple[int, ...] = WIDTHS,
     units: Units,
     pairs: Pairing = Pairing("tied"),  # noqa: B008  (frozen)
@@ -46,7 +46,7 @@ def sensitivity(
     Args:
         calibration: the quantizers.
         batches: called once per pass; gives (images uint8 [B, C, H, W] at the model's size, labels [B] or None).
-        metric: `lampq`, `fisher_output` or `kl`.
+        metric: `fisher_output`, `lampq` or `kl`.
         widths: candidates, ascending, each among the calibration's.
         units: finished work, a folder that belongs to this calibration.
         pairs: the pairs a plan may take; `kl` measures only these, the rest is infinite.

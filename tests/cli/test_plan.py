@@ -41,7 +41,7 @@ def test_update_never_loses(lampq, known, tmp_path):
 
 
 def test_max_drop_takes_a_cheaper_plan(lampq, known, tmp_path):
-    argv = ["plan", *known, "--metric", "fisher-output", "--json", "-o", tmp_path / "p.json"]
+    argv = ["plan", *known, "--json", "-o", tmp_path / "p.json"]
     loose = notes(lampq(*argv, "--max-drop", "30"))
     tight = notes(lampq(*argv, "--max-drop", "6"))
     assert loose["drop_points"] <= 30 and tight["drop_points"] <= 6
@@ -51,7 +51,7 @@ def test_max_drop_takes_a_cheaper_plan(lampq, known, tmp_path):
 
 def test_every_metric_and_pairing(lampq, known, tmp_path):
     common = ["plan", *known, "--no-update", "--json", "-o", tmp_path / "p.json"]
-    for argv in (["--metric", "lampq", "--alpha", "loss"], ["--metric", "kl"], ["--metric", "fisher-output", "--separate"]):
+    for argv in (["--metric", "lampq", "--alpha", "loss"], ["--metric", "kl"], ["--separate"]):
         found = notes(lampq(*common, *argv, "--budget", "4bit"))
         assert found["avg_w_bits"] <= 4 and found["avg_a_bits"] <= 4
     fixed = notes(lampq(*common, "--a-bits", "6", "--budget", "4bit", "--budget", "1MiB"))

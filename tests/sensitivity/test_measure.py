@@ -39,7 +39,7 @@ def test_starting_at_a_layer_equals_the_whole_run(calibrated, batches):
 @pytest.mark.parametrize("alpha", ["accuracy", "loss"])
 def test_lampq_is_alpha_times_trace_by_hand(calibrated, batches, units, alpha):
     model = calibrated.model
-    s = sensitivity(calibrated, batches, units=units, alpha=alpha, mu=1, beta=3)
+    s = sensitivity(calibrated, batches, metric="lampq", units=units, alpha=alpha, mu=1, beta=3)
     images, labels = everything(batches)
     run = FloatRun(model, normalize(images, model.input))
     trace = sum(traces(model, p, "empirical", 0)["trace"].sum(1) for p in pieces(model, batches)) / len(images)
