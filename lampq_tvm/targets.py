@@ -7,11 +7,21 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from lampq_tvm.device.board import Board, boards, find_board
+from lampq_tvm.device.board import Board, Gpu, boards, find_board
 from lampq_tvm.device.machine import check_runs_here, local_arch, local_features
 from lampq_tvm.errors import UnsupportedError
 
-__all__ = ["Board", "Target", "boards", "check_runs_here", "find_board", "local_arch", "local_features", "resolve_target"]
+__all__ = [
+    "Board",
+    "Target",
+    "boards",
+    "check_runs_here",
+    "cuda_levels",
+    "find_board",
+    "local_arch",
+    "local_features",
+    "resolve_target",
+]
 
 # /proc/cpuinfo names that code of each ISA level may rely on; an artifact needs these and never a CPU's name.
 AVX2 = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
@@ -32,6 +42,9 @@ GENERIC = {
     "dotprod": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16")),
     "i8mm": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16", "+i8mm")),
 }
+# CUDA's compilers that can be had as wheels, by major: what compiles for a GPU depends on their version.
+CUDA_COMPILERS = {11: (11, 8), 12: (12, 6), 13: (13, 0)}
+OLDEST_CUDA = (11, 4)  # of a driver that the runtime speaks to
 TRIPLES = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 LEVELS = {"x86": ("vbmi", "vnni", "avx2"), "aarch64": ("i8mm", "dotprod", "neon")}
 # What LLVM may use of a board's core beyond its ISA level: the artifact then needs them too.
@@ -43,13 +56,14 @@ class Target:
     """What to compile for.
 
     Attributes:
-        name: the name in its canonical spelling.
-        kind: `x86`, `aarch64` (later `cuda`).
-        isa: `vbmi`, `vnni`, `avx2`, `i8mm`, `dotprod` or `neon`: which kernels are used.
+        name: the name in its canonical spelling: `host`, `NAME:cpu`, `NAME@jp6`, `NAME@cuda12`.
+        kind: `x86`, `aarch64` or `cuda`.
+        isa: `vbmi`, `vnni`, `avx2`, `i8mm`, `dotprod` or `neon`, or a GPU's arch (`sm_87`): which kernels are used.
         tvm: the dict that `tvm.target.Target` takes.
         features: the /proc/cpuinfo names that the code needs.
-        cores: cores of the board or of this machine.
+        cores: cores of the board or of this machine; the GPU's multiprocessors.
         board: its file, None for the host.
+        cuda_major: of the compiler whose cubins its driver loads; None without a GPU.
     """
 
     name: str
@@ -59,36 +73,75 @@ class Target:
     features: tuple[str, ...]
     cores: int
     board: Board | None = None
+    cuda_major: int | None = None
 
 
 def resolve_target(text: str) -> Target:
-    """Read `host`, `NAME`, `NAME:cpu`, `NAME@jp6`.
+    """Read `host`, `NAME`, `NAME:cpu`, `NAME@jp6`, `NAME@cuda12`.
 
     Raises:
-        UnsupportedError: an unknown board or JetPack level, a GPU, or a host without AVX2 and FMA.
+        UnsupportedError: an unknown board, JetPack level or CUDA version, a GPU that cannot run integer kernels, or a host
+            without AVX2 and FMA.
     """
-    match = re.fullmatch(r"([^:@]+)(?::(cpu))?(?:@(jp\d+))?", text.strip())
+    match = re.fullmatch(r"([^:@]+)(?::(cpu))?(?:@((?:jp|cuda)\d+))?", text.strip())
     if match is None:
-        raise UnsupportedError(f"not a target: {text!r}", hint="write host, NAME, NAME:cpu or NAME@jp6")
+        raise UnsupportedError(f"not a target: {text!r}", hint="write host, NAME, NAME:cpu, NAME@jp6 or NAME@cuda12")
     name, cpu, level = match.groups()
-    if name == "host":
+    if name == "host" and level is None:
         return _host()
     board = find_board(name)
-    if level is not None and (board.gpu is None or level not in board.gpu.jetpack):
-        levels = ", ".join(board.gpu.jetpack) if board.gpu else "none"
-        raise UnsupportedError(f"it has no JetPack level {level}", where=name, hint=f"its levels: {levels}")
+    versions = cuda_levels(board)
+    if level is not None and level not in versions:
+        kind = "CUDA version" if level.startswith("cuda") else "JetPack level"
+        hint = f"its levels: {', '.join(versions) or 'none'}"
+        raise UnsupportedError(f"it has no {kind} {level}", where=name, hint=hint)
     if board.gpu is not None and cpu is None:
-        raise UnsupportedError("CUDA targets are not there yet", where=text, hint=f"use {name}:cpu for its Arm cores")
-    isa = _level("aarch64", board.cpu.features)
-    needs = tuple(f for f in RELIED if f in board.cpu.features)
+        return _gpu(board, board.gpu, level or list(versions)[-1], versions)
+    core = board.arm
     tvm = {
         "kind": "llvm",
         "mtriple": TRIPLES["aarch64"],
-        "mcpu": board.cpu.mcpu,
-        "mattr": list(board.cpu.mattr),
-        "num-cores": board.cpu.cores,
+        "mcpu": core.mcpu,
+        "mattr": list(core.mattr),
+        "num-cores": core.cores,
     }
-    return Target(name if board.gpu is None else f"{name}:cpu", "aarch64", isa, tvm, needs, board.cpu.cores, board)
+    needs = tuple(f for f in RELIED if f in core.features)
+    isa = _level("aarch64", core.features)
+    return Target(name if board.gpu is None else f"{name}:cpu", "aarch64", isa, tvm, needs, core.cores, board)
+
+
+def cuda_levels(board: Board) -> dict[str, tuple[int, int]]:
+    """CUDA's version by JetPack level, or, for a card, by each compiler that knows it; oldest first."""
+    gpu = board.gpu
+    if gpu is None:
+        return {}
+    if gpu.jetpack:
+        return {level: _version(text) for level, text in gpu.jetpack.items()}
+    return {f"cuda{major}": version for major, version in CUDA_COMPILERS.items() if _knows(gpu, version)}
+
+
+def _knows(gpu: Gpu, version: tuple[int, int]) -> bool:
+    """Whether a compiler of this version makes code for a GPU."""
+    return _version(gpu.cuda_from) <= version and (gpu.cuda_ceiling is None or version <= _version(gpu.cuda_ceiling))
+
+
+def _gpu(board: Board, gpu: Gpu, level: str, versions: dict[str, tuple[int, int]]) -> Target:
+    """The GPU of a board at a JetPack level, or of a card with a CUDA major."""
+    where, hint = f"{board.name}@{level}", f"use {board.name}:cpu for its Arm cores"
+    if not gpu.int8_matrix:
+        raise UnsupportedError(f"its GPU ({gpu.arch}) has no int8 matrix unit", where=board.name, hint=hint)
+    version = versions[level]
+    if version < OLDEST_CUDA:
+        what = f"CUDA {version[0]}.{version[1]} is older than 11.4, the oldest that is served"
+        newer = [name for name, found in versions.items() if found >= OLDEST_CUDA]
+        raise UnsupportedError(what, where=where, hint=f"use {board.name}@{newer[-1]}" if newer else hint)
+    tvm = {"kind": "cuda", "arch": gpu.arch}
+    return Target(where, "cuda", gpu.arch, tvm, (), gpu.sms, board, version[0])
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")
+    return int(major), int(minor)
 
 
 def _host() -> Target:

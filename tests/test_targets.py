@@ -7,16 +7,21 @@ import pytest
 import tvm
 
 from lampq_tvm import targets
+from lampq_tvm.build.cuda.nvrtc import compile_text
 from lampq_tvm.device import machine as this_machine
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.targets import boards, check_runs_here, local_features, resolve_target
+from lampq_tvm.targets import boards, check_runs_here, cuda_levels, local_features, resolve_target
 from tests.device.trivial import trivial_module
 
-BOARDS = sorted(boards())
+BOARDS = sorted(name for name, board in boards().items() if board.cpu is not None)
+GPUS = sorted(name for name, board in boards().items() if board.gpu is not None)
+CARDS = sorted(set(boards()) - set(BOARDS))
 
 
 def test_the_named_boards_are_there():
     assert {"raspberry-pi-4", "raspberry-pi-5", "graviton2", "jetson-agx-orin-64gb", "jetson-agx-thor"} <= set(BOARDS)
+    assert {"jetson-agx-orin-32gb", "jetson-orin-nx-8gb", "jetson-orin-nano-4gb", "jetson-xavier-nx"} <= set(GPUS)
+    assert CARDS == ["a100", "h100", "h200", "l4", "rtx-30", "rtx-40", "rtx-50"]
 
 
 def level_of(features):
@@ -55,11 +60,57 @@ def test_spellings():
     assert resolve_target("jetson-agx-orin-64gb:cpu@jp6").name == "jetson-agx-orin-64gb:cpu"
 
 
+@pytest.mark.parametrize("name", GPUS)
+def test_every_gpu_is_consistent(name):
+    board = boards()[name]
+    assert board.name == name
+    figures = {key: figure.value for key, figure in board.figures.items()}
+    assert {"gpu_clock", "gpu_fp16", "memory_bandwidth", "memory"} <= set(figures)
+    assert ("gpu_int8" in figures) == board.gpu.int8_matrix and ("gpu_int4" in figures) == board.gpu.int4_matrix
+    if board.gpu.int8_matrix:  # int8 at twice fp16's rate; a GeForce halves fp16 that is summed in float32
+        assert figures["gpu_int8"] / figures["gpu_fp16"] == pytest.approx(4 if name.startswith("rtx") else 2, rel=0.02)
+    if board.gpu.int4_matrix:
+        assert figures["gpu_int4"] == pytest.approx(2 * figures["gpu_int8"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "isa", "major"),
+    [
+        ("jetson-agx-orin-64gb", "jetson-agx-orin-64gb@jp6", "sm_87", 12),
+        ("jetson-agx-orin-64gb@jp5", "jetson-agx-orin-64gb@jp5", "sm_87", 11),
+        ("jetson-agx-thor", "jetson-agx-thor@jp7", "sm_110", 13),
+        ("jetson-agx-xavier", "jetson-agx-xavier@jp5", "sm_72", 11),
+        ("a100", "a100@cuda13", "sm_80", 13),
+        ("h200@cuda12", "h200@cuda12", "sm_90", 12),
+        ("l4@cuda11", "l4@cuda11", "sm_89", 11),
+        ("rtx-50", "rtx-50@cuda13", "sm_120", 13),
+    ],
+)
+def test_a_gpu_and_its_compiler(text, name, isa, major):
+    target = resolve_target(text)
+    assert (target.name, target.kind, target.isa, target.cuda_major) == (name, "cuda", isa, major)
+    assert resolve_target(target.name) == target
+
+
+@pytest.mark.parametrize("name", sorted(set(GPUS) - {"jetson-nano"}))
+def test_every_gpu_has_a_compiler(name):
+    for level in cuda_levels(boards()[name]):
+        if level != "jp4":
+            target = resolve_target(f"{name}@{level}")
+            text = 'extern "C" __global__ void f(int* x) { x[threadIdx.x] = 1; }'
+            assert f".target {target.isa}" in compile_text(text, target.isa, target.cuda_major).ptx
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("jetson-agx-orin-64gb", "use jetson-agx-orin-64gb:cpu"),
-        ("jetson-agx-orin-64gb@jp6", "CUDA targets are not there yet"),
+        ("jetson-nano", "no int8 matrix unit; use jetson-nano:cpu"),
+        ("jetson-agx-xavier@jp4", "CUDA 10.2 is older than 11.4, the oldest that is served; use jetson-agx-xavier@jp5"),
+        ("jetson-agx-orin-64gb@cuda12", "no CUDA version cuda12; its levels: jp5, jp6"),
+        ("rtx-50@cuda12", "its levels: cuda13"),
+        ("h100@jp6", "no JetPack level jp6"),
+        ("h100:cpu", "a plug-in card has no cores of its own"),
+        ("host@jp6", "unknown target"),
         ("jetson-agx-orin-64gb@jp4", "its levels: jp5, jp6"),
         ("raspberry-pi-5@jp6", "its levels: none"),
         ("raspbery-pi5", "did you mean raspberry-pi-5"),

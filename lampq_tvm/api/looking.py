@@ -69,26 +69,34 @@ def disassembler(arch: str) -> str:
 
 
 def targets() -> list[dict[str, Any]]:
-    """Every target: name, cores, ISA, GPU, description."""
-    from lampq_tvm.targets import boards, resolve_target
+    """Every target: name, ISA and cores of its CPU (None for a plug-in card), arch and CUDA levels of its GPU, description."""
+    from lampq_tvm.targets import boards, cuda_levels, resolve_target
 
     try:
         host = resolve_target("host")
-        rows = [{"name": "host", "isa": host.isa, "cores": host.cores, "cuda_arch": None, "description": "this machine"}]
+        rows = [_row("host", host.isa, host.cores, None, [], "this machine")]
     except UnsupportedError as e:
-        rows = [{"name": "host", "isa": None, "cores": os.cpu_count(), "cuda_arch": None, "description": str(e)}]
+        rows = [_row("host", None, os.cpu_count(), None, [], str(e))]
     for name, board in boards().items():
         arch = None if board.gpu is None else board.gpu.arch
-        isa = resolve_target(name if board.gpu is None else f"{name}:cpu").isa
-        rows.append({"name": name, "isa": isa, "cores": board.cpu.cores, "cuda_arch": arch, "description": board.description})
+        cpu = None if board.cpu is None else resolve_target(f"{name}:cpu")
+        isa, cores = (None, None) if cpu is None else (cpu.isa, cpu.cores)
+        rows.append(_row(name, isa, cores, arch, list(cuda_levels(board)), board.description))
     return rows
+
+
+def _row(
+    name: str, isa: str | None, cores: int | None, cuda_arch: str | None, levels: list[str], description: str
+) -> dict[str, Any]:
+    columns = {"name": name, "isa": isa, "cores": cores, "cuda_arch": cuda_arch, "cuda_levels": levels}
+    return {**columns, "description": description}
 
 
 def devices() -> list[dict[str, str]]:
     """Every form of `--device`."""
     from lampq_tvm.targets import boards
 
-    played = ", ".join(name for name, board in boards().items() if board.cpu.qemu)
+    played = ", ".join(name for name, board in boards().items() if board.cpu is not None)
     return [
         {"device": "local", "description": "this machine"},
         {"device": "emulated", "description": f"the target's board under qemu ({played}); its times are estimates"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lampq_tvm.cli import options as o
 
 
@@ -14,4 +16,9 @@ def targets(json: o.Json = False) -> None:
     if json:
         print_json({"targets": rows})
     else:
-        print_table(("target", "isa", "cores", "cuda", "description"), [list(row.values()) for row in rows])
+        print_table(("target", "isa", "cores", "cuda", "levels", "description"), [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> list[object]:
+    """A row's cells, CUDA levels beside each other."""
+    return [" ".join(value) or None if isinstance(value, list) else value for value in row.values()]

@@ -50,27 +50,50 @@ class Cpu(pydantic.BaseModel):
 
 
 class Gpu(pydantic.BaseModel):
-    """A board's GPU: its CUDA arch, the last toolkit that compiles for it, and CUDA's version by JetPack level."""
+    """A GPU.
+
+    Attributes:
+        arch: its CUDA architecture, `sm_87`.
+        sms: its streaming multiprocessors.
+        cuda_from, cuda_ceiling: the first toolkit that compiles for it, and the last one where later ones dropped it.
+        jetpack: CUDA's version by JetPack level; empty for a plug-in card, whose driver is the user's choice.
+        int8_matrix, int4_matrix: whether it has such matrix instructions in hardware.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    arch: str
-    sms: int
+    arch: str = pydantic.Field(pattern=r"sm_\d+")
+    sms: int = pydantic.Field(gt=0)
+    cuda_from: str
     cuda_ceiling: str | None = None
-    jetpack: dict[str, str]
+    jetpack: dict[str, str] = {}
     int4_matrix: bool
     int8_matrix: bool
     source: str
 
 
 class Board(pydantic.BaseModel):
-    """One file of `targets/`; `figures` holds clocks, memory and peak rates, each with its source."""
+    """One file of `targets/`; `figures` holds clocks, memory and peak rates, each with its source.
+
+    A plug-in card has no `cpu`: it sits in an x86 machine.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     name: str
     description: str
-    cpu: Cpu
+    cpu: Cpu | None = None
     gpu: Gpu | None = None
     figures: dict[str, Figure]
+
+    @property
+    def arm(self) -> Cpu:
+        """Its Arm cores.
+
+        Raises:
+            UnsupportedError: it has none.
+        """
+        if self.cpu is None:
+            raise UnsupportedError("a plug-in card has no cores of its own", where=self.name, hint="use host")
+        return self.cpu
 
 
 @functools.cache

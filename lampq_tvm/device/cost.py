@@ -83,7 +83,7 @@ def core_of(board: Board | None) -> Core | None:
     Raises:
         UnsupportedError: its file is broken.
     """
-    return None if board is None or board.cpu.core is None else _load(board.cpu.core)
+    return None if board is None or board.arm.core is None else _load(board.arm.core)
 
 
 @functools.cache

@@ -220,7 +220,7 @@ def _lay_out(building: Path, folder: Path, install: Install, board: Board) -> No
     (building / "start").mkdir()
     (building / "start/sitecustomize.py").write_text(SITECUSTOMIZE, "utf-8")
     (building / "start/lampq_tvm").symlink_to(PACKAGE)  # this package alone: the host's other packages are not the board's
-    cpu = install.cpu(board.cpu.qemu)
+    cpu = install.cpu(board.arm.qemu)
     python = f"{folder}/root/usr/bin/python{install.python}"
     text = WRAPPER.format(
         path=shlex.quote(f"{folder}/start:{install.site}"),
@@ -239,14 +239,14 @@ def cpuinfo(board: Board) -> str:
     """The board's /proc/cpuinfo, which programs read to choose their kernels."""
     rows = (
         "BogoMIPS\t: 108.00",
-        f"Features\t: {' '.join(board.cpu.features)}",
-        f"CPU implementer\t: {board.cpu.implementer}",
+        f"Features\t: {' '.join(board.arm.features)}",
+        f"CPU implementer\t: {board.arm.implementer}",
         "CPU architecture: 8",
         "CPU variant\t: 0x1",
-        f"CPU part\t: {board.cpu.part}",
+        f"CPU part\t: {board.arm.part}",
         "CPU revision\t: 0",
     )
-    return "".join(f"processor\t: {i}\n" + "\n".join(rows) + "\n\n" for i in range(board.cpu.cores))
+    return "".join(f"processor\t: {i}\n" + "\n".join(rows) + "\n\n" for i in range(board.arm.cores))
 
 
 _running: dict[str, EmulatedBoard] = {}

@@ -50,7 +50,7 @@ class NativeCore:
     def __init__(self, board: str, *, say: Say = say_on_stderr) -> None:
         self.board = find_board(board)
         install = provision(say)
-        cpu = install.cpu(self.board.cpu.qemu)
+        cpu = install.cpu(self.board.arm.qemu)
         self._emulator = [*install.emulator, "-cpu", cpu, "-L", str(install.sysroot)]
         self.figures = core_of(self.board)
         self._plugin, self._program = plugin_options(install, self.figures), _program(install)

@@ -43,7 +43,7 @@ class Counting(Measuring):
         """How candidates are judged."""
         figures = self._core.figures
         return Judged(
-            device=f"emulated {self._core.board.cpu.qemu}",
+            device=f"emulated {self._core.board.arm.qemu}",
             target=self.target.name,
             core=None if figures is None else figures.name,
             figures=None if figures is None else figures.digest,

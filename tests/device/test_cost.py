@@ -10,7 +10,7 @@ from lampq_tvm.device.cost import Core, core_of
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.native_core import NativeCore
 
-CORES = sorted({board.cpu.core for board in boards().values()} - {None})
+CORES = sorted({board.cpu.core for board in boards().values() if board.cpu} - {None})
 
 
 LOOP = """
@@ -33,7 +33,7 @@ def classes(**counts: int) -> tuple[int, ...]:
 
 
 def core(name: str) -> Core:
-    found = core_of(next(board for board in boards().values() if board.cpu.core == name))
+    found = core_of(next(board for board in boards().values() if board.cpu and board.cpu.core == name))
     assert found is not None and found.name == name
     return found
 
