@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -12,8 +12,14 @@ from safetensors.numpy import load as load_tensors
 
 from lampq_tvm.build.artifact import Artifact, read_artifact
 from lampq_tvm.errors import CorruptError, DeviceError, UnsupportedError, UsageError
+from lampq_tvm.runtime.batches import split
 from lampq_tvm.runtime.params import kernel_params
 from lampq_tvm.targets import check_runs_here
+
+if TYPE_CHECKING:
+    from lampq_tvm.runtime.cuda.executor import Executor
+    from lampq_tvm.runtime.cuda.gpu import Gpu
+    from lampq_tvm.runtime.machine import Machine
 
 
 class Runner:
@@ -21,12 +27,16 @@ class Runner:
 
     Attributes:
         manifest: the artifact's manifest.
-        batch: images per call of the compiled function; other numbers are split and the last part is padded.
+        batch: images per call of `bench`; other numbers are split into the sizes that were compiled, the last part padded.
+        gpu: what a CUDA artifact runs on, None for other artifacts.
     """
 
-    def __init__(self, artifact: Artifact, device: str = "local", threads: int | None = None) -> None:
+    def __init__(self, artifact: Artifact, device: str = "local", threads: int | None = None, gpu: Gpu | None = None) -> None:
+        """Load an artifact; `gpu` is for a CUDA artifact, this machine's where None."""
         self.manifest: dict[str, Any] = artifact.manifest
         self.batch: int = self.manifest["batch"]
+        self.gpu: Gpu | None = None
+        self._batches: tuple[int, ...] = (self.batch,)
         spec = self.manifest["input"]
         self.image_shape = (spec["channels"], spec["height"], spec["width"])
         self._scale = np.array([255 * s for s in spec["std"]], np.float32)
@@ -35,10 +45,15 @@ class Runner:
             params = list(kernel_params(self.manifest["params"], load_tensors(artifact.sections["payload.safetensors"])))
         except (SafetensorError, KeyError, ValueError) as e:
             raise CorruptError(f"its payload does not match its manifest ({e})") from e
-        self._session = _session(device, self.manifest)
-        from lampq_tvm.runtime.machine import Machine
+        self._machine: Machine | Executor
+        if self.manifest["arch"] == "cuda":
+            self._session, self._machine = None, _executor(artifact, params, device, gpu)
+            self.gpu, self._batches = self._machine.gpu, self._machine.batches
+        else:
+            from lampq_tvm.runtime.machine import Machine
 
-        self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
+            self._session = _session(device, self.manifest)
+            self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Output float32 [N, classes] for images [N, C, H, W], uint8 pixels or normalized float32."""
@@ -50,7 +65,7 @@ class Runner:
         found: dict[str, list[np.ndarray]] = {value["name"]: [] for value in values}
         for part, n in self._parts(images):
             for value, array in zip(values, self._machine.call("trace", part, len(values)), strict=True):
-                found[value["name"]].append(array.reshape(value["shape"])[:n])
+                found[value["name"]].append(array.reshape(len(part), *value["shape"][1:])[:n])
         return {name: np.concatenate(arrays) for name, arrays in found.items()}
 
     def bench(self, repeat: int, warmup: int = 3) -> list[float]:
@@ -64,9 +79,11 @@ class Runner:
         return self._session is not None and bool(self._session.emulated)
 
     def close(self) -> None:
-        """End the session with a board, which serves one at a time; nothing to do on this machine."""
+        """End the session with a board, which serves one at a time, or give a GPU's memory back."""
         if self._session is not None:
             self._session.close()
+        if self.gpu is not None:
+            self.gpu.close()
 
     def __enter__(self) -> Runner:
         return self
@@ -82,12 +99,23 @@ class Runner:
         if not len(images) or (images.dtype == np.float32 and not np.isfinite(images).all()):
             what = "images hold NaN or infinity" if len(images) else "there are no images"
             raise UsageError(what, hint="give one image or more, of finite numbers")
-        for start in range(0, len(images), self.batch):
-            part = images[start : start + self.batch]
-            n = len(part)
-            if n < self.batch:
-                part = np.concatenate([part, np.repeat(part[-1:], self.batch - n, 0)])
+        start = 0
+        for size in split(len(images), self._batches):
+            part = images[start : start + size]
+            start, n = start + size, len(part)
+            if n < size:
+                part = np.concatenate([part, np.repeat(part[-1:], size - n, 0)])
             yield (part if part.dtype == np.uint8 else self._machine.pixels(part, self._scale, self._shift)), n
+
+
+def _executor(artifact: Artifact, params: list[np.ndarray], device: str, gpu: Gpu | None) -> Executor:
+    """This machine's GPU with an artifact's kernels."""
+    if device != "local":
+        hint = "copy it to the board, install lampq-tvm there, and run it with --device local"
+        raise UnsupportedError("CUDA artifacts run on the machine that has the GPU", where=device, hint=hint)
+    from lampq_tvm.runtime.cuda.executor import Executor
+
+    return Executor(artifact.manifest, artifact.sections["cubins"], params, gpu)
 
 
 def _session(device: str, manifest: dict[str, Any]) -> Any:

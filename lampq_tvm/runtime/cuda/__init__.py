@@ -1,0 +1,1 @@
+"""Runs CUDA artifacts over the driver API: libcuda and NumPy, no TVM, no CUDA runtime, no compiler."""
