@@ -25,9 +25,8 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.build.artifact import Artifact
 from lampq_tvm.build.compiler import build
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.shapes import ProductShape, padded
 from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.lower.module import default_schedules
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
@@ -42,10 +41,10 @@ COLUMNS = ("plan", "where", "schedule", "threads", "images", "values", "differ")
 EXIT_GATE = 6
 
 
-def other_tiles(shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles:
-    """Tiles that are nobody's default."""
-    n, _ = padded(shape, dot := dot_for(isa, w_bits, a_bits))
-    return Tiles(min(3, shape.rows), min(2, n // dot.lanes), 2, 3)
+def other_tiles(kernel: Kernel) -> Tiles:
+    """Sizes that are nobody's default."""
+    most = kernel.largest
+    return Tiles(min(3, most.rows), min(2, most.vectors), min(2, most.group), 3)
 
 
 @dataclass(frozen=True)

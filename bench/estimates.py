@@ -37,9 +37,9 @@ SMALL = 1 / 2000
 COLUMNS = ("core", "model", "kernels", "mean_error_percent", "largest_error_percent", "total_ratio", "fixed_rate_error_percent")
 
 
-def network(name: str) -> QuantizedModel:
+def network(name: str, checkpoint: Path | None = None) -> QuantizedModel:
     """The 8/8 model with random weights, calibrated on noise: only its shapes matter here."""
-    model = load_model(name)
+    model = load_model(name, checkpoint=checkpoint)
     spec = model.input
     noise = np.random.default_rng(0).integers(0, 256, (4, spec.channels, spec.height, spec.width)).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,18 +13,31 @@ from typing import Any
 
 import numpy as np
 from common import arguments, finish, machine
-from tune_shipped import BOARDS, MODELS
+from tune_shipped import BOARDS
 
 from lampq_tvm.device.native import count_kernel
 from lampq_tvm.kernels.attention import AttentionShape, build_attention
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.targets import Target, resolve_target
 
-BLOCKS, TOKENS, HEAD = 12, 197, 64
+BLOCKS, TOKENS, PIXELS, HEAD, CLASSES = 12, 197, 768, 64, 1000
 WIDTHS = {"dotprod": ((8, 8),), "i8mm": ((8, 8),), "neon": ((8, 8), (4, 8), (4, 4), (2, 2))}
 CHANNELS = {"deit_tiny": 192, "deit_small": 384, "vit_base": 768}
 COLUMNS = ("model", "isa", "w_bits", "a_bits", "million", "products", "attention", "layernorm", "sdot_floor")
+
+
+def products(channels: int) -> list[ProductShape]:
+    """Products of a Vision Transformer with a class token."""
+    return [
+        ProductShape(TOKENS - 1, channels, PIXELS, "stream", TOKENS - 1),
+        ProductShape(TOKENS, 3 * channels, channels, "codes"),
+        ProductShape(TOKENS, channels, channels, "residual"),
+        ProductShape(TOKENS, 4 * channels, channels, "table"),
+        ProductShape(TOKENS, channels, 4 * channels, "residual"),
+        ProductShape(1, CLASSES, channels, "float"),
+    ]
 
 
 def counted(function: Any, target: Target) -> float:
@@ -41,17 +54,17 @@ def counted(function: Any, target: Target) -> float:
 def row(model: str, isa: str, w_bits: int, a_bits: int) -> dict[str, Any]:
     """A model on a level at one pair of widths; attention at 8 bits."""
     target, channels = resolve_target(BOARDS[isa]), CHANNELS[model]
-    products, macs = 0.0, 0
-    for shape in MODELS[model]:
+    in_products, macs = 0.0, 0
+    for shape in products(channels):
         times = 1 if shape.epilogue in ("stream", "float") else BLOCKS
         a = 8 if shape.epilogue == "stream" else a_bits
-        products += times * counted(build_product(shape, isa, w_bits, a), target)
+        in_products += times * counted(build_product(shape, isa, w_bits, a), target)
         macs += times * shape.rows * shape.n * shape.k
     heads = channels // HEAD
     attention = BLOCKS * counted(build_attention(AttentionShape(1, TOKENS, heads, HEAD), isa, 8), target)
     macs += BLOCKS * 2 * heads * TOKENS**2 * HEAD
     norms = (2 * BLOCKS + 1) * counted(build_layernorm(TOKENS, channels, 1e-6, True, isa), target)
-    parts = {"products": products, "attention": attention, "layernorm": norms}
+    parts = {"products": in_products, "attention": attention, "layernorm": norms}
     total = {"million": round(sum(parts.values()), 1), "sdot_floor": round(macs / 16e6, 1), "kind": "estimated"}
     widths = {"model": model, "isa": isa, "w_bits": w_bits, "a_bits": a_bits}
     return {**widths, **total, **{name: round(value, 1) for name, value in parts.items()}}

@@ -1,73 +1,61 @@
-"""Tunes the products of the models that records ship for: default and tuned schedules side by side.
+"""Tunes the kernels of the models that records ship for: default and tuned schedules side by side.
 
     python bench/tune_shipped.py          (figures in bench/results/tune_shipped.json, records in --work)
     python bench/tune_shipped.py --models deit_tiny --levels dotprod --trials 12    (estimated cycles on an emulated core)
-    python bench/tune_shipped.py --ship   (records into schedules/ as well)
+    python bench/tune_shipped.py --ship   (records into schedules/, the whole table into bench/tune_shipped.md)
 
 Widths that run the same instructions share a kernel; levels on which fewer bits run other ones are tuned at `PAIRS`. A killed
-run goes on where it stopped.
+run goes on where it stopped. `--show` tunes nothing and reads the records that are there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from common import arguments, finish, machine
+from common import CHECKPOINT, MODEL, ROOT, arguments, finish, machine
+from estimates import network
 
-from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.cli.output import print_table
+from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
+from lampq_tvm.latency.work import at_widths
 from lampq_tvm.resources import data_dir
+from lampq_tvm.store import write_atomic
 from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
-from lampq_tvm.tune.records import Record, kernel_key, read_record
-from lampq_tvm.tune.run import tune_kernels
-from lampq_tvm.tune.space import Kernel
+from lampq_tvm.tune.records import Record, read_record
+from lampq_tvm.tune.run import tunable_kernels, tune_kernels
 
 PAIRS = {"avx2": ((8, 8), (4, 8), (4, 4)), "neon": ((8, 8), (4, 8), (4, 4))}  # elsewhere all widths share their kernels
-
-
-def vit(channels: int, patches: int, pixels: int, classes: int) -> list[ProductShape]:
-    """Products of a Vision Transformer with a class token, at batch 1."""
-    tokens = patches + 1
-    return [
-        ProductShape(patches, channels, pixels, "stream", patches),
-        ProductShape(tokens, 3 * channels, channels, "codes"),
-        ProductShape(tokens, channels, channels, "residual"),
-        ProductShape(tokens, 4 * channels, channels, "table"),
-        ProductShape(tokens, channels, 4 * channels, "residual"),
-        ProductShape(1, classes, channels, "float"),
-    ]
-
-
-def swin(channels: int, side: int, stages: int) -> list[ProductShape]:
-    """Products of a Swin Transformer's blocks, at batch 1; side: tokens along an edge of the first stage."""
-    found = []
-    for stage in range(stages):
-        rows, c = (side >> stage) ** 2, channels << stage
-        found += [ProductShape(rows, 3 * c, c, "codes"), ProductShape(rows, c, c, "residual")]
-        found += [ProductShape(rows, 4 * c, c, "table"), ProductShape(rows, c, 4 * c, "residual")]
-    return found
-
-
 MODELS = {
-    "fashion_mnist": vit(96, 49, 16, 10),
-    "deit_tiny": vit(192, 196, 768, 1000),
-    "deit_small": vit(384, 196, 768, 1000),
-    "vit_base": vit(768, 196, 768, 1000),
-    "swin_tiny": swin(96, 56, 4),
+    "fashion_mnist": (MODEL, CHECKPOINT),
+    "deit_tiny": ("deit_tiny_patch16_224", None),
+    "deit_small": ("deit_small_patch16_224", None),
+    "vit_base": ("vit_base_patch16_224", None),
+    "swin_tiny": ("swin_tiny_patch4_window7_224", None),
 }
+HEADING = "Default schedules against tuned ones"
+ABOUT = """Printed by `python bench/tune_shipped.py --ship`. `us` are microseconds on the machine
+that `results/tune_shipped.json` names; `cycles` are estimates from counted instructions on an emulated core.
+Tiles: rows, vectors, group, unroll."""
 LEVELS_SHOWN = ("vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon")
 BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
+COLUMNS = ("isa", "kernel", "tiles", "default", "tuned", "unit", "speedup", "trials", "failed")
+KINDS = {"attention": AttentionKernel, "layernorm": LayerNormKernel, "product": ProductKernel}
+networks = functools.cache(network)
 
 
-def kernels(models: list[str], isa: str) -> list[Kernel]:
+def kernels(models: list[str], isa: str, kinds: list[str]) -> list[Kernel]:
     """The distinct kernels of models on a level."""
     found: dict[str, Kernel] = {}
-    for shape in (shape for model in models for shape in MODELS[model]):
+    for model in models:
         for w_bits, a_bits in PAIRS.get(isa, ((8, 8),)):
-            kernel = Kernel(shape, isa, w_bits, 8 if shape.epilogue == "stream" else a_bits)
-            found.setdefault(kernel_key(kernel.shape, kernel.dot), kernel)
-    return list(found.values())
+            for kernel in tunable_kernels(at_widths(networks(*MODELS[model]), w_bits, a_bits), isa, 1):
+                found.setdefault(kernel.key, kernel)
+    return [kernel for kernel in found.values() if isinstance(kernel, tuple(KINDS[kind] for kind in kinds))]
 
 
 def level(isa: str) -> tuple[Target, str]:
@@ -80,18 +68,42 @@ def level(isa: str) -> tuple[Target, str]:
     return dataclasses.replace(host, isa=isa, tvm=tvm, features=FEATURES[isa]), "local"
 
 
-def records(database: Path) -> list[Record]:
-    """The records of every level tuned so far."""
-    keys = [(isa, kernel_key(kernel.shape, kernel.dot)) for isa in LEVELS_SHOWN for kernel in kernels(list(MODELS), isa)]
-    return [record for isa, key in keys if (record := read_record(database, isa, key))]
+def records(database: Path) -> Iterator[Record]:
+    """The records of every level in a database."""
+    for isa in LEVELS_SHOWN:
+        for path in sorted((database / isa).glob("*.json")):
+            if record := read_record(database, isa, path.stem):
+                yield record
 
 
 def row(record: Record) -> dict[str, Any]:
     """A row of the table."""
     facts = record.model_dump(include={"isa", "kernel", "unit", "kind", "trials", "failed"})
     tiles = "x".join(map(str, record.tiles.model_dump().values()))
-    speedup = round(record.default_cost / record.cost, 2)
+    speedup = round(record.default_cost / record.cost, 3)
     return {**facts, "tiles": tiles, "default": record.default_cost, "tuned": record.cost, "speedup": speedup}
+
+
+def summary(isa: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A level's row of the compact table: how much faster than the default schedules."""
+    speedups, tried = [row["speedup"] for row in rows], sum(row["trials"] for row in rows)
+    return {
+        "isa": isa,
+        "unit": rows[0]["unit"],
+        "tasks": len(rows),
+        "candidates": tried,
+        "failed_percent": round(100 * sum(row["failed"] for row in rows) / tried, 2),
+        "least": round(min(speedups), 2),
+        "median": round(median(speedups), 2),
+        "most": round(max(speedups), 2),
+        "all_tasks": round(sum(row["default"] for row in rows) / sum(row["tuned"] for row in rows), 3),
+    }
+
+
+def markdown(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    """A table as Markdown."""
+    lines = [columns, ["---"] * len(columns), *([row[c] for c in columns] for row in rows)]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
 def main() -> None:
@@ -100,18 +112,24 @@ def main() -> None:
     here = [isa for isa in LEVELS_SHOWN if set(FEATURES[isa]) <= local_features()]
     parser.add_argument("--levels", nargs="+", choices=sorted(GENERIC), default=here)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--ship", action="store_true", help="copy the records into schedules/")
+    parser.add_argument("--show", action="store_true", help="tune nothing")
+    parser.add_argument("--ship", action="store_true", help="copy the records into schedules/, the table into tune_shipped.md")
     options = parser.parse_args()
-    for isa in options.levels:
+    for isa in [] if options.show else options.levels:
         target, device = level(isa)
-        tune_kernels(kernels(options.models, isa), target, trials=options.trials, device=device, database=options.work)
+        found = kernels(options.models, isa, options.kinds)
+        tune_kernels(found, target, trials=options.trials, device=device, database=options.work)
     rows = [row(record) for record in records(options.work)]
+    levels = [summary(isa, own) for isa in LEVELS_SHOWN if (own := [row for row in rows if row["isa"] == isa])]
     if options.ship:
         for record in records(options.work):
             record.save(data_dir("schedules"))
-    columns = ("isa", "kernel", "tiles", "default", "tuned", "unit", "speedup", "trials", "failed")
-    finish(options.output, columns, rows, machine=machine())
+        text = [f"# {HEADING}\n\n{ABOUT}\n", markdown(list(levels[0]), levels), markdown(COLUMNS, rows)]
+        write_atomic(ROOT / "bench" / "tune_shipped.md", "\n".join(text).encode())
+    finish(options.output, COLUMNS, rows, machine=machine(), levels=levels)
+    print_table(list(levels[0]), [list(each.values()) for each in levels])
 
 
 if __name__ == "__main__":

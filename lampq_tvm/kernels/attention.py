@@ -22,6 +22,7 @@ from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.isa.dot import Tile
 from lampq_tvm.kernels.panel import allocate, lay_out
 from lampq_tvm.kernels.softmax import Softmax
+from lampq_tvm.kernels.tiles import Tiles
 
 TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 8, "dotprod": 8, "neon": 4}
 TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 2, "dotprod": 3, "neon": 3}
@@ -68,7 +69,13 @@ def bias_shape(shape: AttentionShape, isa: str, bits: int) -> tuple[int, int, in
     return shape.groups, shape.heads, shape.tokens, factors(shape, isa, bits)[0].padded[0]
 
 
-def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
+def attention_tiles(shape: AttentionShape, isa: str, bits: int) -> Tiles:
+    """Sizes without tuning: as many tiles as full ones would be, with as few rows computed twice as can be."""
+    keys, tiles = factors(shape, isa, bits)[0], -(-shape.tokens // TILE_ROWS[isa])
+    return Tiles(-(-shape.tokens // tiles), min(TILE_VECTORS[isa], keys.packed[0]), unroll=keys.dot.unroll)
+
+
+def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | None = None) -> PrimFunc:
     """The kernel for any shape and any width.
 
     Arguments of the function, in order: qkv [B * T, 3 * heads * head_dim] int8; S [heads] f32; P [256] uint8;
@@ -77,6 +84,7 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
 
     Args:
         bits: width of the codes of q, k and v (p is an unsigned 8-bit table value at any width).
+        tiles: sizes; `attention_tiles` where None.
     """
     channels, rows = shape.channels, shape.batch * shape.tokens
     with IRBuilder() as builder:
@@ -86,6 +94,7 @@ def build_attention(shape: AttentionShape, isa: str, bits: int) -> PrimFunc:
             kernel = _Attention(
                 shape,
                 isa,
+                tiles or attention_tiles(shape, isa, bits),
                 *factors(shape, isa, bits),
                 qkv=argument("qkv", (rows, 3 * channels), "int8"),
                 scale=argument("S", (shape.heads,), "float32"),
@@ -109,6 +118,7 @@ class _Attention:
 
     shape: AttentionShape
     isa: str
+    tiles: Tiles
     keys: Factor
     values: Factor
     qkv: Any
@@ -122,7 +132,7 @@ class _Attention:
 
     @property
     def _rows(self) -> int:
-        return min(TILE_ROWS[self.isa], self.shape.tokens)
+        return self.tiles.rows
 
     def write(self) -> None:
         shape = self.shape
@@ -171,13 +181,13 @@ class _Attention:
 
     def _multiply(self, factor: Factor, panel: Any, packed: Any, pair: Expr, sink: Any) -> None:
         """The panel's rows times every column of the factor; sink takes each register tile."""
-        rows, blocks = self._rows, factor.packed[0]
-        vectors = min(TILE_VECTORS[self.isa], blocks)
+        rows, unroll, blocks = self._rows, self.tiles.unroll, factor.packed[0]
+        vectors = min(self.tiles.vectors, blocks)
         whole, rest = divmod(blocks, vectors)
         with T.serial(0, whole) as column:
-            factor.multiply(panel, packed, pair, column * vectors, rows, vectors, sink)
+            factor.multiply(panel, packed, pair, column * vectors, (rows, vectors, unroll), sink)
         if rest:
-            factor.multiply(panel, packed, pair, tirx.const(whole * vectors, "int32"), rows, rest, sink)
+            factor.multiply(panel, packed, pair, tirx.const(whole * vectors, "int32"), (rows, rest, unroll), sink)
 
     def _store(self, tile: Tile, block: Expr, pair: Expr, first: Expr, fix: Any, inverse: Any) -> None:
         """out = sat(rne(fma(fl(fl(acc) * inverse), M, B))) for a register tile; channels beyond the head's are left out."""

@@ -14,6 +14,7 @@ from lampq_tvm.kernels.emit import interleave, ramp
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.shapes import round_up
 
+Sizes = tuple[int, int, int]  # rows and vectors of a register tile, and steps along the depth that are written out
 BYTES = 16  # channels that values are turned with at once
 
 
@@ -98,20 +99,21 @@ class Factor:
             T.buffer_store(fix, wrong, [pair, ramp(block * lanes, lanes)])
 
         with T.serial(0, self.packed[0]) as block:
-            self._tile(ones, packed, pair, block, 1, 1, sink)
+            self._tile(ones, packed, pair, block, (1, 1, self.dot.unroll), sink)
 
-    def multiply(self, panel: Any, packed: Any, pair: Expr, block: Expr, rows: int, vectors: int, sink: Any) -> None:
+    def multiply(self, panel: Any, packed: Any, pair: Expr, block: Expr, sizes: Sizes, sink: Any) -> None:
         """Rows of the panel times column blocks; sink(tile, block) takes the register tile."""
         group, dtype = self.dot.group, self.dot.a_dtype
 
         def a(k: Expr, row: int, count: int) -> Expr:
             return panel.vload([0, k, row * group], f"{dtype}x{count * group}")
 
-        self._tile(a, packed, pair, block, rows, vectors, sink)
+        self._tile(a, packed, pair, block, sizes, sink)
 
     def _tile(
-        self, a: Callable[[Expr, int, int], Expr], packed: Any, pair: Expr, block: Expr, rows: int, vectors: int, sink: Any
+        self, a: Callable[[Expr, int, int], Expr], packed: Any, pair: Expr, block: Expr, sizes: Sizes, sink: Any
     ) -> None:
+        rows, vectors, unroll = sizes
         with T.sblock("tile"):
             T.reads()
             T.writes()
@@ -120,6 +122,6 @@ class Factor:
             def weights(vector: int, k: Expr, start: int, size: int) -> Expr:
                 return packed.vload([pair, block + vector, k, start], f"int8x{size}")
 
-            tile = Tile(rows, vectors, self.packed[1], self.dot.unroll, acc, a, weights)
+            tile = Tile(rows, vectors, self.packed[1], unroll, acc, a, weights)
             self.dot.multiply(tile)
             sink(tile, block)

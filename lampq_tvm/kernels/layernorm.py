@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +12,26 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.kernels.emit import argument, load, pick, ramp, store
+from lampq_tvm.kernels.emit import argument, load, pick, ramp, steps, store
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.isa.level import Level
+from lampq_tvm.kernels.tiles import Tiles
 
 LANES = 32
 
 
-def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool, isa: str) -> PrimFunc:
-    """The kernel for any rows and channels.
+def layernorm_tiles(rows: int, isa: str) -> Tiles:
+    """Sizes without tuning: one row, one block of 32 channels at a time."""
+    return Tiles(1, 1)
+
+
+def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool, isa: str, tiles: Tiles | None = None) -> PrimFunc:
+    """The kernel for any rows and channels; the last rows side by side are moved up to end with the last row.
 
     Arguments of the function, in order: x [rows, C] f32; G, B [C] f32; range [2] f32 (unused without codes);
     out [rows, C], int8 codes sat(rne(fma(c * r, G, B))) or f32 values fma(c * r, G, B).
     """
+    tiles = tiles or layernorm_tiles(rows, isa)
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("layernorm")
@@ -34,6 +41,7 @@ def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool, isa: s
                 channels,
                 eps,
                 to_codes,
+                tiles,
                 x=argument("x", (rows, channels), "float32"),
                 gamma=argument("G", (channels,), "float32"),
                 beta=argument("B", (channels,), "float32"),
@@ -43,8 +51,8 @@ def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool, isa: s
             with T.sblock("root"):
                 T.reads()
                 T.writes()
-                with T.parallel(0, rows) as row:
-                    norm.row(row)
+                with T.parallel(0, -(-rows // tiles.rows)) as job:
+                    norm.write(tirx.min(job * tiles.rows, tirx.const(rows - tiles.rows, "int32")))
         return builder.get()
 
 
@@ -56,62 +64,77 @@ class _LayerNorm:
     channels: int
     eps: float
     to_codes: bool
+    tiles: Tiles
     x: Any
     gamma: Any
     beta: Any
     bounds: Any
     out: Any
 
-    def row(self, row: Expr) -> None:
-        """Write one row: its sum, the sum of the centred squares, its output."""
+    def write(self, first: Expr) -> None:
+        """Write the rows from `first`: their sums, the sums of the centred squares, their output."""
         share = tirx.const(1.0, "float32") / tirx.const(float(self.channels), "float32")
-        with T.sblock("row"):
+        rows = [first + r for r in range(self.tiles.rows)]
+        with T.sblock("rows"):
             T.reads()
             T.writes()
-            shape = (LANES // self.level.lanes, self.level.lanes)
+            shape = (len(rows) * LANES // self.level.lanes, self.level.lanes)
             sums, squares = (T.sblock_alloc_buffer(shape, "float32") for _ in range(2))
-            scalars = T.sblock_alloc_buffer((3,), "float32")
-            T.buffer_store(scalars, share, [2])
-            self._add(sums, lambda c, n, total: total + self._load(self.x, c, n, row))
-            T.buffer_store(scalars, self._across(sums), [0])
-            minus = tirx.const(-1.0, "float32") * scalars[2]
+            scalars = T.sblock_alloc_buffer((len(rows), 3), "float32")
+            for r in range(len(rows)):
+                T.buffer_store(scalars, share, [r, 2])
+            self._add(sums, lambda c, n, r, total: total + self._load(self.x, c, n, rows[r]))
+            for r in range(len(rows)):
+                T.buffer_store(scalars, self._across(sums, r), [r, 0])
 
-            def centred(c: Expr, n: int) -> Expr:
-                return T.fma(_splat(minus, n), _splat(scalars[0], n), self._load(self.x, c, n, row))
+            def centred(c: Expr, n: int, r: int) -> Expr:
+                minus = tirx.const(-1.0, "float32") * scalars[r, 2]
+                return T.fma(_splat(minus, n), _splat(scalars[r, 0], n), self._load(self.x, c, n, rows[r]))
 
-            self._add(squares, lambda c, n, total: T.fma(centred(c, n), centred(c, n), total))
-            variance = T.fma(self._across(squares), scalars[2], tirx.const(self.eps, "float32"))
-            T.buffer_store(scalars, tirx.const(1.0, "float32") / T.sqrt(variance), [1])
+            self._add(squares, lambda c, n, r, total: T.fma(centred(c, n, r), centred(c, n, r), total))
+            for r in range(len(rows)):
+                variance = T.fma(self._across(squares, r), scalars[r, 2], tirx.const(self.eps, "float32"))
+                T.buffer_store(scalars, tirx.const(1.0, "float32") / T.sqrt(variance), [r, 1])
 
-            def value(c: Expr, n: int) -> Expr:
-                scaled = centred(c, n) * _splat(scalars[1], n)
+            def value(c: Expr, n: int, r: int) -> Expr:
+                scaled = centred(c, n, r) * _splat(scalars[r, 1], n)
                 return T.fma(scaled, self._load(self.gamma, c, n), self._load(self.beta, c, n))
 
-            self._store(value, row)
+            self._store(value, rows)
 
     def _load(self, buffer: Any, c: Expr, n: int, *rows: Expr) -> Expr:
         return buffer.vload([*rows, c], f"float32x{n}") if n > 1 else buffer[(*rows, c)]
 
-    def _add(self, sums: Any, add: Callable[[Expr, int, Expr], Expr]) -> None:
-        """sums[lane] = all channels of the lane added up by add(channel, lanes, sum so far)."""
-        lanes = self.level.lanes
-        slots = LANES // lanes
-        for slot in range(slots):
-            store(sums, slot, T.broadcast(tirx.const(0.0, "float32"), lanes), lanes)
-        with T.serial(0, self.channels // LANES) as block:
-            for slot in range(slots):
-                store(sums, slot, add(block * LANES + slot * lanes, lanes, load(sums, slot, lanes)), lanes)
-        done = self.channels // LANES * LANES
-        for slot in range((self.channels - done) // lanes):
-            store(sums, slot, add(tirx.const(done + slot * lanes, "int32"), lanes, load(sums, slot, lanes)), lanes)
+    @property
+    def _slots(self) -> int:
+        return LANES // self.level.lanes
+
+    def _add(self, sums: Any, add: Callable[[Expr, int, int, Expr], Expr]) -> None:
+        """sums[row, lane] = all channels of the lane added up by add(channel, lanes, row, sum so far)."""
+        lanes, whole = self.level.lanes, self.channels // LANES
+        done = whole * LANES
+
+        def vectors(c: Expr, slots: Iterable[int]) -> None:
+            for r in range(self.tiles.rows):
+                for slot in slots:
+                    at = r * self._slots + slot
+                    store(sums, at, add(c + slot * lanes, lanes, r, load(sums, at, lanes)), lanes)
+
+        for at in range(self.tiles.rows * self._slots):
+            store(sums, at, T.broadcast(tirx.const(0.0, "float32"), lanes), lanes)
+        for block in steps(whole, self.tiles.unroll):
+            vectors(block * LANES, range(self._slots))
+        vectors(tirx.const(done, "int32"), range((self.channels - done) // lanes))
         for c in range(self.channels // lanes * lanes, self.channels):
             slot, lane = divmod(c - done, lanes)
-            T.buffer_store(sums, add(tirx.const(c, "int32"), 1, sums[slot, lane]), [slot, lane])
+            for r in range(self.tiles.rows):
+                at = r * self._slots + slot
+                T.buffer_store(sums, add(tirx.const(c, "int32"), 1, r, sums[at, lane]), [at, lane])
 
-    def _across(self, sums: Any) -> Expr:
-        """The sum of all lanes, halves added 16, 8, 4, 2, 1."""
+    def _across(self, sums: Any, r: int) -> Expr:
+        """The sum of all lanes of a row, halves added 16, 8, 4, 2, 1."""
         lanes = self.level.lanes
-        values = [load(sums, slot, lanes) for slot in range(LANES // lanes)]
+        values = [load(sums, r * self._slots + slot, lanes) for slot in range(self._slots)]
         while len(values) > 1:
             half = len(values) // 2
             values = [a + b for a, b in zip(values[:half], values[half:], strict=True)]
@@ -121,29 +144,31 @@ class _LayerNorm:
             total = pick([total], list(range(lanes))) + pick([total], list(range(lanes, 2 * lanes)))
         return total
 
-    def _store(self, value: Callable[[Expr, int], Expr], row: Expr) -> None:
+    def _store(self, value: Callable[[Expr, int, int], Expr], rows: list[Expr]) -> None:
         """out = value of every channel: 32 at a time, then vectors, then one by one."""
         lanes = self.level.lanes
         whole, vectors = self.channels // LANES, self.channels % LANES // lanes
-        with T.serial(0, whole) as block:
-            self._vectors(value, row, block * LANES, LANES // lanes)
+        for block in steps(whole, self.tiles.unroll):
+            self._vectors(value, rows, block * LANES, LANES // lanes)
         if vectors:
-            self._vectors(value, row, tirx.const(whole * LANES, "int32"), vectors)
+            self._vectors(value, rows, tirx.const(whole * LANES, "int32"), vectors)
         with T.serial(self.channels // lanes * lanes, self.channels) as c:
-            one = value(c, 1)
-            if self.to_codes:
-                one = T.Cast("int8", T.round(tirx.min(tirx.max(one, self.bounds[0]), self.bounds[1])))
-            T.buffer_store(self.out, one, [row, c])
+            for r, row in enumerate(rows):
+                one = value(c, 1, r)
+                if self.to_codes:
+                    one = T.Cast("int8", T.round(tirx.min(tirx.max(one, self.bounds[0]), self.bounds[1])))
+                T.buffer_store(self.out, one, [row, c])
 
-    def _vectors(self, value: Callable[[Expr, int], Expr], row: Expr, first: Expr, count: int) -> None:
+    def _vectors(self, value: Callable[[Expr, int, int], Expr], rows: list[Expr], first: Expr, count: int) -> None:
         lanes = self.level.lanes
-        values = [value(first + i * lanes, lanes) for i in range(count)]
-        if not self.to_codes:
-            for i, one in enumerate(values):
-                T.buffer_store(self.out, one, [row, ramp(first + i * lanes, lanes)])
-            return
-        for lane, size, codes in self.level.narrow(values, self.bounds[0], self.bounds[1]):
-            T.buffer_store(self.out, codes, [row, ramp(first + lane, size)])
+        for r, row in enumerate(rows):
+            values = [value(first + i * lanes, lanes, r) for i in range(count)]
+            if not self.to_codes:
+                for i, one in enumerate(values):
+                    T.buffer_store(self.out, one, [row, ramp(first + i * lanes, lanes)])
+                continue
+            for lane, size, codes in self.level.narrow(values, self.bounds[0], self.bounds[1]):
+                T.buffer_store(self.out, codes, [row, ramp(first + lane, size)])
 
 
 def _splat(value: Expr, lanes: int) -> Expr:

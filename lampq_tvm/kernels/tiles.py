@@ -1,4 +1,4 @@
-"""Tile sizes of a product, and the default ones for any shape."""
+"""Sizes that a kernel works in, and a product's default ones for any shape."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MAX_ROWS, MAX_VECTORS = 12, 6
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tile sizes of a product.
+    """Sizes that a kernel works in.
 
     Attributes:
-        rows: rows of the register tile.
-        vectors: weight vectors of the register tile.
-        group: register tiles below each other that one task works on with the same weights at hand.
-        unroll: steps along K that are written out.
+        rows: rows of the register tile; of LayerNorm, rows side by side.
+        vectors: weight vectors of the register tile; of attention, of both products where the factor has as many.
+        group: register tiles of a product below each other that one task works on with the same weights at hand.
+        unroll: steps along the depth that are written out; of LayerNorm, blocks of 32 channels.
     """
 
     rows: int
@@ -30,12 +30,6 @@ class Tiles:
     def key(self) -> str:
         """Short text that names the sizes (`6x4g1u2`)."""
         return f"{self.rows}x{self.vectors}g{self.group}u{self.unroll}"
-
-
-def check_tiles(tiles: Tiles, shape: ProductShape, dot: Dot) -> bool:
-    """Whether a product can be built with these sizes."""
-    sizes = (tiles.rows, tiles.vectors, tiles.group, tiles.unroll)
-    return min(sizes) > 0 and tiles.rows <= shape.rows and tiles.vectors <= padded(shape, dot)[0] // dot.lanes
 
 
 def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from tvm.tirx import PrimFunc
 
 from lampq_tvm.frontend.model import InputSpec
-from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import Kernel
 
-TilesFor = Callable[[ProductShape, str, int, int], Tiles | None]
+TilesFor = Callable[[Kernel], Tiles | None]
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Context:
         batch: images per call.
         input: the image.
         tensors: the network's constants.
-        tiles: tuned tiles of a product, or None for the default ones.
+        tiles: tuned sizes of a kernel, or None for the default ones.
         shapes: shape of every value so far, without the batch: (channels,), (tokens, channels) or (windows, tokens, channels).
     """
 
@@ -33,6 +34,11 @@ class Context:
     tensors: Mapping[str, np.ndarray]
     tiles: TilesFor
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def choose(self, kernel: Kernel) -> tuple[str, Callable[[], PrimFunc]]:
+        """A kernel's name and builder with the sizes that it is to have."""
+        tiles = self.tiles(kernel)
+        return kernel.key + (f"_t{tiles.key}" if tiles else ""), lambda: kernel.build(tiles)
 
     def rows(self, value: str) -> int:
         """Rows of a value as a matrix [rows, channels], the batch included."""

@@ -14,9 +14,9 @@ from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
 
 from lampq_tvm.frontend.model import canonical_json
-from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tokens import build_pixels
+from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.lower.context import Context, TilesFor
 from lampq_tvm.lower.kernel import Call, Recipe
 from lampq_tvm.lower.operators import lower_op
@@ -50,8 +50,8 @@ class Lowered:
     values: tuple[Value, ...]
 
 
-def default_schedules(shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles | None:
-    """No tuned tiles: every product takes the default ones."""
+def default_schedules(kernel: Kernel) -> Tiles | None:
+    """No tuned sizes: every kernel takes the default ones."""
     return None
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from tvm.tirx import PrimFunc
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels import tokens
-from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention, factors
-from lampq_tvm.kernels.isa import dot_for, weight_peak
-from lampq_tvm.kernels.layernorm import build_layernorm
-from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.attention import AttentionShape, bias_shape
+from lampq_tvm.kernels.isa import weight_peak
 from lampq_tvm.kernels.shapes import ProductShape, padded
+from lampq_tvm.kernels.tunable import AttentionKernel, LayerNormKernel, ProductKernel
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.kernel import Arguments, Call
 from lampq_tvm.lower.tokens import lower_add, lower_attention_pool, lower_gate, lower_regroup, lower_rotary, lower_unit_heads
@@ -38,7 +36,8 @@ def product_call(
 ) -> Call:
     """Call of a product kernel; `rest` adds the epilogue's arguments."""
     w_bits, a_bits = widths
-    dot = dot_for(c.isa, w_bits, a_bits)
+    kernel = ProductKernel(shape, c.isa, w_bits, a_bits)
+    dot = kernel.dot
     weights = {"tensor": f"{op_name}.w", "bits": w_bits, "shape": [shape.n, shape.k]}
     if int(np.abs(c.tensors[f"{op_name}.w"].astype(np.int16)).max(initial=0)) > weight_peak(w_bits):
         raise AssertionError(f"{op_name}: a weight code beyond what {w_bits} bits hold")
@@ -47,14 +46,8 @@ def product_call(
     if dot.shift:
         arguments.recipe(**{"from": "correction", **weights, "shift": dot.shift})
     rest(arguments)
-    tiles = c.tiles(shape, c.isa, w_bits, a_bits)
     dtype = "int8" if shape.epilogue in ("codes", "table") else "float32"
-
-    def build() -> PrimFunc:
-        return build_product(shape, c.isa, w_bits, a_bits, tiles)
-
-    suffix = f"_t{tiles.key}" if tiles else ""
-    return arguments.call(f"{shape.key}_{dot.name}{suffix}", build, op_name, (shape.rows, shape.n), dtype)
+    return arguments.call(*c.choose(kernel), op_name, (shape.rows, shape.n), dtype)
 
 
 def lower_product(op: q.QProduct, c: Context) -> list[Call]:
@@ -122,14 +115,8 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: Context) -> list[Call]:
     c.shapes[op.name] = c.shapes[source]
     arguments = Arguments().value(source).arrays(f"{op.name}.G", f"{op.name}.B")
     arguments.code_range(op.out_bits if isinstance(op, q.QLayerNorm) else 8)
-    kind = "codes" if to_codes else "float"
-    name = f"layernorm_{kind}_r{rows}_c{channels}_e{op.eps!r}".replace("-", "m").replace(".", "p")
-    dtype = "int8" if to_codes else "float32"
-    return [
-        arguments.call(
-            name, lambda: build_layernorm(rows, channels, op.eps, to_codes, c.isa), op.name, (rows, channels), dtype
-        )
-    ]
+    kernel = LayerNormKernel(rows, channels, op.eps, to_codes, c.isa)
+    return [arguments.call(*c.choose(kernel), op.name, (rows, channels), "int8" if to_codes else "float32")]
 
 
 def lower_attention(op: q.QAttention, c: Context) -> list[Call]:
@@ -145,16 +132,8 @@ def lower_attention(op: q.QAttention, c: Context) -> list[Call]:
         arguments.recipe(**{"from": "bias", "tensor": f"{op.name}.bias", "at": f"{op.name}.at", "padded": padded_shape})
     else:
         arguments.recipe(**{"from": "values", "values": [[[[0]]]], "dtype": "int32"})
-    steps = "_".join(factor.dot.name for factor in factors(shape, c.isa, op.bits))
-    return [
-        arguments.call(
-            f"{shape.key}_{steps}",
-            lambda: build_attention(shape, c.isa, op.bits),
-            op.name,
-            (c.rows(source), channels),
-            "int8",
-        )
-    ]
+    kernel = AttentionKernel(shape, c.isa, op.bits)
+    return [arguments.call(*c.choose(kernel), op.name, (c.rows(source), channels), "int8")]
 
 
 def lower_take_token(op: q.QTakeToken, c: Context) -> list[Call]:

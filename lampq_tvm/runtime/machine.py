@@ -23,6 +23,16 @@ def count_cores() -> None:
     os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 
+def cache_class() -> str | None:
+    """First and second level data cache of a core of this machine, `32K/1024K`; None where Linux does not say."""
+    sizes = {}
+    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        kind, level, size = ((folder / name).read_text().strip() for name in ("type", "level", "size"))
+        if kind != "Instruction":
+            sizes[level] = size
+    return "/".join(sizes[level] for level in ("1", "2")) if {"1", "2"} <= sizes.keys() else None
+
+
 class Machine:
     """A loaded library with its parameters, on a device.
 

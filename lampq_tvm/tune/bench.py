@@ -19,13 +19,13 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.build.compiler import linker
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.resources import PACKAGE
+from lampq_tvm.runtime.machine import cache_class
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.case import Case
 from lampq_tvm.tune.records import Judged
-from lampq_tvm.tune.space import Kernel
 
 START_S = 120
 JOB_S = 60
@@ -56,7 +56,8 @@ class Measuring:
     @property
     def judged(self) -> Judged:
         """How candidates are judged."""
-        return Judged(device=self.device, target=self.target.name)
+        caches = cache_class() if self.device == "local" else None
+        return Judged(device=self.device, target=self.target.name, caches=caches)
 
     def build(self, kernel: Kernel, tiles: Tiles) -> Path:
         """The library of a candidate.
@@ -64,9 +65,8 @@ class Measuring:
         Raises:
             Exception: whatever TVM, LLVM or the linker raises where it does not build.
         """
-        function = build_product(kernel.shape, kernel.isa, kernel.w_bits, kernel.a_bits, tiles)
         self._built += 1  # a name of its own: the loader takes a library of a known name for the one it has
-        return self._link(function, Path(self._folder.name) / f"{tiles.key}_{self._built}.so")
+        return self._link(kernel.build(tiles), Path(self._folder.name) / f"{tiles.key}_{self._built}.so")
 
     def _link(self, function: PrimFunc, path: Path) -> Path:
         target = tvm.target.Target(self.target.tvm)

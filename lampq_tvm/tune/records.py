@@ -1,7 +1,8 @@
 """Tuning records: plain tile sizes, one JSON file per kernel, `<isa>/<kernel>.json` in `schedules/` or a database.
 
-A record belongs to an instruction set level, never to a CPU's name. Looked up in the user's database first, then among the
-shipped ones; a kernel without a record takes the default schedule.
+A record belongs to an instruction set level, never to a CPU's name. It says in which class of caches it was timed, and holds
+for every class: the space (space.py) leaves out tiles that would not fit into the smallest first level. Looked up in the
+user's database first, then among the shipped ones; a kernel without a record takes the default schedule.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
 
 if TYPE_CHECKING:  # TVM behind them takes seconds; whoever only reads or compares records does not need it
-    from lampq_tvm.kernels.isa.dot import Dot
-    from lampq_tvm.kernels.shapes import ProductShape
     from lampq_tvm.kernels.tiles import Tiles
+    from lampq_tvm.kernels.tunable import Kernel
 
 
 class TileSizes(pydantic.BaseModel):
@@ -39,6 +39,8 @@ class Judged(pydantic.BaseModel):
         device: `local`, `rpc://host:port` without its key, or `emulated CPU`.
         target: what they were compiled for.
         core, figures: of an emulated CPU, the file of `targets/cores/` that made cycles of its counts, and its digest.
+        caches: first and second level data cache of a core that times were taken on, `32K/1024K`; None where unknown, and of
+            an emulated CPU, whose counts know no caches.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -46,13 +48,14 @@ class Judged(pydantic.BaseModel):
     target: str
     core: str | None = None
     figures: str | None = None
+    caches: str | None = None
 
 
 class Record(pydantic.BaseModel):
     """The fastest tiles that were found for a kernel.
 
     Attributes:
-        isa, kernel: what it is for (`kernel_key`).
+        isa, kernel: what it is for (`Kernel.key`).
         tiles: the sizes.
         unit: `us` (microseconds); where time means nothing, `cycles` or `instructions` of one thread.
         cost, default_cost: lower quartile of the samples of these tiles and of the default ones, measured in turns.
@@ -85,14 +88,6 @@ class Record(pydantic.BaseModel):
         write_atomic(record_path(database, self.isa, self.kernel), (self.model_dump_json(indent=1) + "\n").encode())
 
 
-def kernel_key(shape: ProductShape, dot: Dot) -> str:
-    """What a record is kept under: the shape, and the name of the multiply-add (`..._neon_s8s8_3_3`).
-
-    Widths with the same one run the same instructions and share their record.
-    """
-    return f"{shape.key}_{dot.name}"
-
-
 def record_path(database: Path, isa: str, kernel: str) -> Path:
     """The file of a kernel's record."""
     return database / isa / f"{kernel}.json"
@@ -115,7 +110,7 @@ def read_record(database: Path, isa: str, kernel: str) -> Record | None:
 
 
 class Records:
-    """Tuned tiles by kernel, for `lower`: call it with a shape, the level and the widths.
+    """Tuned tiles by kernel, for `lower`: call it with a kernel.
 
     Args:
         database: the user's; None takes the shipped records alone.
@@ -125,14 +120,11 @@ class Records:
         self.folders = ([] if database is None else [database]) + [data_dir("schedules")]
         self._known: dict[tuple[str, str], Tiles | None] = {}
 
-    def __call__(self, shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles | None:
+    def __call__(self, kernel: Kernel) -> Tiles | None:
         """Tuned tiles, or None for the default ones."""
-        from lampq_tvm.kernels.isa import dot_for
-
-        dot = dot_for(isa, w_bits, a_bits)
-        key = (isa, kernel_key(shape, dot))
+        key = (kernel.isa, kernel.key)
         if key not in self._known:
-            self._known[key] = next((t for f in self.folders if (t := _usable(f, *key, shape, dot))), None)
+            self._known[key] = next((t for f in self.folders if (t := _usable(f, kernel))), None)
         return self._known[key]
 
     def digest(self, isa: str) -> str:
@@ -145,14 +137,14 @@ class Records:
         return h.hexdigest()
 
 
-def _usable(folder: Path, isa: str, kernel: str, shape: ProductShape, dot: Dot) -> Tiles | None:
-    from lampq_tvm.kernels.tiles import Tiles, check_tiles
+def _usable(folder: Path, kernel: Kernel) -> Tiles | None:
+    from lampq_tvm.kernels.tiles import Tiles
 
-    record = read_record(folder, isa, kernel)
+    record = read_record(folder, kernel.isa, kernel.key)
     if record is None:
         return None
     tiles = Tiles(**record.tiles.model_dump())
-    if check_tiles(tiles, shape, dot):
+    if kernel.takes(tiles):
         return tiles
-    note(f"warning: {record_path(folder, isa, kernel)}: its tiles are larger than the kernel, not used")
+    note(f"warning: {record_path(folder, kernel.isa, kernel.key)}: its tiles are larger than the kernel, not used")
     return None

@@ -1,4 +1,4 @@
-"""`lampq tune`: every product of a network, one search each, one record each."""
+"""`lampq tune`: every kernel of a network that has sizes to choose, one search each, one record each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tvm
 
 from lampq_tvm.api.cache import source_digest
 from lampq_tvm.errors import UsageError
-from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.operators import lower_op
 from lampq_tvm.progress import note, track
@@ -23,8 +23,7 @@ from lampq_tvm.targets import Target, check_runs_here
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.log import TrialLog, open_log
-from lampq_tvm.tune.records import Record, kernel_key, read_record
-from lampq_tvm.tune.space import Kernel
+from lampq_tvm.tune.records import Record, read_record
 
 CODE = ("kernels", "tune/bench.py", "tune/case.py", "tune/worker.py")
 COUNTER = ("device/call.c", "device/classes.h", "device/count.c", "device/cost.py", "tune/counting.py")
@@ -33,7 +32,7 @@ COUNTER = ("device/call.c", "device/classes.h", "device/count.c", "device/cost.p
 def tune(
     qm: QuantizedModel, target: Target, *, trials: int, device: str = "local", batch: int = 1, seed: int = 0, database: Path
 ) -> Path:
-    """Search for fast tiles of every product of a network; goes on where it stopped.
+    """Search for fast sizes of every kernel of a network; goes on where it stopped.
 
     Args:
         qm: the network.
@@ -52,13 +51,14 @@ def tune(
         GateError: the default schedule's output is wrong.
         OutputError: the database is not writable.
     """
-    return tune_kernels(products(qm, target.isa, batch), target, trials=trials, device=device, seed=seed, database=database)
+    kernels = tunable_kernels(qm, target.isa, batch)
+    return tune_kernels(kernels, target, trials=trials, device=device, seed=seed, database=database)
 
 
 def tune_kernels(
     kernels: Iterable[Kernel], target: Target, *, trials: int, device: str = "local", seed: int = 0, database: Path
 ) -> Path:
-    """Like `tune`, for kernels by their shapes."""
+    """Like `tune`, for kernels at hand."""
     if trials < 1:
         raise UsageError(f"{trials} trials", where="trials", hint="give 1 or more")
     if device == "local":
@@ -66,8 +66,7 @@ def tune_kernels(
     with Counting(target) if device == "emulated" else Measuring(target, device) as measuring:
         identity = _identity(measuring)
         for kernel in track(list(kernels), "tuning"):
-            name = kernel_key(kernel.shape, kernel.dot)
-            with open_log(database / "log" / kernel.isa / f"{name}.jsonl") as log:
+            with open_log(database / "log" / kernel.isa / f"{kernel.key}.jsonl") as log:
                 tune_kernel(kernel, measuring, log, identity, trials, seed, database)
     return database
 
@@ -85,16 +84,15 @@ def tune_kernel(
     kernel: Kernel, measuring: Measuring, log: TrialLog, identity: str, trials: int, seed: int, database: Path
 ) -> Record:
     """The record of one kernel, from the database where this very search was finished before."""
-    name = kernel_key(kernel.shape, kernel.dot)
     finished = {"identity": identity, "phase": "finished", "seed": seed, "trials": trials}
-    record = read_record(database, kernel.isa, name) if log.find(**finished) else None
+    record = read_record(database, kernel.isa, kernel.key) if log.find(**finished) else None
     if record is not None and (record.seed, record.judged) == (seed, measuring.judged):
         return record
     from lampq_tvm.tune.search import Search
 
     search = Search(kernel, measuring, log, identity, seed)
     start = time.monotonic()
-    for _ in track(search.run(trials), name, trials):
+    for _ in track(search.run(trials), kernel.key, trials):
         pass
     record = search.record()
     record.save(database)
@@ -102,17 +100,16 @@ def tune_kernel(
     seconds = (time.monotonic() - start) / max(1, record.trials)
     failed = f"{record.failed} of {record.trials} failed" if record.failed else f"{record.trials} candidates"
     gain = f"{record.default_cost:.6g} -> {record.cost:.6g} {record.unit} ({record.default_cost / record.cost:.2f}x)"
-    note(f"{kernel.isa}/{name}: {gain}, {failed}, {seconds:.2f} s each")
+    note(f"{kernel.isa}/{kernel.key}: {gain}, {failed}, {seconds:.2f} s each")
     return record
 
 
-def products(qm: QuantizedModel, isa: str, batch: int) -> list[Kernel]:
-    """The distinct products of a network, in the order of their use."""
+def tunable_kernels(qm: QuantizedModel, isa: str, batch: int) -> list[Kernel]:
+    """The distinct kernels of a network that have sizes to choose, in the order of their use."""
     found: dict[str, Kernel] = {}
 
-    def collect(shape: ProductShape, isa: str, w_bits: int, a_bits: int) -> Tiles | None:
-        kernel = Kernel(shape, isa, w_bits, a_bits)
-        found.setdefault(kernel_key(shape, kernel.dot), kernel)
+    def collect(kernel: Kernel) -> Tiles | None:
+        found.setdefault(kernel.key, kernel)
         return None
 
     context = Context(isa, batch, qm.input, qm.tensors, collect)

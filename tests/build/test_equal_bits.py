@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from lampq_tvm.frontend.execute import normalize
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.shapes import padded
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.lower.module import default_schedules
 from lampq_tvm.oracle import ops
@@ -24,10 +22,10 @@ HOST = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
 on_x86 = pytest.mark.skipif(HOST is None, reason="no x86 level to run here")
 
 
-def other_tiles(shape, isa, w_bits, a_bits) -> Tiles:
-    """Tiles that are nobody's default."""
-    n, _ = padded(shape, dot := dot_for(isa, w_bits, a_bits))
-    return Tiles(min(3, shape.rows), min(2, n // dot.lanes), 2, 3)
+def other_tiles(kernel) -> Tiles:
+    """Sizes that are nobody's default."""
+    most = kernel.largest
+    return Tiles(min(3, most.rows), min(2, most.vectors), min(2, most.group), 3)
 
 
 def assert_equal_bits(qm, runner: Runner, pixels: np.ndarray) -> None:

@@ -10,11 +10,10 @@ from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.native import count_kernel, empty_outputs, link_kernels
 from lampq_tvm.device.native_core import KernelFailedError, NativeCore
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.case import make_case
-from lampq_tvm.tune.space import Kernel
 from tests.boards import BOARDS
 
 
@@ -31,9 +30,9 @@ def pi(pi5):
 
 @pytest.mark.parametrize("epilogue", ["codes", "residual"])
 def test_a_product_is_exact_and_its_count_repeats(target, epilogue):
-    kernel = Kernel(ProductShape(21, 40, 72, epilogue), target.isa, 8, 8)
+    kernel = ProductKernel(ProductShape(21, 40, 72, epilogue), target.isa, 8, 8)
     case = make_case(kernel)
-    function = build_product(kernel.shape, kernel.isa, 8, 8, kernel.default)
+    function = kernel.build()
     (out,), count = count_kernel(function, case.arguments, target)
     np.testing.assert_array_equal(out.view(np.uint8), case.expected.view(np.uint8))
     again = count_kernel(function, case.arguments, target)

@@ -10,7 +10,8 @@ import numpy as np
 from lampq_tvm.kernels.isa import dot_for, weight_peak
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape
-from lampq_tvm.kernels.tiles import Tiles, check_tiles
+from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.machine import Case
@@ -33,10 +34,8 @@ def valid_tiles(product: Product, isa: str) -> Tiles | None:
     if product.tiles is None:
         return None
     rows, vectors, group, unroll = product.tiles
-    dot, shape = dot_for(isa, product.w_bits, product.a_bits), product.shape
-    tiles = Tiles(min(rows, shape.rows), min(vectors, -(-shape.n // dot.lanes)), group, unroll)
-    assert check_tiles(tiles, shape, dot)
-    return tiles
+    most = ProductKernel(product.shape, isa, product.w_bits, product.a_bits).largest
+    return Tiles(min(rows, most.rows), min(vectors, most.vectors), min(group, most.group), unroll)
 
 
 def inputs(product: Product) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:

@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention, factors
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import softmax_table
 from tests.kernels import data
@@ -30,6 +31,7 @@ class Attention:
     table: str = "uniform"
     step: float = 1.0
     seed: int = 0
+    tiles: Tiles | None = None
 
 
 def score_bias(shape: AttentionShape, spread: float, rng: np.random.Generator) -> np.ndarray:
@@ -70,8 +72,9 @@ def attention_case(attention: Attention, isa: str) -> Case:
     if bias is not None:
         padded = np.full_like(padded, 0x55555555)
         padded[:, :, : shape.tokens, : shape.tokens] = bias
-    name = "_".join([shape.key, *(factor.dot.name for factor in factors(shape, isa, bits))])
-    build = functools.partial(build_attention, shape, isa, bits)
+    sizes = attention.tiles.key if attention.tiles else "default"
+    name = "_".join([shape.key, sizes, *(factor.dot.name for factor in factors(shape, isa, bits))])
+    build = functools.partial(build_attention, shape, isa, bits, attention.tiles)
     args = (qkv, S, P, M, B, data.code_range(attention.out_bits), padded)
     return Case(str(attention), name, build, args, expected.reshape(len(qkv), channels))
 
@@ -117,6 +120,13 @@ def test_all_scores_equal(machine, level):
         expected = np.full((197, 64), code, np.int8)
         cases.append(Case(f"{level} {bits}", case.kernel, case.build, (qkv, S, P, M, B, bounds, bias), expected))
     machine.check(cases)
+
+
+def test_other_sizes(machine):
+    """Tiles that leave rows and columns over, and more vectors than the values have."""
+    shape = AttentionShape(2, 49, 2, 35, 1)
+    sizes = (Tiles(1, 1), Tiles(3, 2, unroll=3), Tiles(5, 4), Tiles(7, 1, unroll=16), Tiles(12, 3, unroll=2))
+    machine.check(attention_case(Attention(shape, bits, tiles=tiles), machine.isa) for tiles in sizes for bits in (4, 8))
 
 
 def test_many_tokens(machine):

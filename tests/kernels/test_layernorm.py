@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.layernorm import build_layernorm
+from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.machine import Case
@@ -28,7 +29,9 @@ def stream(rng: np.random.Generator, rows: int, channels: int) -> np.ndarray:
     return np.select([kind == i for i in range(ROW_KINDS)], kinds).astype(np.float32)
 
 
-def layernorm_case(isa: str, rows: int, channels: int, eps: float, bits: int | None, seed: int) -> Case:
+def layernorm_case(
+    isa: str, rows: int, channels: int, eps: float, bits: int | None, seed: int, tiles: Tiles | None = None
+) -> Case:
     """The case; `bits` None gives float. Where c * r is zero, B alone decides: some of it are ties."""
     rng = np.random.default_rng(seed)
     x = stream(rng, rows, channels)
@@ -36,9 +39,9 @@ def layernorm_case(isa: str, rows: int, channels: int, eps: float, bits: int | N
     B = np.where(rng.random(channels) < 0.5, rng.integers(-9, 9, channels) + 0.5, rng.normal(0, 2, channels)).astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = ops.layer_norm_codes(x, G, B, eps, bits) if bits else ops.layer_norm_float(x, G, B, eps)
-    build = functools.partial(build_layernorm, rows, channels, eps, bits is not None, isa)
+    build = functools.partial(build_layernorm, rows, channels, eps, bits is not None, isa, tiles)
     name = f"LayerNorm rows={rows} channels={channels} eps={eps} bits={bits} seed={seed}"
-    kernel = f"layernorm_{rows}_{channels}_{eps}_{bits is not None}"
+    kernel = f"layernorm_{rows}_{channels}_{eps}_{bits is not None}_{tiles}"
     return Case(name, kernel, build, (x, G, B, data.code_range(bits or 8)), expected)
 
 
@@ -61,6 +64,18 @@ def test_the_usual_sizes(machine):
     """Many rows of the widths that Vision Transformers have."""
     sizes = [(197, c, bits) for c in (192, 384) for bits in (4, 8, None)]
     machine.check(layernorm_case(machine.isa, rows, channels, 1e-6, bits, channels) for rows, channels, bits in sizes)
+
+
+def test_other_sizes(machine):
+    """Rows side by side that leave rows over, blocks written out that leave blocks and channels over."""
+    sizes = (Tiles(2, 1), Tiles(3, 1, unroll=2), Tiles(5, 1, unroll=4), Tiles(7, 1, unroll=8))
+    shapes = ((7, 192), (19, 167), (8, 31))
+    machine.check(
+        layernorm_case(machine.isa, rows, channels, 1e-6, bits, 1, tiles)
+        for rows, channels in shapes
+        for bits in (8, None)
+        for tiles in sizes
+    )
 
 
 def test_the_order_of_sums_matters():

@@ -2,17 +2,17 @@
 
 import dataclasses
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import tvm
 
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.attention import AttentionShape
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
 from lampq_tvm.tune.case import make_case
-from lampq_tvm.tune.records import Record, kernel_key
-from lampq_tvm.tune.space import Kernel
+from lampq_tvm.tune.records import Record
 
 SMALL = ProductShape(18, 48, 40, "codes")
 
@@ -31,7 +31,7 @@ def target(isa: str) -> Target:
 def run_all(built: list[tuple[Kernel, object]], isa: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """(expected, got) of kernels with tiles, compiled together."""
     functions = {
-        f"f{i}": build_product(k.shape, k.isa, k.w_bits, k.a_bits, tiles).with_attr("global_symbol", f"f{i}")
+        f"f{i}": k.build(tiles).with_attr("global_symbol", f"f{i}")
         for i, (k, tiles) in enumerate(built)
     }
     module = tvm.compile(tvm.IRModule(functions), target=tvm.target.Target(target(isa).tvm))
@@ -45,11 +45,20 @@ def run_all(built: list[tuple[Kernel, object]], isa: str) -> list[tuple[np.ndarr
 
 
 def kernel_of(record: Record) -> Kernel:
-    """A kernel that the record is for, at the first widths with its step."""
-    match = re.fullmatch(r"([a-z]+)_m(\d+)_n(\d+)_k(\d+)(?:_p(\d+))?_\w+", record.kernel)
-    assert match is not None, record.kernel
-    epilogue, (m, n, k, period) = match[1], (int(x or 0) for x in match.groups()[1:])
-    shape = ProductShape(m, n, k, epilogue, period)
-    widths = [(w, a) for w in range(8, 1, -1) for a in range(8, 1, -1)]
-    w_bits, a_bits = next(p for p in widths if kernel_key(shape, dot_for(record.isa, *p)) == record.kernel)
-    return Kernel(shape, record.isa, w_bits, a_bits)
+    """A kernel that the record is for, at the first widths with its key."""
+    return next(kernel for kernel in _candidates(record.kernel, record.isa) if kernel.key == record.kernel)
+
+
+def _candidates(key: str, isa: str) -> Iterator[Kernel]:
+    """Kernels of the sizes in a key."""
+    widths = range(8, 1, -1)
+    if match := re.match(r"attention_b(\d+)_t(\d+)_h(\d+)_d(\d+)(?:_g(\d+))?_", key):
+        shape = AttentionShape(*(int(x or 0) for x in match.groups()))
+        yield from (AttentionKernel(shape, isa, bits) for bits in widths)
+    elif match := re.fullmatch(r"layernorm_([a-z]+)_r(\d+)_c(\d+)_e(\w+)", key):
+        eps = float(match[4].replace("m", "-").replace("p", "."))
+        yield LayerNormKernel(int(match[2]), int(match[3]), eps, match[1] == "codes", isa)
+    elif match := re.match(r"([a-z]+)_m(\d+)_n(\d+)_k(\d+)(?:_p(\d+))?_", key):
+        m, n, k, period = (int(x or 0) for x in match.groups()[1:])
+        shape = ProductShape(m, n, k, match[1], period)
+        yield from (ProductKernel(shape, isa, w, a) for w in widths for a in widths)

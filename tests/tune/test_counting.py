@@ -10,11 +10,11 @@ import pytest
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.errors import DeviceError, OutputError
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.records import read_record
 from lampq_tvm.tune.run import tune_kernels
-from lampq_tvm.tune.space import Kernel
 from tests.boards import target_of
 
 SMALL = ProductShape(18, 48, 40, "codes")
@@ -43,8 +43,8 @@ def dotprod():
     yield from judge_of("dotprod")
 
 
-def kernel_for(counting: Counting) -> Kernel:
-    return Kernel(SMALL, counting.target.isa, 8, 8)
+def kernel_for(counting: Counting) -> ProductKernel:
+    return ProductKernel(SMALL, counting.target.isa, 8, 8)
 
 
 def test_a_candidate_that_misbehaves_costs_itself_alone(counting, tmp_path):

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
 
-from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.kernels.tiles import Tiles, check_tiles
+from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.resources import data_dir
 from lampq_tvm.tune import records
-from lampq_tvm.tune.records import Record, Records, TileSizes, kernel_key, record_path
+from lampq_tvm.tune.records import Record, Records, TileSizes, record_path
 from tests.tune.kernels import SMALL, kernel_of, levels, run_all
 
+KERNEL = ProductKernel(SMALL, "avx2", 8, 8)
 RECORD = Record(
     isa="avx2",
-    kernel=kernel_key(SMALL, dot_for("avx2", 8, 8)),
+    kernel=KERNEL.key,
     tiles=TileSizes(rows=3, vectors=2, group=1, unroll=2),
     unit="us",
     cost=1.5,
@@ -31,18 +32,18 @@ def shipped(tmp_path, monkeypatch):
 
 def test_the_users_record_comes_before_the_shipped_one(tmp_path, shipped):
     user = tmp_path / "user"
-    assert Records(user)(SMALL, "avx2", 8, 8) is None
+    assert Records(user)(KERNEL) is None
     RECORD.save(shipped)
-    assert Records(user)(SMALL, "avx2", 8, 8) == Records(None)(SMALL, "avx2", 8, 8) == TILES
+    assert Records(user)(KERNEL) == Records(None)(KERNEL) == TILES
     RECORD.model_copy(update={"tiles": TileSizes(rows=2, vectors=3, group=1, unroll=1)}).save(user)
-    assert Records(user)(SMALL, "avx2", 8, 8) == Tiles(2, 3)
-    assert Records(None)(SMALL, "avx2", 8, 8) == TILES
+    assert Records(user)(KERNEL) == Tiles(2, 3)
+    assert Records(None)(KERNEL) == TILES
 
 
 def test_widths_with_another_step_have_records_of_their_own(tmp_path, shipped):
     RECORD.save(shipped)
-    assert Records(None)(SMALL, "avx2", 4, 4) is None
-    assert Records(None)(SMALL, "vnni", 8, 8) is None
+    assert Records(None)(ProductKernel(SMALL, "avx2", 4, 4)) is None
+    assert Records(None)(ProductKernel(SMALL, "vnni", 8, 8)) is None
 
 
 DAMAGES = {
@@ -65,7 +66,7 @@ def test_a_damaged_record_is_skipped_with_a_warning(tmp_path, shipped, capsys, d
     RECORD.save(shipped)
     path = record_path(user, "avx2", RECORD.kernel)
     path.write_bytes(damage(path.read_bytes()))
-    assert Records(user)(SMALL, "avx2", 8, 8) == TILES  # the shipped one
+    assert Records(user)(KERNEL) == TILES  # the shipped one
     assert str(path) in capsys.readouterr().err
 
 
@@ -84,7 +85,7 @@ def test_every_shipped_record_is_sound(isa):
         record = Record.model_validate_json(path.read_bytes())
         kernel = kernel_of(record)
         assert (record.isa, record.kernel) == (isa, path.stem)
-        assert check_tiles(Tiles(**record.tiles.model_dump()), kernel.shape, kernel.dot)
+        assert kernel.takes(Tiles(**record.tiles.model_dump()))
         assert record.cost <= record.default_cost
 
 

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from lampq_tvm.errors import GateError
+from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.log import decode
-from lampq_tvm.tune.records import Record, kernel_key, record_path
+from lampq_tvm.tune.records import Record, record_path
 from lampq_tvm.tune.run import tune_kernels
-from lampq_tvm.tune.space import Kernel
 from tests.tune.kernels import SMALL, levels, target
 
 ISA = levels()[-1]
-KERNEL = Kernel(SMALL, ISA, 8, 8)
-NAME = kernel_key(SMALL, KERNEL.dot)
+KERNEL = ProductKernel(SMALL, ISA, 8, 8)
+NAME = KERNEL.key
 TRIALS = 9
 BAD = {
     "crash": "__builtin_trap();",

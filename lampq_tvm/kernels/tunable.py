@@ -1,0 +1,149 @@
+"""The kernels that have sizes to choose: what each is built for, its default sizes, the largest that it takes, its builder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from tvm.tirx import PrimFunc
+
+from lampq_tvm.kernels.attention import AttentionShape, attention_tiles, build_attention, factors
+from lampq_tvm.kernels.isa import LEVELS, dot_for
+from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.layernorm import LANES, build_layernorm, layernorm_tiles
+from lampq_tvm.kernels.product import build_product
+from lampq_tvm.kernels.shapes import ProductShape, padded
+from lampq_tvm.kernels.tiles import Tiles, default_tiles
+
+
+class Kernel(ABC):
+    """What lowering, records and tuning know of a kernel.
+
+    Attributes:
+        isa: instruction set level.
+    """
+
+    isa: str
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Names the kernel within its level; records are kept under it."""
+
+    @property
+    @abstractmethod
+    def default(self) -> Tiles:
+        """Sizes without tuning."""
+
+    @property
+    @abstractmethod
+    def largest(self) -> Tiles:
+        """The largest sizes that it takes; any unrolling can be built."""
+
+    @abstractmethod
+    def build(self, tiles: Tiles | None = None) -> PrimFunc:
+        """The function, with the default sizes where there are none."""
+
+    def takes(self, tiles: Tiles) -> bool:
+        """Whether it can be built with these sizes."""
+        pairs = [(getattr(tiles, name), getattr(self.largest, name)) for name in ("rows", "vectors", "group")]
+        return tiles.unroll >= 1 and all(1 <= size <= most for size, most in pairs)
+
+
+@dataclass(frozen=True)
+class ProductKernel(Kernel):
+    """A product with its epilogue; widths with the same multiply-add run the same instructions and share its key."""
+
+    shape: ProductShape
+    isa: str
+    w_bits: int
+    a_bits: int
+
+    @property
+    def dot(self) -> Dot:
+        """Its multiply-add."""
+        return dot_for(self.isa, self.w_bits, self.a_bits)
+
+    @property
+    def key(self) -> str:
+        """Shape and multiply-add (`codes_m197_n576_k192_neon_s8s8_3_3`)."""
+        return f"{self.shape.key}_{self.dot.name}"
+
+    @property
+    def default(self) -> Tiles:
+        """Sizes without tuning."""
+        return default_tiles(self.shape, self.dot)
+
+    @property
+    def largest(self) -> Tiles:
+        """All rows, all channels."""
+        rows = self.shape.rows
+        return Tiles(rows, padded(self.shape, self.dot)[0] // self.dot.lanes, rows)
+
+    def build(self, tiles: Tiles | None = None) -> PrimFunc:
+        """The function."""
+        return build_product(self.shape, self.isa, self.w_bits, self.a_bits, tiles)
+
+
+@dataclass(frozen=True)
+class AttentionKernel(Kernel):
+    """Softmax attention; its scores decide the register tile, its values take as much of it as they have."""
+
+    shape: AttentionShape
+    isa: str
+    bits: int
+
+    @property
+    def key(self) -> str:
+        """Shape and both multiply-adds."""
+        return "_".join([self.shape.key, *(factor.dot.name for factor in factors(self.shape, self.isa, self.bits))])
+
+    @property
+    def default(self) -> Tiles:
+        """Sizes without tuning."""
+        return attention_tiles(self.shape, self.isa, self.bits)
+
+    @property
+    def largest(self) -> Tiles:
+        """All query rows, all keys."""
+        return Tiles(self.shape.tokens, factors(self.shape, self.isa, self.bits)[0].packed[0])
+
+    def build(self, tiles: Tiles | None = None) -> PrimFunc:
+        """The function."""
+        return build_attention(self.shape, self.isa, self.bits, tiles)
+
+
+@dataclass(frozen=True)
+class LayerNormKernel(Kernel):
+    """LayerNorm to codes or to float32."""
+
+    rows: int
+    channels: int
+    eps: float
+    to_codes: bool
+    isa: str
+
+    @property
+    def key(self) -> str:
+        """Kind, sizes and eps (`layernorm_codes_r197_c192_e1em06`)."""
+        kind = "codes" if self.to_codes else "float"
+        return f"layernorm_{kind}_r{self.rows}_c{self.channels}_e{self.eps!r}".replace("-", "m").replace(".", "p")
+
+    @property
+    def default(self) -> Tiles:
+        """Sizes without tuning."""
+        return layernorm_tiles(self.rows, self.isa)
+
+    @property
+    def largest(self) -> Tiles:
+        """All rows."""
+        return Tiles(self.rows, 1)
+
+    @property
+    def registers(self) -> int:
+        """Registers of one row's sums."""
+        return LANES // LEVELS[self.isa].lanes
+
+    def build(self, tiles: Tiles | None = None) -> PrimFunc:
+        """The function."""
+        return build_layernorm(self.rows, self.channels, self.eps, self.to_codes, self.isa, tiles)
