@@ -23,7 +23,7 @@ from lampq_tvm.targets import Target, check_runs_here
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.log import TrialLog, open_log
-from lampq_tvm.tune.records import Record, read_record
+from lampq_tvm.tune.records import Record, Records, read_record
 
 CODE = ("kernels", "tune/bench.py", "tune/case.py", "tune/worker.py")
 COUNTER = ("device/call.c", "device/classes.h", "device/count.c", "device/cost.py", "tune/counting.py")
@@ -90,7 +90,7 @@ def tune_kernel(
         return record
     from lampq_tvm.tune.search import Search
 
-    search = Search(kernel, measuring, log, identity, seed)
+    search = Search(kernel, measuring, log, identity, seed, Records(database)(kernel))
     start = time.monotonic()
     for _ in track(search.run(trials), kernel.key, trials):
         pass

@@ -49,6 +49,7 @@ class Search:
         log: what is known.
         identity: of machine, device and compiler; results of another one are not taken.
         seed: of the search.
+        known: what an earlier record chose, tried right after the default schedule.
     """
 
     kernel: Kernel
@@ -56,6 +57,7 @@ class Search:
     log: TrialLog
     identity: str
     seed: int
+    known: Tiles | None = None
     costs: dict[Tiles, float | None] = field(default_factory=dict)
     _case: Path | None = None
 
@@ -66,12 +68,16 @@ class Search:
             GateError, DeviceError: the default schedule itself fails.
         """
         target = tvm.target.Target({**self.measuring.target.tvm, "num-cores": self.measuring.target.cores})
-        self.cost(self.kernel.default)
-        yield self.kernel.default
-        if trials == 1:
+        first = [self.kernel.default]
+        if self.known not in (None, self.kernel.default) and space_of(self.kernel).holds(self.known):
+            first.append(self.known)
+        for tiles in first[:trials]:
+            self.cost(tiles)
+            yield tiles
+        if trials <= len(first):
             return
         model = ms.cost_model.XGBModel(num_warmup_samples=WARM_UP, early_stopping_rounds=20, num_tuning_cores=1)
-        task = _Task(self, target, model, trials - 1)
+        task = _Task(self, target, model, trials - len(first), first)
         while candidates := task.propose():
             for tiles, _ in candidates:
                 self.cost(tiles)
@@ -169,14 +175,15 @@ class Search:
 class _Task:
     """MetaSchedule's side of a search."""
 
-    def __init__(self, search: Search, target: tvm.target.Target, model: Any, trials: int) -> None:
+    def __init__(self, search: Search, target: tvm.target.Target, model: Any, trials: int, first: list[Tiles]) -> None:
         self.search, self.model, self.target = search, model, target
         self.space = space_of(search.kernel)
         self.context = context(self.space, target, search.seed)
         self.database = ms.database.MemoryDatabase()
         self.context.pre_tuning(trials, BATCH, database=self.database, cost_model=model)
         self.workload = self.database.commit_workload(self.context.mod)
-        self._learn_default(search.kernel.default)
+        for tiles in first:
+            self._learn_first(tiles)
 
     def propose(self) -> list[tuple[Tiles, Any]]:
         """The next candidates; empty where the space or the trials are used up."""
@@ -198,11 +205,11 @@ class _Task:
         self.context.notify_runner_results(found, results)
         self._keep(found, results)
 
-    def _learn_default(self, default: Tiles) -> None:
+    def _learn_first(self, tiles: Tiles) -> None:
         sch = Schedule(computation(self.space))
-        sampled(sch, self.space, default)
+        sampled(sch, self.space, tiles)
         info = ArgInfo.from_entry_func(self.context.mod, remove_preproc=True)
-        self._keep([ms.MeasureCandidate(sch, info)], [self._result(default)])
+        self._keep([ms.MeasureCandidate(sch, info)], [self._result(tiles)])
 
     def _keep(self, candidates: list[Any], results: list[Any]) -> None:
         self.model.update(self.context, candidates, results)

@@ -55,6 +55,10 @@ class Space:
         kept = tiles.group * tiles.rows * self.nest[2] <= PANEL
         return fits and short and (tiles.group == 1 or (kept and count // tiles.group >= TASKS_LEFT))
 
+    def holds(self, tiles: Tiles) -> bool:
+        """Whether tiles can be sampled and are worth building."""
+        return all(size in options for options, size in zip(self.options, astuple(tiles), strict=True)) and self.sensible(tiles)
+
     def indices(self, tiles: Tiles) -> list[int]:
         """Where in the options tiles lie."""
         return [options.index(size) for options, size in zip(self.options, astuple(tiles), strict=True)]
