@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 
 
 def fma32(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> F32:
@@ -20,14 +21,17 @@ def fma32(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> F32:
     np.False_
     """
     product = np.multiply(np.asarray(a, np.float32), np.asarray(b, np.float32), dtype=np.float64)
-    addend = np.asarray(c, np.float32).astype(np.float64)
-    total = np.asarray(product + addend)
+    with np.errstate(over="ignore"):
+        return np.asarray(odd_sum(product, np.asarray(c, np.float32).astype(np.float64)).astype(np.float32))
+
+
+def odd_sum(a: F64, b: F64) -> F64:
+    """a + b in float64, rounded to odd: inexact sums end in a one, so a later rounding to fewer bits sees the exact value."""
+    total = np.asarray(a + b)
     with np.errstate(invalid="ignore"):  # an infinite sum has no error
-        back = total - product
-        error = np.asarray((product - (total - back)) + (addend - back))
+        back = total - a
+        error = np.asarray((a - (total - back)) + (b - back))
     bits = total.view(np.int64)
     inexact = np.isfinite(error) & (error != 0) & (bits & 1 == 0)
     towards = np.where((error > 0) == (total > 0), np.int64(1), np.int64(-1))
-    odd = np.where(inexact, bits + towards, bits).view(np.float64)
-    with np.errstate(over="ignore"):
-        return np.asarray(odd.astype(np.float32))
+    return np.where(inexact, bits + towards, bits).view(np.float64)

@@ -1,0 +1,59 @@
+"""Control flow and synchronization. Source: PTX ISA, 9.7.12 Control Flow, 9.7.13 Parallel Synchronization."""
+
+from __future__ import annotations
+
+from lampq_tvm.ptx.lanes import Active
+from lampq_tvm.ptx.meanings.registry import Effect, Flow, Meaning, meaning, parts, unknown
+from lampq_tvm.ptx.module import Instruction
+
+SCOPES = ("cta", "gpu", "sys", "gl", "sc", "acq_rel", "acquire", "release")
+
+
+@meaning("bra")
+def branch(instruction: Instruction) -> Meaning:
+    """Lanes whose guard holds go on at the label; `.uni` promises that all of them do (9.7.12.3)."""
+    parts(instruction, "uni")
+    return Flow("bra")
+
+
+@meaning("brx")
+def indexed_branch(instruction: Instruction) -> Meaning:
+    """Each lane goes on at the label whose place in the table is its index (9.7.12.4)."""
+    parts(instruction, "idx", "uni")
+    return Flow("brx")
+
+
+@meaning("ret", "exit")
+def leave(instruction: Instruction) -> Meaning:
+    """The lanes end (9.7.12.6, 9.7.12.7)."""
+    parts(instruction, "uni")
+    return Flow("exit")
+
+
+@meaning("trap")
+def trap(instruction: Instruction) -> Meaning:
+    """The launch fails (9.7.19.4)."""
+    parts(instruction)
+    return Flow("trap")
+
+
+@meaning("bar", "barrier")
+def barrier(instruction: Instruction) -> Meaning:
+    """`bar.sync`: no lane goes on before all of its block that have not exited are here (9.7.13.1). `bar.warp.sync`: the same
+    for the lanes of a mask in a warp (9.7.13.2).
+    """
+    _, flags = parts(instruction, "sync", "aligned", "warp", "cta")
+    if "sync" not in flags or (instruction.opcode == "barrier" and "warp" in flags):
+        raise unknown(instruction)
+    return Effect(lambda machine: _nothing, together=0) if "warp" in flags else Flow("bar")
+
+
+@meaning("membar", "fence")
+def fence(instruction: Instruction) -> Meaning:
+    """Orders a lane's accesses to memory for others; here every access is seen at once (9.7.13.4)."""
+    parts(instruction, *SCOPES)
+    return Effect(lambda machine: _nothing)
+
+
+def _nothing(active: Active) -> None:
+    """No lane's registers change."""
