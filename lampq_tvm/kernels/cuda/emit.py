@@ -1,0 +1,159 @@
+"""Small pieces that CUDA kernels are written with: threads, copies into shared memory, bytes, exact float steps.
+
+Matrices of codes are seen as 32-bit words, a row at a multiple of 16 bytes: what a tensor core instruction reads is the same
+for 8-bit and 4-bit codes then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+from tvm.tirx import PrimFunc
+
+WARP = 32
+CHUNK = 4  # words of the 16 bytes that one thread copies at a time
+
+
+@dataclass(frozen=True)
+class CudaKernel:
+    """A kernel and how it is launched.
+
+    Attributes:
+        func: TIR with bound threads; its parameters are the kernel's buffers.
+        grid, block: extents in x, y and z.
+        shared_bytes: dynamic shared memory.
+    """
+
+    func: PrimFunc
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Where a thread stands: `lane` of its warp, `warp` of its block, `block` in x, y and z; `warps` in a block."""
+
+    lane: Expr
+    warp: Expr
+    block: tuple[Expr, Expr, Expr]
+    warps: int
+
+    @property
+    def index(self) -> Expr:
+        """Number of the thread in its block."""
+        return self.warp * WARP + self.lane
+
+    @property
+    def count(self) -> int:
+        """Threads of the block."""
+        return self.warps * WARP
+
+
+@contextmanager
+def launch(grid: tuple[int, int, int], warps: int) -> Iterator[Threads]:
+    """The kernel's threads; what is emitted inside is one thread's work."""
+    with ExitStack() as stack:
+        axes = zip(("blockIdx.x", "blockIdx.y", "blockIdx.z"), grid, strict=True)
+        blocks = [stack.enter_context(T.launch_thread(axis, extent)) for axis, extent in axes]
+        lane = stack.enter_context(T.launch_thread("threadIdx.x", WARP))
+        warp = stack.enter_context(T.launch_thread("threadIdx.y", warps))
+        stack.enter_context(T.sblock("body"))
+        T.reads()
+        T.writes()
+        yield Threads(lane, warp, (blocks[0], blocks[1], blocks[2]), warps)
+
+
+def argument(name: str, shape: Sequence[int], dtype: str) -> Any:
+    """The kernel's next buffer."""
+    return T.arg(name, T.buffer(tuple(shape), dtype))
+
+
+def registers(count: int, dtype: str = "uint32") -> Any:
+    """Registers of a thread, to be indexed by constants only."""
+    return T.sblock_alloc_buffer((count,), dtype, scope="local")
+
+
+def shared(words: int) -> Any:
+    """The block's shared memory in words. One buffer a kernel: TVM cannot merge two that are used by address alone."""
+    return T.sblock_alloc_buffer((words,), "uint32", scope="shared.dyn")
+
+
+def i32(value: int) -> Expr:
+    """An int32 constant."""
+    return tirx.const(value, "int32")
+
+
+def u32(value: int) -> Expr:
+    """An unsigned constant."""
+    return tirx.const(value, "uint32")
+
+
+def f32(value: float | np.floating[Any]) -> Expr:
+    """A float constant, rounded to float32."""
+    return tirx.const(float(value), "float32")
+
+
+def ptx(name: str, *args: Any) -> None:
+    """Emit a PTX instruction; results come first, as in PTX."""
+    T.evaluate(T.ptx[name](*args))
+
+
+def barrier() -> None:
+    """All threads of the block meet here."""
+    T.evaluate(T.tvm_storage_sync("shared"))
+
+
+def put(buffer: Any, index: Any, value: Expr) -> None:
+    """buffer[index] = value."""
+    T.buffer_store(buffer, value, list(index) if isinstance(index, tuple) else [index])
+
+
+def at(buffer: Any, *index: Any) -> Expr:
+    """Address of an element."""
+    return T.address_of(buffer[index if len(index) > 1 else index[0]])
+
+
+@contextmanager
+def when(condition: Expr | None) -> Iterator[None]:
+    """Emit under a condition; None is always."""
+    if condition is None:
+        yield
+        return
+    with T.If(condition), T.Then():
+        yield
+
+
+def copy_words(memory: Any, target: Expr, source: Any, row: Expr, word: Expr, count: int, asynchronous: bool) -> None:
+    """Copy 1, 2 or 4 neighbouring words of a matrix into shared memory, at once or by an asynchronous copy."""
+    if asynchronous:
+        level = "cg" if count == CHUNK else "ca"  # past the first cache; the instruction takes 16 bytes only
+        ptx(f"cp.async.{level}.shared.global", at(memory, target), at(source, row, word), 4 * count)
+        return
+    words = source[row, word] if count == 1 else source.vload([row, word], f"uint32x{count}")
+    T.buffer_store(memory, words, [target if count == 1 else T.ramp(target, 1, count)])
+
+
+def clear(memory: Any, words: int, place: Callable[[Expr], Expr], threads: Threads) -> None:
+    """Zeros into `words` words of shared memory, number i at `place(i)`."""
+    with T.serial(0, -(-words // threads.count)) as turn:
+        i = turn * threads.count + threads.index
+        with when(None if words % threads.count == 0 else i < words):
+            put(memory, place(i), u32(0))
+
+
+def butterfly(value: Expr, distance: int) -> Expr:
+    """The value of the lane whose number differs from this one's in the bit `distance`."""
+    return T.tvm_warp_shuffle_xor(u32(0xFFFFFFFF), value, i32(distance), i32(WARP), i32(WARP))
+
+
+def codes_of(x: Expr, low: Expr, high: Expr) -> Expr:
+    """sat(rne(x)) as int32; clamped as float, since an integer may not hold x."""
+    return T.Cast("int32", T.min(T.max(T.round(x), low), high))

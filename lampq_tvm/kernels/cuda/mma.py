@@ -1,0 +1,96 @@
+"""A warp's multiply-add on tensor cores: 16 rows by 8 columns over 8 words of K.
+
+Registers follow the PTX manual ("Matrix Fragments for mma.m16n8k32", and the same in words for m16n8k64). With g = lane / 4
+and q = lane % 4: a[0], a[1], a[2], a[3] are words q of rows g and g + 8, then words q + 4 of both; b[0], b[1] are words q and
+q + 4 of column g; acc[0], acc[1] are columns 2q and 2q + 1 of row g, acc[2], acc[3] those of row g + 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.cuda.emit import at, ptx, u32
+
+ROWS, COLUMNS, STEP = 16, 8, 8  # of an instruction: rows, columns, words of K
+HIGH_NIBBLES = 0xF0F0F0F0
+
+
+@dataclass(frozen=True)
+class Mma:
+    """How codes of two widths are multiplied.
+
+    Attributes:
+        name: `s8` (both operands in bytes), `s4` (both in nibbles) or `w4a8` (weights in nibbles, widened in registers).
+        a_bits, w_bits: bits that a code takes in memory.
+        turing: without the large instructions of sm_80.
+    """
+
+    name: str
+    a_bits: int
+    w_bits: int
+    turing: bool = False
+
+    @property
+    def w_step(self) -> int:
+        """Words of a weight row in a step."""
+        return STEP * self.w_bits // self.a_bits
+
+    @property
+    def shift(self) -> int:
+        """Sums come out times 2^shift: nibbles are widened into the upper half of their bytes."""
+        return 4 if self.name == "w4a8" else 0
+
+    @property
+    def columns(self) -> int:
+        """Columns that `load_b` loads at a time."""
+        return 32 if self.name == "w4a8" else 16
+
+    def load_a(self, a: Any, first: int, memory: Any, row: Expr, pitch: int, lane: Expr) -> None:
+        """a[first..first+3]: 16 rows of 8 words that begin at word `row` of shared memory, rows `pitch` words apart."""
+        word = row + lane % 16 * pitch + lane // 16 * 4
+        ptx("ldmatrix.sync.aligned.m8n8.x4.shared.b16", *(a[first + i] for i in range(4)), at(memory, word))
+
+    def load_b(self, b: Any, first: int, memory: Any, row: Expr, pitch: int, lane: Expr) -> None:
+        """b[first..]: two words for each 8 of the `columns` weight rows that begin at word `row` of shared memory."""
+        if self.name != "w4a8":
+            word = row + (lane // 16 * 8 + lane % 8) * pitch + lane % 16 // 8 * 4
+            ptx("ldmatrix.sync.aligned.m8n8.x4.shared.b16", *(b[first + i] for i in range(4)), at(memory, word))
+            return
+        packed = [b[first + 2 * i + 1] for i in range(4)]
+        ptx("ldmatrix.sync.aligned.m8n8.x4.shared.b16", *packed, at(memory, row + lane * pitch))
+        for i in range(4):
+            low, high = first + 2 * i, first + 2 * i + 1
+            T.buffer_store(b, T.bitwise_and(T.shift_left(b[high], u32(4)), u32(HIGH_NIBBLES)), [low])
+            T.buffer_store(b, T.bitwise_and(b[high], u32(HIGH_NIBBLES)), [high])
+
+    def multiply(self, acc: Any, c: int, a: Any, i: int, b: Any, j: int, unsigned: bool = False) -> None:
+        """acc[c..c+3] += a[i..i+3] times b[j], b[j+1]; a's codes are unsigned where that is said."""
+        nibbles = self.name == "s4"
+        kinds = ("u" if unsigned else "s") + ("4.s4" if nibbles else "8.s8")
+        if not self.turing:
+            out, rows = [acc[c + x] for x in range(4)], [a[i + x] for x in range(4)]
+            shape = "m16n8k64" if nibbles else "m16n8k32"
+            ptx(f"mma.sync.aligned.{shape}.row.col.s32.{kinds}.s32", *out, *rows, b[j], b[j + 1], *out)
+            return
+        shape = "m8n8k32" if nibbles else "m8n8k16"
+        for half in range(2):
+            for part in range(2):
+                out = [acc[c + 2 * half], acc[c + 2 * half + 1]]
+                ptx(f"mma.sync.aligned.{shape}.row.col.s32.{kinds}.s32", *out, a[i + half + 2 * part], b[j + part], *out)
+
+
+def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
+    """The multiply-add of two widths on an architecture.
+
+    4-bit products run where the chip has them (sm_75 to sm_89); sm_90 and later emulate them slowly, so 4-bit weights are
+    widened there.
+    """
+    number = int(arch.removeprefix("sm_"))
+    turing, native4 = number < 80, number < 90
+    if w_bits <= 4 and a_bits <= 4 and native4:
+        return Mma("s4", 4, 4, turing)
+    return Mma("w4a8", 8, 4, turing) if w_bits <= 4 else Mma("s8", 8, 8, turing)

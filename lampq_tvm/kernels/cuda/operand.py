@@ -1,0 +1,113 @@
+"""Where a product's rows of codes come from: a matrix in memory, or the LayerNorm of a stream made in the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, i32, put, registers, when
+from lampq_tvm.kernels.cuda.mma import Mma
+from lampq_tvm.kernels.cuda.norm import RowNorm
+from lampq_tvm.kernels.cuda.pipeline import Copy
+from lampq_tvm.kernels.cuda.tiles import PAD, CudaTiles
+from lampq_tvm.kernels.shapes import ProductShape, round_up
+
+
+def row_words(codes: int, bits: int) -> int:
+    """Words of a row of codes in memory: whole 16 bytes."""
+    return round_up(codes * bits, 128) // 32
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Codes [rows, words] in memory, copied step by step."""
+
+    source: Any
+    tiles: CudaTiles
+
+    fixed_words = 0  # of shared memory that all steps share
+
+    @classmethod
+    def declare(cls, shape: ProductShape, mma: Mma, tiles: CudaTiles) -> Streamed:
+        """Declare the kernel's buffer `A`."""
+        return cls(argument("A", (shape.rows, row_words(shape.k, mma.a_bits)), "uint32"), tiles)
+
+    @property
+    def pitch(self) -> int:
+        """Words between rows in shared memory."""
+        return self.tiles.words + PAD
+
+    @property
+    def stage_words(self) -> int:
+        """Words of a stage."""
+        return self.tiles.rows * self.pitch
+
+    def copies(self, first_row: Expr) -> tuple[Copy, ...]:
+        """What is copied each step, to the beginning of the stage."""
+        return (Copy(self.source, first_row, self.tiles.rows, self.tiles.words, self.pitch, 0),)
+
+    def prepare(self, memory: Any, first_row: Expr, threads: Threads) -> None:
+        """Nothing is needed before the first step."""
+
+    def word(self, stage: Expr, step: Expr) -> Expr:
+        """First word of the tile of a step."""
+        return stage
+
+
+@dataclass(frozen=True)
+class Normed:
+    """Codes of LayerNorm: every block makes those of its rows, for all of K, before its first step."""
+
+    norm: RowNorm
+    bounds: Any
+    bits: int
+    tiles: CudaTiles
+
+    stage_words = 0
+
+    @classmethod
+    def declare(cls, shape: ProductShape, mma: Mma, tiles: CudaTiles, eps: float) -> Normed:
+        """Declare the kernel's buffers `stream` [M, K] f32, `G`, `N` [K] f32 (factor and shift) and `bounds` [2] f32."""
+        stream = argument("stream", (shape.rows, shape.k), "float32")
+        G, N = (argument(name, (shape.k,), "float32") for name in "GN")
+        return cls(RowNorm(stream, G, N, eps), argument("bounds", (2,), "float32"), mma.a_bits, tiles)
+
+    @property
+    def pitch(self) -> int:
+        """Words between rows in shared memory: whole steps, and never a multiple of eight words."""
+        return round_up(row_words(self.norm.channels, self.bits), self.tiles.words) + PAD
+
+    @property
+    def fixed_words(self) -> int:
+        """Words of shared memory that all steps share."""
+        return self.tiles.rows * self.pitch
+
+    def copies(self, first_row: Expr) -> tuple[Copy, ...]:
+        """Nothing travels."""
+        return ()
+
+    def prepare(self, memory: Any, first_row: Expr, threads: Threads) -> None:
+        """A warp makes every `warps`-th row; words beyond the row stay as they are, since they meet weights of zero."""
+        found, bounds = registers(2, "float32"), registers(2, "float32")
+        for i in range(2):
+            put(bounds, i, self.bounds[i])
+        words = -(-self.norm.channels * self.bits // 32)
+        with T.serial(0, self.tiles.rows // threads.warps) as turn:
+            line = turn * threads.warps + threads.warp
+            row = tirx.min(first_row + line, i32(int(self.norm.stream.shape[0]) - 1))
+            self.norm.statistics(found, row, threads.lane)
+            for first in range(0, words, WARP):
+                word = threads.lane + first
+                with when(None if first + WARP <= words else word < words):
+                    put(memory, line * self.pitch + word, self.norm.word(found, row, word, self.bits, bounds))
+
+    def word(self, stage: Expr, step: Expr) -> Expr:
+        """First word of the tile of a step."""
+        return step * self.tiles.words
+
+
+Operand = Streamed | Normed

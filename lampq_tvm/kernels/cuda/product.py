@@ -1,0 +1,132 @@
+"""Integer product on tensor cores with a fused epilogue.
+
+    acc[m, n] = sum_k A[m, k] * W[n, k]             int32
+    out[m, n] = epilogue(acc[m, n])
+
+A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored.
+
+A block computes a tile [rows, columns]. Tiles of A and W travel into shared memory `stages` steps ahead by asynchronous
+copies; each warp multiplies its part with tensor core instructions and writes what the epilogue makes of its sums. Rows and
+columns beyond the edge repeat the last one and are not written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.ir import Expr
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.cuda.emit import CudaKernel, Threads, argument, launch, put, registers, shared, u32
+from lampq_tvm.kernels.cuda.epilogue import Epilogue
+from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
+from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, row_words
+from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
+from lampq_tvm.kernels.cuda.tiles import PAD, CudaTiles, default_tiles
+from lampq_tvm.kernels.shapes import ProductShape
+
+
+def weight_words(shape: ProductShape, mma: Mma, tiles: CudaTiles) -> int:
+    """Words of a weight row: K filled up with zeros to whole steps of the pipeline."""
+    steps = -(-row_words(shape.k, mma.a_bits) // tiles.words)
+    return steps * tiles.words * mma.w_bits // mma.a_bits
+
+
+def build_product(
+    shape: ProductShape,
+    mma: Mma,
+    *,
+    out_bits: int = 8,
+    prefix: int = 0,
+    norm_eps: float | None = None,
+    tiles: CudaTiles | None = None,
+    name: str = "product",
+) -> CudaKernel:
+    """The kernel, for any shape.
+
+    Buffers: A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`; W [N, `weight_words`] uint32; S, B [N] f32;
+    by epilogue: `codes` range [2] f32, `table` table [256] int8, `stream` pos [period, N] f32; out: packed codes of whole 16
+    bytes a row (`epilogue.code_matrix`), or float32 [M, N], which `residual` reads and adds to in place.
+
+    Args:
+        out_bits: 8, or 4 for codes packed two a byte.
+        prefix: for `stream`, rows left free before each image's.
+        norm_eps: eps of the LayerNorm that makes the codes; None where they lie in memory.
+    """
+    return _Product(shape, mma, tiles or default_tiles(shape, mma), out_bits, prefix, norm_eps, name).build()
+
+
+@dataclass(frozen=True)
+class _Product:
+    """One kernel's builder."""
+
+    shape: ProductShape
+    mma: Mma
+    tiles: CudaTiles
+    out_bits: int
+    prefix: int
+    norm_eps: float | None
+    name: str
+
+    def build(self) -> CudaKernel:
+        shape, tiles = self.shape, self.tiles
+        grid = (-(-shape.n // tiles.columns), -(-shape.rows // tiles.rows), 1)
+        with IRBuilder() as builder:
+            with T.prim_func(s_tir=True):
+                T.func_name(self.name)
+                T.func_attr({"global_symbol": self.name, "tirx.noalias": True})
+                if self.norm_eps is None:
+                    a: Operand = Streamed.declare(shape, self.mma, tiles)
+                else:
+                    a = Normed.declare(shape, self.mma, tiles, self.norm_eps)
+                w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
+                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix)
+                with launch(grid, tiles.warps) as threads:
+                    self._block(a, w, epilogue, threads)
+            func = builder.get()
+        words = a.fixed_words + tiles.stages * self._stage_words(a)
+        return CudaKernel(func, grid, (32, tiles.warps, 1), 4 * words)
+
+    @property
+    def _w_pitch(self) -> int:
+        return self.tiles.words * self.mma.w_bits // self.mma.a_bits + PAD
+
+    def _stage_words(self, a: Operand) -> int:
+        return a.stage_words + self.tiles.columns * self._w_pitch
+
+    def _block(self, a: Operand, w: Any, epilogue: Epilogue, threads: Threads) -> None:
+        """One block's tile."""
+        tiles, mma, stage_words = self.tiles, self.mma, self._stage_words(a)
+        m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
+        memory = shared(a.fixed_words + tiles.stages * stage_words)
+        acc = registers(m // ROWS * (n // COLUMNS) * 4)
+        for i in range(m // ROWS * (n // COLUMNS) * 4):
+            put(acc, i, u32(0))
+        first_row, first_column = threads.block[1] * tiles.rows, threads.block[0] * tiles.columns
+        weights = Copy(w, first_column, tiles.columns, self._w_pitch - PAD, self._w_pitch, a.stage_words)
+        steps = int(w.shape[1]) // weights.words
+        pipeline = Pipeline((*a.copies(first_row), weights), tiles.stages, a.fixed_words, stage_words, steps, not mma.turing)
+        pipeline.start(memory, threads)
+        a.prepare(memory, first_row, threads)
+        warp_row, warp_column = threads.warp // tiles.warp_columns * m, threads.warp % tiles.warp_columns * n
+        for stage, step in pipeline.steps_of(memory, threads):
+            a_word = a.word(stage, step) + warp_row * a.pitch
+            w_word = stage + a.stage_words + warp_column * self._w_pitch
+            self._step(memory, acc, a_word, a.pitch, w_word, threads.lane)
+        epilogue.write(acc, mma.shift, first_row + warp_row, first_column + warp_column, m, n, threads.lane)
+
+    def _step(self, memory: Any, acc: Any, a_word: Expr, a_pitch: int, w_word: Expr, lane: Expr) -> None:
+        """A step of the pipeline: multiply what lies in shared memory from these words on."""
+        mma, tiles = self.mma, self.tiles
+        m, n = tiles.rows // tiles.warp_rows // ROWS, tiles.columns // tiles.warp_columns // COLUMNS
+        a, b = registers(m * 4), registers(n * 2)
+        for k in range(tiles.words // STEP):
+            for i in range(m):
+                mma.load_a(a, 4 * i, memory, a_word + i * ROWS * a_pitch + k * STEP, a_pitch, lane)
+            for j in range(0, n, mma.columns // COLUMNS):
+                mma.load_b(b, 2 * j, memory, w_word + j * COLUMNS * self._w_pitch + k * mma.w_step, self._w_pitch, lane)
+            for i in range(m):
+                for j in range(n):
+                    mma.multiply(acc, 4 * (i * n + j), a, 4 * i, b, 2 * j)

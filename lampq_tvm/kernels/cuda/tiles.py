@@ -1,0 +1,59 @@
+"""Tile sizes of a CUDA product, and the default ones for any shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lampq_tvm.kernels.cuda.emit import CHUNK, WARP
+from lampq_tvm.kernels.cuda.mma import ROWS, STEP, Mma
+from lampq_tvm.kernels.shapes import ProductShape
+
+PAD = 4  # words between rows in shared memory, so that eight rows of 16 bytes lie in different banks
+
+
+@dataclass(frozen=True)
+class CudaTiles:
+    """Tile sizes of a CUDA product.
+
+    Attributes:
+        rows, columns: of a block's tile.
+        words: of K in a step of the pipeline, as words of activations.
+        stages: steps in shared memory.
+        warp_rows, warp_columns: how many warps share the rows and the columns.
+    """
+
+    rows: int
+    columns: int
+    words: int = 16
+    stages: int = 3
+    warp_rows: int = 2
+    warp_columns: int = 2
+
+    @property
+    def warps(self) -> int:
+        """Warps of a block."""
+        return self.warp_rows * self.warp_columns
+
+    @property
+    def key(self) -> str:
+        """Short text that names the sizes (`64x64k16s3w2x2`)."""
+        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{self.warp_rows}x{self.warp_columns}"
+
+
+def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:
+    """Whether a product can be built with these sizes: whole instructions a warp, whole copies a thread, few registers."""
+    m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
+    whole = m * tiles.warp_rows == tiles.rows and n * tiles.warp_columns == tiles.columns
+    fits = m % ROWS == 0 and n % mma.columns == 0 and tiles.words % STEP == 0 and tiles.stages >= 2
+    return whole and fits and 0 < m * n <= 128 * WARP and tiles.words * mma.w_bits // mma.a_bits % CHUNK == 0
+
+
+def default_tiles(shape: ProductShape, mma: Mma) -> CudaTiles:
+    """Tiles for any shape: small ones where large ones would leave most of a chip idle.
+
+    Served: batch 1 of a ViT (197 rows) by 64 x 64, large batches by 128 x 128, one row (a head) by 16 x 64.
+    """
+    if shape.rows <= 16:
+        return CudaTiles(16, 64, warp_rows=1, warp_columns=2)
+    blocks = -(-shape.rows // 128) * -(-shape.n // 128)
+    return CudaTiles(128, 128, stages=3) if blocks >= 128 else CudaTiles(64, 64)

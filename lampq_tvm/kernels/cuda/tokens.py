@@ -1,0 +1,125 @@
+"""What stands before the blocks and after them: patches of the image, prefix tokens, pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm.ir import Expr
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, argument, f32, launch, put, registers, u32, when
+from lampq_tvm.kernels.shapes import round_up
+
+WARPS = 8
+
+
+def elementwise(name: str, items: int, declare: Callable[[], Callable[[Expr], None]]) -> CudaKernel:
+    """A kernel of one thread an item: `declare` names its buffers and returns what a thread does with its item."""
+    grid = (-(-items // (WARP * WARPS)), 1, 1)
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name(name)
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            work = declare()
+            with launch(grid, WARPS) as threads:
+                item = threads.block[0] * threads.count + threads.index
+                with when(item < items if items % threads.count else None):
+                    work(item)
+        func = builder.get()
+    return CudaKernel(func, grid, (WARP, WARPS, 1))
+
+
+def build_patches(batch: int, channels: int, height: int, width: int, patch: int, name: str = "patches") -> CudaKernel:
+    """Pixels to rows of codes: image [B, C, H, W] uint8, out [B * patches, words] uint32, k in the order channel, row, column.
+
+    A code is pixel - 128; bytes beyond K hold the row's last code.
+    """
+    k, down, across = channels * patch * patch, height // patch, width // patch
+    words = round_up(k, 16) // 4
+
+    def declare() -> Callable[[Expr], None]:
+        image = argument("image", (batch, channels, height, width), "uint8")
+        out = argument("out", (batch * down * across, words), "uint32")
+
+        def work(item: Expr) -> None:
+            row, word = item // words, item % words
+            b, y, x = row // (down * across), row // across % down, row % across
+            packed: Any = None
+            for i in range(4):
+                at = T.min(word * 4 + i, k - 1)
+                line, column = y * patch + at // patch % patch, x * patch + at % patch
+                pixel = T.Cast("uint32", image[b, at // (patch * patch), line, column])
+                packed = pixel if packed is None else T.bitwise_or(packed, T.shift_left(pixel, u32(8 * i)))
+            put(out, (row, word), T.bitwise_xor(packed, u32(0x80808080)))
+
+        return work
+
+    return elementwise(name, batch * down * across * words, declare)
+
+
+def build_prefix(batch: int, prefix: int, tokens: int, channels: int, name: str = "prefix") -> CudaKernel:
+    """Prefix rows into each image of a stream: prefix [P, C] f32, out [B * tokens, C] f32, the other rows untouched."""
+
+    def declare() -> Callable[[Expr], None]:
+        rows = argument("prefix", (prefix, channels), "float32")
+        out = argument("out", (batch * tokens, channels), "float32")
+
+        def work(item: Expr) -> None:
+            row, channel = item // channels, item % channels
+            put(out, (row // prefix * tokens + row % prefix, channel), rows[row % prefix, channel])
+
+        return work
+
+    return elementwise(name, batch * prefix * channels, declare)
+
+
+def build_mean(batch: int, tokens: int, start: int, channels: int, name: str = "mean") -> CudaKernel:
+    """Tokens `start`.. added in their order, times fl(1/n): x [B * tokens, C] f32, inv [1] f32, out [B, C] f32."""
+
+    def declare() -> Callable[[Expr], None]:
+        x = argument("x", (batch * tokens, channels), "float32")
+        inv = argument("inv", (1,), "float32")
+        out = argument("out", (batch, channels), "float32")
+
+        def work(item: Expr) -> None:
+            b, channel = item // channels, item % channels
+            total = registers(1, "float32")
+            put(total, 0, x[b * tokens + start, channel])
+            with T.serial(start + 1, tokens) as t:
+                put(total, 0, total[0] + x[b * tokens + t, channel])
+            put(out, (b, channel), total[0] * inv[0])
+
+        return work
+
+    return elementwise(name, batch * channels, declare)
+
+
+def build_take(batch: int, tokens: int, index: int, channels: int, name: str = "take") -> CudaKernel:
+    """One token of each image: x [B * tokens, C] f32, out [B, C] f32."""
+
+    def declare() -> Callable[[Expr], None]:
+        x, out = argument("x", (batch * tokens, channels), "float32"), argument("out", (batch, channels), "float32")
+
+        def work(item: Expr) -> None:
+            put(out, (item // channels, item % channels), x[item // channels * tokens + index, item % channels])
+
+        return work
+
+    return elementwise(name, batch * channels, declare)
+
+
+def build_sum(rows: int, channels: int, half: bool, name: str = "add") -> CudaKernel:
+    """fl(a + b), or fl(fl(a + b) * 0.5) for two heads: a, b, out [rows, C] f32."""
+
+    def declare() -> Callable[[Expr], None]:
+        a, b, out = (argument(letter, (rows, channels), "float32") for letter in ("a", "b", "out"))
+
+        def work(item: Expr) -> None:
+            total = a[item // channels, item % channels] + b[item // channels, item % channels]
+            put(out, (item // channels, item % channels), total * f32(0.5) if half else total)
+
+        return work
+
+    return elementwise(name, rows * channels, declare)
