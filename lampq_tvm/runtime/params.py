@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from lampq_tvm.runtime.bits import unpack_bits
+from lampq_tvm.runtime.words import pack_words
 
 
 def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
     """The arrays of the recipes, in order.
 
     A recipe's `from` is `array` (a payload tensor as it is, or in another shape), `values` (numbers in the recipe), `weights`
-    (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `correction`
+    (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `words` (the same for a GPU,
+    [N, words] uint32), `correction`
     (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention scores: table entries put in their places).
     """
     for recipe in recipes:
@@ -26,6 +28,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
                 yield np.array(recipe["values"], recipe["dtype"])
             case "weights":
                 yield lay_out(_codes(recipe, payload), recipe["padded"], recipe["lanes"], recipe["group"])
+            case "words":
+                yield pack_words(_codes(recipe, payload), recipe["layout"], recipe["words"])
             case "correction":
                 sums = _codes(recipe, payload).sum(1, dtype=np.int64)
                 yield (-recipe["shift"] * sums).astype(np.int32)

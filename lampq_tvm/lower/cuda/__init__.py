@@ -1,0 +1,1 @@
+"""The integer network becomes a list of CUDA launches in one arena of device memory."""

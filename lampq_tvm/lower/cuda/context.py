@@ -1,0 +1,78 @@
+"""What every operator's lowering for a GPU knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lampq_tvm.frontend.model import InputSpec, Op
+from lampq_tvm.kernels.cuda.mma import Mma, mma_for
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.lower.cuda.launch import Value
+from lampq_tvm.quantize.model import QLayerNorm, QProduct
+
+CudaTilesFor = Callable[[ProductShape, Mma], CudaTiles]
+FUSED_ROWS = 2048  # up to here a LayerNorm made again by every block costs less than a launch and a trip through memory
+
+
+@dataclass
+class CudaContext:
+    """What every operator's lowering for a GPU knows.
+
+    Attributes:
+        arch: `sm_87`, ...
+        batch: images per call.
+        input: the image.
+        ops: the network's operators.
+        tensors: its constants.
+        tiles: sizes of a product's tiles.
+        shapes: shape of every value so far, without the batch.
+        values: values so far, by name.
+        fused: LayerNorms that the product after them makes itself, by name.
+    """
+
+    arch: str
+    batch: int
+    input: InputSpec
+    ops: Sequence[Op]
+    tensors: Mapping[str, np.ndarray]
+    tiles: CudaTilesFor = default_tiles
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    fused: dict[str, QLayerNorm] = field(default_factory=dict)
+
+    def rows(self, value: str) -> int:
+        """Rows of a value as a matrix, the batch included."""
+        return self.batch * int(np.prod(self.shapes[value][:-1]))
+
+    def mma(self, op: QProduct) -> Mma:
+        """The multiply-add of a product."""
+        return mma_for(op.w_bits, op.a_bits, self.arch)
+
+    @property
+    def turing(self) -> bool:
+        """Whether the large instructions and asynchronous copies of sm_80 are missing."""
+        return int(self.arch.removeprefix("sm_")) < 80
+
+    def readers(self, name: str) -> list[Op]:
+        """Operators that read a value."""
+        return [op for op in self.ops if name in op.inputs]
+
+    def code_bits(self, name: str) -> int:
+        """Bits that a value's codes take in memory: 4 where every reader multiplies nibbles, else 8."""
+        readers = self.readers(name)
+        nibbles = readers and all(isinstance(op, QProduct) and self.mma(op).a_bits == 4 for op in readers)
+        return 4 if nibbles else 8
+
+    def add(self, name: str, shape: tuple[int, ...], dtype: str) -> Value:
+        """Note a new value: its shape without the batch, and where it stands as a matrix."""
+        self.shapes[name] = shape
+        self.values[name] = Value(name, self.rows(name), shape[-1], dtype)
+        return self.values[name]
+
+    def coded(self, name: str, shape: tuple[int, ...]) -> Value:
+        """Note a new value of codes."""
+        return self.add(name, shape, f"int{self.code_bits(name)}")

@@ -1,0 +1,62 @@
+"""What lowering makes of an operator on a GPU: launches of kernels, with recipes for their constant arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lampq_tvm.kernels.cuda.emit import CudaKernel
+from lampq_tvm.kernels.shapes import round_up
+
+Recipe = dict[str, Any]
+BITS = {"int4": 4, "int8": 8, "uint8": 8, "float32": 32}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value in device memory: rows of channels, each row of codes at a multiple of 16 bytes.
+
+    Attributes:
+        name: the operator that gives it, or a step of one.
+        rows, channels: as a matrix, the batch included.
+        dtype: `int8`, `int4` (two codes a byte, the first in the low half), `uint8` or `float32`.
+    """
+
+    name: str
+    rows: int
+    channels: int
+    dtype: str
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes from row to row."""
+        if self.dtype == "float32":
+            return 4 * self.channels
+        return round_up(self.channels * BITS[self.dtype], 128) // 8
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the whole value."""
+        return self.rows * self.row_bytes
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch.
+
+    Attributes:
+        kernel: the kernel's name; launches of equal names share one kernel.
+        build: makes the kernel under that name.
+        reads: values by the kernel's buffers.
+        params: recipes of constants by the kernel's buffers.
+        out: the buffer that it writes, and the value that this gives.
+        over: name of the value whose memory it writes over, in place; None where it writes somewhere new.
+    """
+
+    kernel: str
+    build: Callable[[str], CudaKernel]
+    reads: Mapping[str, str]
+    params: Mapping[str, Recipe]
+    out: tuple[str, Value]
+    over: str | None = None

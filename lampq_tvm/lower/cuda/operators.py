@@ -1,0 +1,212 @@
+"""One function per operator of the integer network: which CUDA kernels it launches, with which constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.model import Op
+from lampq_tvm.kernels.cuda import tokens
+from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.mma import Mma
+from lampq_tvm.kernels.cuda.norm import build_norm
+from lampq_tvm.kernels.cuda.product import build_product, weight_words
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
+from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value
+from lampq_tvm.quantize import model as q
+
+
+def lower_op(op: Op, c: CudaContext) -> list[Launch]:
+    """Launches of an operator; its value is added to the context.
+
+    Raises:
+        UnsupportedError: there is no kernel for it.
+    """
+    handler = HANDLERS.get(type(op))
+    if handler is None:
+        raise UnsupportedError("there is no CUDA kernel for this operator", where=f"{op.name} ({type(op).__name__})")
+    return handler(op, c)
+
+
+def array(tensor: str) -> Recipe:
+    """A payload tensor as it is."""
+    return {"from": "array", "tensor": tensor}
+
+
+def code_range(bits: int) -> Recipe:
+    """Lowest and highest code of a width."""
+    half = 1 << (bits - 1)
+    return {"from": "values", "values": [-half, half - 1], "dtype": "float32"}
+
+
+def product_launch(
+    c: CudaContext, op: q.QProduct | q.QPatchEmbed, source: str, shape: ProductShape, mma: Mma, out: Value, prefix: int = 0
+) -> Launch:
+    """Launch of a product; a LayerNorm that was left to it is part of the kernel."""
+    tiles = c.tiles(shape, mma)
+    words = weight_words(shape, mma, tiles)
+    scale = "M" if shape.epilogue in ("codes", "table") else "S"
+    params = {"W": {"from": "words", "tensor": f"{op.name}.w", "bits": op.w_bits, "shape": [shape.n, shape.k]}}
+    params["W"] |= {"layout": mma.name, "words": words}
+    params |= {"S": array(f"{op.name}.{scale}"), "B": array(f"{op.name}.B")}
+    if shape.epilogue == "codes":
+        params["range"] = code_range(op.out_bits if isinstance(op, q.QProduct) else 8)
+    if shape.epilogue in ("table", "stream"):
+        name = "table" if shape.epilogue == "table" else "pos"
+        params[name] = array(f"{op.name}.{name}")
+    norm = c.fused.get(source)
+    reads = {"A": source}
+    if norm is not None:
+        reads = {"stream": norm.inputs[0]}
+        params |= {"G": array(f"{norm.name}.G"), "N": array(f"{norm.name}.B"), "bounds": code_range(norm.out_bits)}
+    eps, bits = None if norm is None else norm.eps, BITS[out.dtype] if shape.epilogue in ("codes", "table") else 8
+    suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{_text(eps)}")
+
+    def build(name: str) -> Any:
+        return build_product(shape, mma, out_bits=bits, prefix=prefix, norm_eps=eps, tiles=tiles, name=name)
+
+    over = op.inputs[1] if shape.epilogue == "residual" else None
+    return Launch(f"{shape.key}_{mma.name}{suffix}_t{tiles.key}", build, reads, params, ("out", out), over)
+
+
+def lower_product(op: q.QProduct, c: CudaContext) -> list[Launch]:
+    """Product with its epilogue."""
+    source, (n, k) = op.inputs[0], c.tensors[f"{op.name}.w"].shape
+    shape, rows = (*c.shapes[source][:-1], n), c.rows(source)
+    coded = op.epilogue in ("codes", "table")
+    out = c.coded(op.name, shape) if coded else c.add(op.name, shape, "float32")
+    return [product_launch(c, op, source, ProductShape(rows, n, k, op.epilogue), c.mma(op), out)]
+
+
+def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:
+    """Patches as rows, their product onto the positions, prefix tokens in front."""
+    spec, n = c.input, c.tensors[f"{op.name}.w"].shape[0]
+    count, k = (spec.height // op.patch) * (spec.width // op.patch), spec.channels * op.patch * op.patch
+    prefix, period = len(c.tensors[f"{op.name}.prefix"]), len(c.tensors[f"{op.name}.pos"])
+    sizes = (c.batch, spec.channels, spec.height, spec.width, op.patch)
+    patches = c.add(f"{op.name}.patches", (count, k), "int8")
+    launches = [
+        Launch(
+            "patches_" + "x".join(map(str, sizes)),
+            lambda name: tokens.build_patches(*sizes, name=name),
+            {"image": "image"},
+            {},
+            ("out", patches),
+        )
+    ]
+    shape = ProductShape(c.batch * count, n, k, "stream", period)
+    if prefix and period != count:
+        raise UnsupportedError("one position for all patches and prefix tokens too", where=op.name)
+    mma = Mma("w4a8" if op.w_bits <= 4 else "s8", 8, 4 if op.w_bits <= 4 else 8, c.turing)
+    embedded = c.add(f"{op.name}.tokens" if prefix else op.name, (prefix + count, n), "float32")
+    launches.append(product_launch(c, op, patches.name, shape, mma, embedded, prefix))
+    if prefix:
+        out = c.add(op.name, (prefix + count, n), "float32")
+        launches.append(
+            Launch(
+                f"prefix_b{c.batch}_p{prefix}_t{prefix + count}_c{n}",
+                lambda name: tokens.build_prefix(c.batch, prefix, prefix + count, n, name=name),
+                {},
+                {"prefix": array(f"{op.name}.prefix")},
+                ("out", out),
+                embedded.name,
+            )
+        )
+    return launches
+
+
+def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
+    """LayerNorm to codes or to float; one product alone that reads few rows of codes makes them itself."""
+    source = op.inputs[0]
+    rows, channels = c.rows(source), c.shapes[source][-1]
+    readers = c.readers(op.name)
+    if isinstance(op, q.QLayerNorm) and len(readers) == 1 and isinstance(readers[0], q.QProduct) and rows <= FUSED_ROWS:
+        c.fused[op.name] = op
+        c.shapes[op.name] = c.shapes[source]
+        return []
+    params = {"G": array(f"{op.name}.G"), "B": array(f"{op.name}.B")}
+    bits: int | None = None
+    if isinstance(op, q.QLayerNorm):
+        out = c.coded(op.name, c.shapes[source])
+        bits, params["range"] = BITS[out.dtype], code_range(op.out_bits)
+    else:
+        out = c.add(op.name, c.shapes[source], "float32")
+    name = f"norm_{out.dtype}_r{rows}_c{channels}_e{_text(op.eps)}"
+    return [
+        Launch(
+            name, lambda name: build_norm(rows, channels, op.eps, out_bits=bits, name=name), {"stream": source}, params, ("out", out)
+        )
+    ]
+
+
+def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
+    """Scores, table softmax and values in one kernel."""
+    if op.groups or op.head_dim % 4:
+        what = "attention with a bias of its scores" if op.groups else f"attention heads of {op.head_dim} channels"
+        raise UnsupportedError(f"there is no CUDA kernel for {what}", where=op.name, hint="compile for the board's :cpu")
+    source = op.inputs[0]
+    count = c.shapes[source][-2]
+    shape = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim)
+    out = c.coded(op.name, (*c.shapes[source][:-1], op.heads * op.head_dim))
+    bits = BITS[out.dtype]
+    name = f"attention_i{shape.images}_t{count}_h{op.heads}x{op.head_dim}_o{bits}"
+    params = {letter: array(f"{op.name}.{letter}") for letter in "SPMB"} | {"range": code_range(op.out_bits)}
+    return [
+        Launch(
+            name,
+            lambda name: build_attention(shape, out_bits=bits, turing=c.turing, name=name),
+            {"qkv": source},
+            params,
+            ("out", out),
+        )
+    ]
+
+
+def lower_take_token(op: q.QTakeToken, c: CudaContext) -> list[Launch]:
+    """One token of each image."""
+    count, channels = c.shapes[op.inputs[0]]
+    out = c.add(op.name, (channels,), "float32")
+    name = f"take_b{c.batch}_t{count}_c{channels}_i{op.index}"
+    build = _builder(tokens.build_take, c.batch, count, op.index % count, channels)
+    return [Launch(name, build, {"x": op.inputs[0]}, {}, ("out", out))]
+
+
+def lower_mean_tokens(op: q.QMeanTokens, c: CudaContext) -> list[Launch]:
+    """Mean over an image's tokens."""
+    count, channels = c.shapes[op.inputs[0]]
+    out = c.add(op.name, (channels,), "float32")
+    name = f"mean_b{c.batch}_t{count}_c{channels}_s{op.start}"
+    build = _builder(tokens.build_mean, c.batch, count, op.start, channels)
+    return [Launch(name, build, {"x": op.inputs[0]}, {"inv": array(f"{op.name}.inv")}, ("out", out))]
+
+
+def lower_sum(op: q.QAdd | q.QAverageHeads, c: CudaContext) -> list[Launch]:
+    """Sum of two values, halved for two classifiers."""
+    a, b = op.inputs
+    rows, channels, half = c.rows(a), c.shapes[a][-1], isinstance(op, q.QAverageHeads)
+    out = c.add(op.name, c.shapes[a], "float32")
+    name = f"{'average' if half else 'add'}_r{rows}_c{channels}"
+    return [Launch(name, _builder(tokens.build_sum, rows, channels, half), {"a": a, "b": b}, {}, ("out", out))]
+
+
+def _builder(build: Callable[..., Any], *args: Any) -> Callable[[str], Any]:
+    return lambda name: build(*args, name=name)
+
+
+def _text(eps: float) -> str:
+    return f"{eps!r}".replace("-", "m").replace(".", "p")
+
+
+HANDLERS: dict[type, Callable[..., list[Launch]]] = {
+    q.QPatchEmbed: lower_patch_embed,
+    q.QLayerNorm: lower_norm,
+    q.QFloatNorm: lower_norm,
+    q.QProduct: lower_product,
+    q.QAttention: lower_attention,
+    q.QTakeToken: lower_take_token,
+    q.QMeanTokens: lower_mean_tokens,
+    q.QAdd: lower_sum,
+    q.QAverageHeads: lower_sum,
+}
