@@ -37,15 +37,17 @@ def build(
         tiles: tile sizes by product instead of any record's; default ones where it returns None.
 
     Returns:
-        (sections, manifest) for `write_artifact`: `lib.so`, `payload.safetensors`, `plan.json`.
+        (sections, manifest) for `write_artifact`: `lib.so` or for a GPU `cubins`, `payload.safetensors`, `plan.json`.
     """
+    sections = {"payload.safetensors": payload(qm), "plan.json": qm.plan.model_dump_json(indent=2).encode()}
+    head = manifest(qm, target, batch)
+    if target.kind == "cuda":
+        from lampq_tvm.build.cuda.compiler import build_cuda
+
+        return build_cuda(qm, target, batch, sections, head)
     lowered = lower(qm, target.isa, batch, tiles or Records(database))
-    sections = {
-        "lib.so": compile_library(lowered, target),
-        "payload.safetensors": payload(qm),
-        "plan.json": qm.plan.model_dump_json(indent=2).encode(),
-    }
-    return sections, manifest(qm, lowered, target, batch)
+    head |= {"params": list(lowered.recipes), "values": [dataclasses.asdict(value) for value in lowered.values]}
+    return {"lib.so": compile_library(lowered, target), **sections}, head
 
 
 def compile_library(lowered: Lowered, target: Target) -> bytes:
@@ -95,8 +97,8 @@ def payload(qm: QuantizedModel) -> bytes:
     return stored
 
 
-def manifest(qm: QuantizedModel, lowered: Lowered, target: Target, batch: int) -> dict[str, Any]:
-    """What the runtime and `inspect` need to know."""
+def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:
+    """What the runtime and `inspect` need to know, but for kernels' parameters and values."""
     return {
         "model": qm.plan.model,
         "target": target.name,
@@ -105,8 +107,6 @@ def manifest(qm: QuantizedModel, lowered: Lowered, target: Target, batch: int) -
         "features": list(target.features),
         "batch": batch,
         "input": dataclasses.asdict(qm.input),
-        "params": list(lowered.recipes),
-        "values": [dataclasses.asdict(value) for value in lowered.values],
         "layers": layer_rows(qm),
         "weights": qm.weights,
         "has_classifier": qm.has_classifier,

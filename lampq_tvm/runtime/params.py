@@ -15,9 +15,9 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
     """The arrays of the recipes, in order.
 
     A recipe's `from` is `array` (a payload tensor as it is, or in another shape), `values` (numbers in the recipe), `weights`
-    (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `words` (the same for a GPU,
-    [N, words] uint32), `correction`
-    (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention scores: table entries put in their places).
+    (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `words` (the same for a
+    GPU, [N, words] uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention
+    scores: table entries put in their places).
     """
     for recipe in recipes:
         match recipe["from"]:

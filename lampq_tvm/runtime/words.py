@@ -12,8 +12,8 @@ def pack_words(codes: np.ndarray, layout: str, words: int) -> np.ndarray:
 
     Args:
         layout: `s8`: four codes a word, the first in the low byte; `s4`: eight, the first in the low half of the low byte;
-            `w4a8`: of 32 codes, word q holds codes 4q .. 4q + 3 in the low halves of its bytes and 16 + 4q .. in the high ones, so
-            that two masks give the two registers of a multiplication in bytes.
+            `w4a8`: of 32 codes, word q holds codes 4q .. 4q + 3 in the low halves of its bytes and 16 + 4q .. in the high
+            ones, so that two masks give the two registers of a multiplication in bytes.
     """
     per_word = 4 if layout == "s8" else NIBBLES
     full = np.zeros((len(codes), words * per_word), np.int8)

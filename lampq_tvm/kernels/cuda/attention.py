@@ -61,15 +61,13 @@ class CudaAttentionShape:
     warps: int = 4
 
 
-def build_attention(
-    shape: CudaAttentionShape, *, out_bits: int = 8, turing: bool = False, name: str = "attention"
-) -> CudaKernel:
+def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, name: str = "attention") -> CudaKernel:
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; P [256] uint8; M, B [channels] f32;
     range [2] f32; out, codes [images * tokens, channels] packed as `epilogue.code_matrix` has them.
     """
-    return _Attention(shape, Mma("s8", 8, 8, turing), out_bits, name).build()
+    return _Attention(shape, mma, out_bits, name).build()
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class _Attention:
             entry = threads.index + first
             with when(None if first + threads.count <= ENTRIES else entry < ENTRIES):
                 put(memory, self._p_first + entry, T.Cast("uint32", b.P[entry]))
-        if not self.mma.turing:
+        if self.mma.asynchronous:
             ptx("cp.async.wait_all")
         barrier()
         row = threads.block[0] * (ROWS * threads.warps) + threads.warp * ROWS
@@ -188,7 +186,7 @@ class _Attention:
             with when(None if first + threads.count <= total else chunk < total):
                 token = first_token + tirx.min(chunk // across, i32(s.tokens - 1))
                 target = chunk // across * self._k_pitch + chunk % across * size
-                copy_words(memory, target, qkv, token, column + chunk % across * size, size, not self.mma.turing)
+                copy_words(memory, target, qkv, token, column + chunk % across * size, size, self.mma.asynchronous)
 
     def _load_values(self, qkv: Any, memory: Any, first_token: Expr, threads: Threads) -> None:
         """Values [channel, token] in the order of tokens that the scores have: four tokens by four channels a time."""
@@ -246,7 +244,7 @@ class _Attention:
                 word = self._v_first + j * COLUMNS * self._v_pitch + group * STEP
                 self.mma.load_b(keys, 0, memory, word, self._v_pitch, lane)
                 for x in range(2):
-                    self.mma.multiply(out, 4 * (j + x), p, 0, keys, 2 * x, unsigned=True)
+                    self.mma.multiply(out, 4 * (j + x), p, 0, keys, 2 * x, lane, unsigned=True)
         for half in range(2):
             for distance in (1, 2):
                 put(total, half, total[half] + butterfly(total[half], distance))
@@ -261,7 +259,7 @@ class _Attention:
                 word = (group * GROUP + j * COLUMNS) * self._k_pitch + step * STEP
                 self.mma.load_b(keys, 0, memory, word, self._k_pitch, lane)
                 for x in range(2):
-                    self.mma.multiply(acc, 4 * (j + x), q, 4 * step, keys, 2 * x)
+                    self.mma.multiply(acc, 4 * (j + x), q, 4 * step, keys, 2 * x, lane)
 
     def _column(self, group: Expr, i: int, lane: Expr) -> Expr:
         """Token of a score's register."""

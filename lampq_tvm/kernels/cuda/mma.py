@@ -8,7 +8,7 @@ q + 4 of column g; acc[0], acc[1] are columns 2q and 2q + 1 of row g, acc[2], ac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
@@ -26,13 +26,13 @@ class Mma:
     Attributes:
         name: `s8` (both operands in bytes), `s4` (both in nibbles) or `w4a8` (weights in nibbles, widened in registers).
         a_bits, w_bits: bits that a code takes in memory.
-        turing: without the large instructions of sm_80.
     """
+
+    asynchronous: ClassVar[bool] = True  # copies into shared memory that do not wait
 
     name: str
     a_bits: int
     w_bits: int
-    turing: bool = False
 
     @property
     def w_step(self) -> int:
@@ -67,30 +67,35 @@ class Mma:
             T.buffer_store(b, T.bitwise_and(T.shift_left(b[high], u32(4)), u32(HIGH_NIBBLES)), [low])
             T.buffer_store(b, T.bitwise_and(b[high], u32(HIGH_NIBBLES)), [high])
 
-    def multiply(self, acc: Any, c: int, a: Any, i: int, b: Any, j: int, unsigned: bool = False) -> None:
+    def multiply(self, acc: Any, c: int, a: Any, i: int, b: Any, j: int, lane: Expr, unsigned: bool = False) -> None:
         """acc[c..c+3] += a[i..i+3] times b[j], b[j+1]; a's codes are unsigned where that is said."""
-        nibbles = self.name == "s4"
-        kinds = ("u" if unsigned else "s") + ("4.s4" if nibbles else "8.s8")
-        if not self.turing:
-            out, rows = [acc[c + x] for x in range(4)], [a[i + x] for x in range(4)]
-            shape = "m16n8k64" if nibbles else "m16n8k32"
-            ptx(f"mma.sync.aligned.{shape}.row.col.s32.{kinds}.s32", *out, *rows, b[j], b[j + 1], *out)
-            return
-        shape = "m8n8k32" if nibbles else "m8n8k16"
+        out, rows = [acc[c + x] for x in range(4)], [a[i + x] for x in range(4)]
+        shape = "m16n8k64" if self.name == "s4" else "m16n8k32"
+        ptx(f"mma.sync.aligned.{shape}.row.col.s32.{self.kinds(unsigned)}.s32", *out, *rows, b[j], b[j + 1], *out)
+
+    def kinds(self, unsigned: bool) -> str:
+        """The operands' types in an instruction's name."""
+        return ("u" if unsigned else "s") + ("4.s4" if self.name == "s4" else "8.s8")
+
+    def settle(self, acc: Any, memory: Any, word: Expr, rows: int, columns: int, lane: Expr) -> None:
+        """Bring sums into the registers' order where the instruction has one of its own; each warp has its `scratch_words`."""
+
+    def scratch_words(self, rows: int, columns: int) -> int:
+        """Words of shared memory that a warp needs to settle a tile."""
+        return 0
+
+
+@dataclass(frozen=True)
+class TuringMma(Mma):
+    """Without asynchronous copies and with smaller instructions (sm_75), whose fragments are parts of the large ones."""
+
+    asynchronous: ClassVar[bool] = False
+
+    def multiply(self, acc: Any, c: int, a: Any, i: int, b: Any, j: int, lane: Expr, unsigned: bool = False) -> None:
+        """acc[c..c+3] += a[i..i+3] times b[j], b[j+1], 8 rows and 4 words of K at a time."""
+        shape = "m8n8k32" if self.name == "s4" else "m8n8k16"
         for half in range(2):
             for part in range(2):
                 out = [acc[c + 2 * half], acc[c + 2 * half + 1]]
-                ptx(f"mma.sync.aligned.{shape}.row.col.s32.{kinds}.s32", *out, a[i + half + 2 * part], b[j + part], *out)
-
-
-def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
-    """The multiply-add of two widths on an architecture.
-
-    4-bit products run where the chip has them (sm_75 to sm_89); sm_90 and later emulate them slowly, so 4-bit weights are
-    widened there.
-    """
-    number = int(arch.removeprefix("sm_"))
-    turing, native4 = number < 80, number < 90
-    if w_bits <= 4 and a_bits <= 4 and native4:
-        return Mma("s4", 4, 4, turing)
-    return Mma("w4a8", 8, 4, turing) if w_bits <= 4 else Mma("s8", 8, 8, turing)
+                name = f"mma.sync.aligned.{shape}.row.col.s32.{self.kinds(unsigned)}.s32"
+                ptx(name, *out, a[i + half + 2 * part], b[j + part], *out)

@@ -19,7 +19,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import CudaKernel, Threads, argument, launch, put, registers, shared, u32
+from lampq_tvm.kernels.cuda.emit import CudaKernel, Threads, argument, barrier, launch, put, registers, shared, u32
 from lampq_tvm.kernels.cuda.epilogue import Epilogue
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, row_words
@@ -86,12 +86,17 @@ class _Product:
                 with launch(grid, tiles.warps) as threads:
                     self._block(a, w, epilogue, threads)
             func = builder.get()
-        words = a.fixed_words + tiles.stages * self._stage_words(a)
+        words = self._memory_words(a)
         return CudaKernel(func, grid, (32, tiles.warps, 1), 4 * words)
 
     @property
     def _w_pitch(self) -> int:
         return self.tiles.words * self.mma.w_bits // self.mma.a_bits + PAD
+
+    def _memory_words(self, a: Operand) -> int:
+        tiles = self.tiles
+        scratch = self.mma.scratch_words(tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns)
+        return max(a.fixed_words + tiles.stages * self._stage_words(a), scratch * tiles.warps)
 
     def _stage_words(self, a: Operand) -> int:
         return a.stage_words + self.tiles.columns * self._w_pitch
@@ -100,14 +105,14 @@ class _Product:
         """One block's tile."""
         tiles, mma, stage_words = self.tiles, self.mma, self._stage_words(a)
         m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
-        memory = shared(a.fixed_words + tiles.stages * stage_words)
+        memory = shared(self._memory_words(a))
         acc = registers(m // ROWS * (n // COLUMNS) * 4)
         for i in range(m // ROWS * (n // COLUMNS) * 4):
             put(acc, i, u32(0))
         first_row, first_column = threads.block[1] * tiles.rows, threads.block[0] * tiles.columns
         weights = Copy(w, first_column, tiles.columns, self._w_pitch - PAD, self._w_pitch, a.stage_words)
         steps = int(w.shape[1]) // weights.words
-        pipeline = Pipeline((*a.copies(first_row), weights), tiles.stages, a.fixed_words, stage_words, steps, not mma.turing)
+        pipeline = Pipeline((*a.copies(first_row), weights), tiles.stages, a.fixed_words, stage_words, steps, mma.asynchronous)
         pipeline.start(memory, threads)
         a.prepare(memory, first_row, threads)
         warp_row, warp_column = threads.warp // tiles.warp_columns * m, threads.warp % tiles.warp_columns * n
@@ -115,6 +120,9 @@ class _Product:
             a_word = a.word(stage, step) + warp_row * a.pitch
             w_word = stage + a.stage_words + warp_column * self._w_pitch
             self._step(memory, acc, a_word, a.pitch, w_word, threads.lane)
+        if mma.scratch_words(m, n):
+            barrier()
+            mma.settle(acc, memory, threads.warp * mma.scratch_words(m, n), m, n, threads.lane)
         epilogue.write(acc, mma.shift, first_row + warp_row, first_column + warp_column, m, n, threads.lane)
 
     def _step(self, memory: Any, acc: Any, a_word: Expr, a_pitch: int, w_word: Expr, lane: Expr) -> None:
@@ -129,4 +137,4 @@ class _Product:
                 mma.load_b(b, 2 * j, memory, w_word + j * COLUMNS * self._w_pitch + k * mma.w_step, self._w_pitch, lane)
             for i in range(m):
                 for j in range(n):
-                    mma.multiply(acc, 4 * (i * n + j), a, 4 * i, b, 2 * j)
+                    mma.multiply(acc, 4 * (i * n + j), a, 4 * i, b, 2 * j, lane)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lampq_tvm.frontend.model import InputSpec, Op
-from lampq_tvm.kernels.cuda.mma import Mma, mma_for
+from lampq_tvm.kernels.cuda.levels import mma_for
+from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.launch import Value
@@ -51,11 +52,6 @@ class CudaContext:
     def mma(self, op: QProduct) -> Mma:
         """The multiply-add of a product."""
         return mma_for(op.w_bits, op.a_bits, self.arch)
-
-    @property
-    def turing(self) -> bool:
-        """Whether the large instructions and asynchronous copies of sm_80 are missing."""
-        return int(self.arch.removeprefix("sm_")) < 80
 
     def readers(self, name: str) -> list[Op]:
         """Operators that read a value."""

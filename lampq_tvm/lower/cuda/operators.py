@@ -9,6 +9,8 @@ from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.emit import CudaKernel
+from lampq_tvm.kernels.cuda.levels import attention_mma, mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
@@ -64,7 +66,7 @@ def product_launch(
     eps, bits = None if norm is None else norm.eps, BITS[out.dtype] if shape.epilogue in ("codes", "table") else 8
     suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{_text(eps)}")
 
-    def build(name: str) -> Any:
+    def build(name: str) -> CudaKernel:
         return build_product(shape, mma, out_bits=bits, prefix=prefix, norm_eps=eps, tiles=tiles, name=name)
 
     over = op.inputs[1] if shape.epilogue == "residual" else None
@@ -99,7 +101,7 @@ def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:
     shape = ProductShape(c.batch * count, n, k, "stream", period)
     if prefix and period != count:
         raise UnsupportedError("one position for all patches and prefix tokens too", where=op.name)
-    mma = Mma("w4a8" if op.w_bits <= 4 else "s8", 8, 4 if op.w_bits <= 4 else 8, c.turing)
+    mma = mma_for(op.w_bits, 8, c.arch)
     embedded = c.add(f"{op.name}.tokens" if prefix else op.name, (prefix + count, n), "float32")
     launches.append(product_launch(c, op, patches.name, shape, mma, embedded, prefix))
     if prefix:
@@ -136,7 +138,11 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     name = f"norm_{out.dtype}_r{rows}_c{channels}_e{_text(op.eps)}"
     return [
         Launch(
-            name, lambda name: build_norm(rows, channels, op.eps, out_bits=bits, name=name), {"stream": source}, params, ("out", out)
+            name,
+            lambda name: build_norm(rows, channels, op.eps, out_bits=bits, name=name),
+            {"stream": source},
+            params,
+            ("out", out),
         )
     ]
 
@@ -156,7 +162,7 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     return [
         Launch(
             name,
-            lambda name: build_attention(shape, out_bits=bits, turing=c.turing, name=name),
+            lambda name: build_attention(shape, attention_mma(c.arch), out_bits=bits, name=name),
             {"qkv": source},
             params,
             ("out", out),
@@ -191,7 +197,7 @@ def lower_sum(op: q.QAdd | q.QAverageHeads, c: CudaContext) -> list[Launch]:
     return [Launch(name, _builder(tokens.build_sum, rows, channels, half), {"a": a, "b": b}, {}, ("out", out))]
 
 
-def _builder(build: Callable[..., Any], *args: Any) -> Callable[[str], Any]:
+def _builder(build: Callable[..., CudaKernel], *args: Any) -> Callable[[str], CudaKernel]:
     return lambda name: build(*args, name=name)
 
 

@@ -1,0 +1,134 @@
+"""A network lowered for a GPU becomes cubins and the CUDA part of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from lampq_tvm.build.cuda.nvrtc import compile_text
+from lampq_tvm.build.cuda.text import cuda_text
+from lampq_tvm.frontend.model import canonical_json
+from lampq_tvm.kernels.cuda.emit import CudaKernel
+from lampq_tvm.lower.cuda.launch import Launch, Recipe
+from lampq_tvm.lower.cuda.network import CudaLowered, lower_cuda
+from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.targets import Target
+
+BUCKETS = (1, 8, 32)
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """A kernel for one architecture.
+
+    Attributes:
+        kernel: its launch.
+        entry: its name in the binary.
+        params: its buffers in the order of its parameters.
+        cubin: the binary.
+        ptx: what that was assembled from.
+    """
+
+    kernel: CudaKernel
+    entry: str
+    params: tuple[str, ...]
+    cubin: bytes
+    ptx: str
+
+
+def compile_kernels(launches: Iterable[Launch], arch: str, major: int) -> dict[str, CompiledKernel]:
+    """Every distinct kernel of some launches, by name, in their order."""
+    builders = {launch.kernel: launch.build for launch in launches}
+    kernels = {name: build(name) for name, build in builders.items()}
+    texts = {name: cuda_text(kernel.func, arch) for name, kernel in kernels.items()}
+    with ThreadPoolExecutor() as pool:  # NVRTC runs outside of Python's lock
+        compiled = dict(zip(texts, pool.map(lambda text: compile_text(text.text, arch, major), texts.values()), strict=True))
+    return {
+        name: CompiledKernel(kernels[name], texts[name].name, texts[name].params, compiled[name].cubin, compiled[name].ptx)
+        for name in kernels
+    }
+
+
+def buckets(batch: int) -> list[int]:
+    """Batch sizes that an artifact for up to `batch` images holds kernels for."""
+    return sorted({b for b in BUCKETS if b < batch} | {batch})
+
+
+def build_cuda(
+    qm: QuantizedModel, target: Target, batch: int, sections: Mapping[str, bytes], head: Mapping[str, Any]
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Compile an integer network for a GPU: complete what `build.compiler.build` has begun."""
+    lowered = [lower_cuda(qm, target.isa, size) for size in buckets(batch)]
+    assert target.cuda_major is not None
+    kernels = compile_kernels([launch for x in lowered for launch in x.launches], target.isa, target.cuda_major)
+    part = CudaPart(target.isa, target.cuda_major, kernels)
+    cuda = part.manifest(lowered, qm.output)
+    dtypes = {value["name"]: value["dtype"].replace("int4", "int8") for value in cuda["buckets"][-1]["values"]}
+    values = [{"name": name, "shape": list(shape), "dtype": dtypes[name]} for name, shape in lowered[-1].shapes.items()]
+    return {"cubins": part.cubins, **sections}, {**head, "cuda": cuda, "params": part.recipes, "values": values}
+
+
+class CudaPart:
+    """The CUDA part of a manifest, bucket by bucket.
+
+    Attributes:
+        recipes: of the parameters, equal ones once, in order.
+        cubins: the section of that name.
+    """
+
+    def __init__(self, arch: str, major: int, kernels: Mapping[str, CompiledKernel]) -> None:
+        self.recipes: list[Recipe] = []
+        self.cubins = b""
+        self._numbers: dict[str, int] = {}
+        self._kernels, self._order = kernels, {name: i for i, name in enumerate(kernels)}
+        rows = []
+        for name, kernel in kernels.items():
+            place = {"offset": len(self.cubins), "size": len(kernel.cubin)}
+            rows.append({"name": name, "entry": kernel.entry, **place, "shared_bytes": kernel.kernel.shared_bytes})
+            self.cubins += kernel.cubin + bytes(-len(kernel.cubin) % 64)
+        self._head = {"arch": arch, "major": major, "kernels": rows}
+
+    def manifest(self, lowered: Iterable[CudaLowered], output: str) -> dict[str, Any]:
+        """The part, for networks lowered for rising batches."""
+        return {**self._head, "buckets": [self._bucket(x, output) for x in lowered]}
+
+    def _bucket(self, lowered: CudaLowered, output: str) -> dict[str, Any]:
+        values = {launch.out[1].name: launch.out[1] for launch in lowered.launches} | {"image": lowered.image}
+        region = {name: [lowered.offsets[name], value.bytes] for name, value in values.items()}
+        rows = []
+        for name, shape in lowered.shapes.items():
+            value = values[name]
+            place = {"name": name, "offset": region[name][0], "shape": list(shape), "row_bytes": value.row_bytes}
+            rows.append({**place, "dtype": value.dtype})
+        pixels = lowered.image.channels
+        return {
+            "batch": lowered.batch,
+            "arena_bytes": lowered.arena_bytes,
+            "input": [region["image"][0], pixels],
+            "output": region[output],
+            "launches": [self._launch(launch, region, lowered.shapes) for launch in lowered.launches],
+            "values": rows,
+        }
+
+    def _launch(self, launch: Launch, region: Mapping[str, list[int]], stored: Mapping[str, Any]) -> dict[str, Any]:
+        kernel = self._kernels[launch.kernel]
+        buffer, value = launch.out
+        places = {name: ["value", *region[read]] for name, read in launch.reads.items()}
+        places |= {name: ["param", self._number(recipe)] for name, recipe in launch.params.items()}
+        places[buffer] = ["value", *region[value.name]]
+        return {
+            "kernel": self._order[launch.kernel],
+            "grid": list(kernel.kernel.grid),
+            "block": list(kernel.kernel.block),
+            "args": [places[name] for name in kernel.params],
+            "writes": [value.name] if value.name in stored else [],
+        }
+
+    def _number(self, recipe: Recipe) -> int:
+        key = canonical_json(recipe)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.recipes)
+            self.recipes.append(recipe)
+        return self._numbers[key]

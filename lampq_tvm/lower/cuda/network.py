@@ -1,0 +1,75 @@
+"""The whole network as launches, for one batch size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.kernels.cuda.tiles import default_tiles
+from lampq_tvm.lower.cuda.context import CudaContext, CudaTilesFor
+from lampq_tvm.lower.cuda.launch import Launch, Value
+from lampq_tvm.lower.cuda.operators import lower_op
+from lampq_tvm.quantize.model import QuantizedModel
+
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class CudaLowered:
+    """A lowered network for one batch size.
+
+    Attributes:
+        batch: images per call.
+        launches: in order.
+        image: the value that the pixels are copied to.
+        offsets: byte in the arena at which each value begins, by name.
+        arena_bytes: of the arena.
+        shapes: of every operator's value that is stored, [B, ...], by name.
+    """
+
+    batch: int
+    launches: tuple[Launch, ...]
+    image: Value
+    offsets: dict[str, int]
+    arena_bytes: int
+    shapes: dict[str, tuple[int, ...]]
+
+
+def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, tiles: CudaTilesFor = default_tiles) -> CudaLowered:
+    """Lower an integer network for a GPU architecture and a batch.
+
+    Raises:
+        UnsupportedError: an operator has no kernel.
+    """
+    context = CudaContext(arch, batch, qm.input, qm.ops, qm.tensors, tiles)
+    image = Value("image", 1, batch * qm.input.channels * qm.input.height * qm.input.width, "uint8")
+    launches = tuple(launch for op in qm.ops for launch in lower_op(op, context))
+    _check_overwritten(launches)
+    offsets, arena = _place(image, launches)
+    kept = {op.name for op in qm.ops}
+    shapes = {name: (batch, *shape) for name, shape in context.shapes.items() if name in kept and name in context.values}
+    return CudaLowered(batch, launches, image, offsets, arena, shapes)
+
+
+def _check_overwritten(launches: tuple[Launch, ...]) -> None:
+    """Refuse a network that reads a value after another was written over it."""
+    gone: set[str] = set()
+    for launch in launches:
+        lost = gone & set(launch.reads.values())
+        if lost:
+            raise UnsupportedError("this value is needed after the residual sum over it", where=lost.pop())
+        if launch.over is not None:
+            gone.add(launch.over)
+
+
+def _place(image: Value, launches: tuple[Launch, ...]) -> tuple[dict[str, int], int]:
+    offsets, end = {image.name: 0}, image.bytes
+    for launch in launches:
+        value = launch.out[1]
+        if launch.over is not None:
+            offsets[value.name] = offsets[launch.over]
+            continue
+        end = -(-end // ALIGN) * ALIGN
+        offsets[value.name] = end
+        end += value.bytes
+    return offsets, -(-end // ALIGN) * ALIGN
