@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, i32, put, registers, when
+from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, i32, put, registers, u32, when
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import RowNorm
 from lampq_tvm.kernels.cuda.pipeline import Copy
@@ -91,19 +91,23 @@ class Normed:
         return ()
 
     def prepare(self, memory: Any, first_row: Expr, threads: Threads) -> None:
-        """A warp makes every `warps`-th row; words beyond the row stay as they are, since they meet weights of zero."""
+        """A warp makes every `warps`-th row, with zeros after it."""
         found, bounds = registers(2, "float32"), registers(2, "float32")
         for i in range(2):
             put(bounds, i, self.bounds[i])
-        words = -(-self.norm.channels * self.bits // 32)
+        words, filled = -(-self.norm.channels * self.bits // 32), self.pitch - PAD
         with T.serial(0, self.tiles.rows // threads.warps) as turn:
             line = turn * threads.warps + threads.warp
             row = tirx.min(first_row + line, i32(int(self.norm.stream.shape[0]) - 1))
             self.norm.statistics(found, row, threads.lane)
-            for first in range(0, words, WARP):
+            for first in range(0, filled, WARP):
                 word = threads.lane + first
+                place = line * self.pitch + word
+                if first + WARP > words:
+                    with when(word < filled):
+                        put(memory, place, u32(0))
                 with when(None if first + WARP <= words else word < words):
-                    put(memory, line * self.pitch + word, self.norm.word(found, row, word, self.bits, bounds))
+                    put(memory, place, self.norm.word(found, row, word, self.bits, bounds))
 
     def word(self, stage: Expr, step: Expr) -> Expr:
         """First word of the tile of a step."""
