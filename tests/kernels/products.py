@@ -52,7 +52,7 @@ def product_case(product: Product, isa: str) -> Case:
     a, w, rng = inputs(product)
     acc = ops.product_acc(a, w)
     with np.errstate(over="ignore", invalid="ignore"):
-        constants, expected = _epilogue(product, acc, rng)
+        constants, expected = epilogue_case(product, acc, rng)
     return case_of(product, isa, a, w, constants, expected)
 
 
@@ -67,13 +67,17 @@ def case_of(
     return Case(str(product), f"{product.shape.key}_{dot.name}_{tiles}", build, (a, packed, *correction, *constants), expected)
 
 
-def _epilogue(product: Product, acc: np.ndarray, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+def epilogue_case(
+    product: Product, acc: np.ndarray, rng: np.random.Generator
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The epilogue's constants, and what it makes of the sums."""
     shape = product.shape
     scale, b = data.requantizer(rng, acc)
     if shape.epilogue == "codes":
         return (scale, b, data.code_range(product.out_bits)), ops.requantize(acc, scale, b, product.out_bits)
     if shape.epilogue == "table":
-        table = rng.integers(-128, 128, 256).astype(np.int8)
+        half = 1 << (product.out_bits - 1)
+        table = rng.integers(-half, half, 256).astype(np.int8)
         return (scale, b, table), ops.apply_table(ops.requantize(acc, scale, b, 8), table)
     if shape.epilogue == "float":
         return (scale, b), ops.float_out(acc, scale, b)

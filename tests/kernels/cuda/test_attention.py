@@ -1,0 +1,61 @@
+"""Fused attention on tensor cores against the integer oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.levels import attention_mma
+from lampq_tvm.oracle import ops
+from tests.kernels import data
+from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
+from tests.kernels.test_attention import TABLES, softmax
+
+ARCHS = ("sm_72", "sm_75", "sm_87", "sm_90")
+FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+
+
+def check(shape: CudaAttentionShape, arch: str, bits: int, out_bits: int, packed: bool, table: str, seed: int = 0) -> None:
+    """The kernel's codes equal the oracle's; scores span a few tables and every other S makes exact ties."""
+    rng, rows, channels = np.random.default_rng(seed), shape.images * shape.tokens, shape.heads * shape.head_dim
+    qkv = data.codes(rng, rows, 3 * channels, bits)
+    spread = shape.head_dim * 4.0 ** (bits - 1)
+    S = (255 / spread * rng.uniform(0.5, 3, shape.heads)).astype(np.float32)
+    S[::2] = 0.5 * 2.0 ** -rng.integers(0, 2 + int(np.log2(spread)), len(S[::2]))
+    P = softmax(table, bits, rng)
+    M = (rng.uniform(0.5, 2, channels) * 2.0 ** (out_bits - bits)).astype(np.float32)
+    B = rng.normal(0, 3, channels).astype(np.float32)
+    whole = qkv.reshape(shape.images, shape.tokens, -1)
+    wanted = ops.attention(whole, S, P, M, B, shape.heads, shape.head_dim, out_bits).reshape(rows, channels)
+    width = 4 if packed else 8
+    kernel = build_attention(shape, attention_mma(arch), out_bits=width)
+    buffers = {"qkv": pack_rows(qkv, 8), "S": S, "P": P, "M": M, "B": B, "range": data.code_range(out_bits)}
+    found = unpack_rows(run(kernel, arch, buffers, np.zeros_like(pack_rows(wanted, width))), channels, width)
+    assert found.tobytes() == wanted.tobytes(), f"{int((found != wanted).sum())} of {wanted.size} differ"
+
+
+@FEW
+@given(
+    sizes=st.tuples(st.integers(1, 2), st.integers(1, 70), st.integers(1, 3), st.sampled_from((4, 8, 12, 16, 32, 40, 64, 72))),
+    arch=st.sampled_from(ARCHS),
+    bits=st.integers(2, 8),
+    out_bits=st.integers(2, 8),
+    warps=st.sampled_from((1, 2, 4)),
+    table=st.sampled_from(TABLES),
+    seed=st.integers(0, 99),
+)
+def test_any_attention(sizes, arch, bits, out_bits, warps, table, seed):
+    check(CudaAttentionShape(*sizes, warps), arch, bits, out_bits, out_bits <= 4, table, seed)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_attention_of_deit(arch):
+    check(CudaAttentionShape(1, 197, 3, 64), arch, 8, 8, False, "uniform")
+
+
+def test_tokens_around_a_step():
+    for tokens in (31, 32, 33, 63, 64, 65):
+        check(CudaAttentionShape(1, tokens, 1, 32), "sm_87", 8, 8, False, "log_sqrt2", tokens)
