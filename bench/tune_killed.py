@@ -70,7 +70,7 @@ def row_of(model: str, target: str, database: Path) -> dict[str, Any]:
         "candidates": len(searched),
         "failed": sum(record.failed for record in made),
         "repeated": sum(len(log) - len(set(log)) for log in logs.values()),
-        "median_gain": round(speedups[len(speedups) // 2], 3),
+        "median_gain": round(speedups[len(speedups) // 2], 3) if speedups else None,
     }
 
 
