@@ -1,4 +1,4 @@
-"""The parts of the tuning benches that could be wrong without a figure looking wrong: what a table adds up, what a kill lost."""
+"""The parts of the tuning benches that could be wrong without a figure looking wrong: what a table adds up, what was lost."""
 
 import sys
 
