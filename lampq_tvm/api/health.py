@@ -27,7 +27,7 @@ def doctor(model: str | None = None, **options: Any) -> dict[str, Any]:
     Raises:
         UnsupportedError: the model is unknown, or has no attention layer.
     """
-    checks = [_tvm_pair(), _host(), _writable(cache_dir())]
+    checks = [_tvm_pair(), _host(), _writable(cache_dir()), _cuda_compilers(), _gpu()]
     checks += [{"name": name, "ok": _version(name) is not None, "text": _version(name) or "not installed"} for name in PACKAGES]
     if model is None:
         return {"checks": checks}
@@ -69,6 +69,39 @@ def _host() -> dict[str, Any]:
     return {"name": "target host", "ok": True, "text": f"{host.isa}, {host.cores} cores"}
 
 
+def _cuda_compilers() -> dict[str, Any]:
+    """Which CUDA majors kernels can be compiled for."""
+    from lampq_tvm.build.cuda.nvrtc import available
+
+    majors = available()
+    text = f"CUDA {', '.join(map(str, majors))}" if majors else "none: install lampq-tvm[compile] to compile for a GPU"
+    return {"name": "CUDA compilers", "ok": bool(majors), "text": text}
+
+
+def _gpu() -> dict[str, Any]:
+    """Whether CUDA artifacts run here."""
+    try:
+        return {"name": "CUDA driver and device", "ok": True, "text": gpu_line()}
+    except LampqError as e:
+        return {"name": "CUDA driver and device", "ok": False, "text": str(e)}
+
+
+def gpu_line() -> str:
+    """This machine's GPU: name, arch, memory, and what its driver serves.
+
+    Raises:
+        DeviceError: there is no driver, or no device.
+    """
+    from lampq_tvm.runtime.cuda.driver import Driver
+
+    driver = Driver()
+    try:
+        served = "{}.{}".format(*driver.cuda)
+        return f"{driver.name}, {driver.arch}, {driver.total_bytes / 2**30:.1f} GiB, driver for CUDA {served}"
+    finally:
+        driver.close()
+
+
 def _writable(folder: Path) -> dict[str, Any]:
     """Whether the cache can be written."""
     try:
@@ -88,6 +121,6 @@ def device_doctor(device: str) -> dict[str, Any]:
     from lampq_tvm.device.serve import device_info
 
     if device == "local":
-        return dict(device_info())
+        return {**device_info(), "gpu": _gpu()["text"]}
     with connect(device) as session:
         return session.info

@@ -25,7 +25,7 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
     return {
         "layers": layers,
         "payload_bytes": len(opened.sections["payload.safetensors"]),
-        "code_bytes": len(opened.sections["lib.so"]),
+        "code_bytes": len(opened.sections["cubins" if opened.manifest["arch"] == "cuda" else "lib.so"]),
         "size_bytes": opened.size_bytes,
         "avg_w_bits": average(layers, "w_bits"),
         "avg_a_bits": average([row for row in layers if row["type"] != "patch_embed"], "a_bits"),
@@ -45,8 +45,14 @@ def assembly(artifact: str | Path) -> str:
 
     Raises:
         UsageError: no disassembler is installed.
+        UnsupportedError: NVIDIA's is not installed, or does not know the GPU.
     """
     opened = read_artifact(artifact)
+    if opened.manifest["arch"] == "cuda":
+        from lampq_tvm.build.cuda.disassembly import listing
+
+        places = dict.fromkeys((k["offset"], k["size"]) for k in opened.manifest["cuda"]["kernels"])
+        return "\n".join(listing(opened.sections["cubins"][start : start + size]) for start, size in places)
     tool = disassembler(opened.manifest["arch"])
     with tempfile.NamedTemporaryFile(suffix=".so") as f:
         f.write(opened.sections["lib.so"])

@@ -136,7 +136,8 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
 
     Returns:
         `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`; `estimated` for a board that is played), `device`,
-        and `peak_rss_bytes` of this process (None where the artifact runs elsewhere).
+        and `peak_rss_bytes` of this process (None where the artifact runs elsewhere). On a GPU the times are the kernels'
+        alone, `device` is its name, and `end_to_end_median_ms`, `end_to_end_p95_ms` (copies included) and `clocks` are added.
     """
     if repeat < 1:
         raise UsageError(f"{repeat} runs", where="--repeat", hint="give 1 or more")
@@ -146,8 +147,20 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
         return {**emulated_times(read_artifact(artifact)), "device": place, "peak_rss_bytes": None}
     with load(artifact, place, threads) as runner:
         times, kind = runner.bench(repeat), "estimated" if runner.emulated else "measured"
+        extra = {"device": place} if runner.gpu is None else gpu_figures(runner, repeat)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if place == "local" else None
-    return {**summary(times), "kind": kind, "device": place, "peak_rss_bytes": peak}
+    return {**summary(times), "kind": kind, **extra, "peak_rss_bytes": peak}
+
+
+def gpu_figures(runner: Runner, repeat: int) -> dict[str, Any]:
+    """A GPU's name, its clocks right after a load, and times of whole calls."""
+    from lampq_tvm.runtime.cuda.clocks import read_clocks
+
+    clocks = read_clocks()
+    whole = summary(runner.bench_end_to_end(repeat))
+    name = None if runner.gpu is None else runner.gpu.name
+    ends = {"end_to_end_median_ms": whole["median_ms"], "end_to_end_p95_ms": whole["p95_ms"]}
+    return {"device": name, "clocks": clocks, **ends}
 
 
 def emulated_times(artifact: Artifact) -> dict[str, Any]:

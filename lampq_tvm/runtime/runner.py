@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,16 @@ class Runner:
         """Milliseconds of `repeat` runs at the artifact's batch, after a warm-up, by the device's own timer."""
         image = np.full((self.batch, *self.image_shape), 128, np.uint8)
         return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
+
+    def bench_end_to_end(self, repeat: int, warmup: int = 3) -> list[float]:
+        """Milliseconds of `repeat` whole calls at the artifact's batch, copies included, by this machine's clock."""
+        image = np.full((self.batch, *self.image_shape), 128, np.uint8)
+        times = []
+        for _ in range(warmup + repeat):
+            start = time.perf_counter()
+            self._machine.call("main", image)
+            times.append(1e3 * (time.perf_counter() - start))
+        return times[warmup:]
 
     @property
     def emulated(self) -> bool:

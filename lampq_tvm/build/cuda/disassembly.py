@@ -51,8 +51,12 @@ def sass(cubin: bytes) -> list[Instruction]:
     Raises:
         UnsupportedError: the disassembler is not installed, or does not know the architecture.
     """
-    text = _run("nvdisasm", cubin, "-c")
-    return [Instruction(opcode, operands, predicate) for predicate, opcode, operands in LINE.findall(text)]
+    return [Instruction(opcode, operands, predicate) for predicate, opcode, operands in LINE.findall(listing(cubin))]
+
+
+def listing(cubin: bytes) -> str:
+    """A binary's disassembly as text; raises what `sass` raises."""
+    return _run("nvdisasm", cubin, "-c")
 
 
 def usage(cubin: bytes) -> dict[str, Usage]:
