@@ -26,6 +26,7 @@ from lampq_tvm.frontend.model import (
     UnitHeads,
 )
 from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.quantize.scores import distinct
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
 
 MS_SLACK = 1e-9  # share of a time limit by which a sum of decimal milliseconds may miss it through rounding
@@ -88,18 +89,21 @@ def payload_base(model: ImportedModel) -> int:
         elif isinstance(op, Attention):
             total += 256 + 4 * op.heads + 8 * op.heads * op.head_dim + bias_bytes(model, op)
         elif isinstance(op, Regroup):
-            total += 4 * model.tensors[f"{op.name}.index"].size + 4
+            index = model.tensors[f"{op.name}.index"]
+            total += np.min_scalar_type(-1 - int(index.max())).itemsize * index.size + 4
     return total
 
 
 def bias_bytes(model: ImportedModel, op: Attention) -> int:
-    """Bytes of what an attention adds to its scores, at most: its distinct entries, and which of them each pair takes."""
+    """Bytes of what an attention adds to its scores, at most: its distinct entries, and which of them each pair takes.
+
+    Rounding makes entries equal, never different, and equal places are stored once for all layers.
+    """
     if not op.groups:
         return 0
     bias = model.tensors[f"{op.name}.bias"]
-    entries = int(np.unique(bias.swapaxes(0, 1).reshape(op.heads, -1), axis=1).shape[1])
-    each = 1 if entries <= 1 << 8 else 2 if entries <= 1 << 16 else 4
-    return 4 * op.heads * entries + each * int(bias[:, 0].size)
+    table, at, pattern = distinct(bias)
+    return 4 * table.size + at.nbytes + pattern.nbytes
 
 
 def check_latency(budgets: Sequence[Budget], table: LatencyTable | None, allow_estimates: bool) -> None:

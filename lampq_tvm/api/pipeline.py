@@ -145,13 +145,32 @@ class Pipeline:
     @functools.cached_property
     def calibration(self) -> Calibration:
         """Quantizers of every layer at every width."""
+        return self._calibrated(self.cache.folder("calibrate", self.calibration_key), WIDTHS)
+
+    @functools.cached_property
+    def plan_calibration(self) -> Calibration:
+        """Quantizers at the plan's widths, at least.
+
+        A plan of 8 bits throughout takes few of them, and its weights are rounded one by one, so no other width is fitted for
+        it; below that, roundings make up for each other across all widths at once.
+        """
+        folder = self.cache.folder("calibrate", self.calibration_key)
+        if "calibration" in vars(self) or (folder / "calibration.st").exists():
+            return self.calibration
+        if any((row.w_bits, row.a_bits) != (8, 8) for row in self.plan.layers):
+            return self.calibration
+        widths = tuple(sorted({8, self.plan.attention_bits}))
+        return self._calibrated(self.cache.folder("calibrate", self.calibration_key, widths), widths)
+
+    def _calibrated(self, folder: Path, widths: tuple[int, ...]) -> Calibration:
+        """Calibration at some widths; what the images showed is a unit of work that all widths share."""
 
         def compute() -> Calibration:
             from lampq_tvm.calibrate.fit import calibrate
 
-            return calibrate(self.model, self.calib_data, units=Units(folder / "units"), seed=self.options.seed)
+            units = Units(self.cache.folder("calibrate", self.calibration_key) / "units")
+            return calibrate(self.model, self.calib_data, units=units, widths=widths, seed=self.options.seed)
 
-        folder = self.cache.folder("calibrate", self.calibration_key)
         return self.cache.get(folder, "calibration.st", Calibration.load, compute, lambda path, value: value.save(path))
 
     @property
@@ -245,7 +264,7 @@ class Pipeline:
         def compute() -> QuantizedModel:
             from lampq_tvm.quantize.build import quantize
 
-            return quantize(self.calibration, self.plan)
+            return quantize(self.plan_calibration, self.plan)
 
         return self.cache.get(
             self.cache.folder("quantize", self.calibration_key, self.plan.model_dump()),

@@ -100,7 +100,8 @@ def _fit_layer(model: ImportedModel, seen: Observed, op: PatchEmbed | Linear, wi
         acts = search_activation(rows, weight, low, high, widths)
         found |= {f"act/{b}": np.array([a.scale, a.zero], np.float64) for b, a in acts.items()}
     moments = rows.T @ rows / len(rows)
-    scales = {b: search_weights(weight, moments, b) for b in widths}
+    half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
+    scales = {b: search_weights(weight, moments, b, half) for b in widths}
     codes = compensated_codes(weight, {b: s for b, s in scales.items() if b <= WIDEST}, moments)
     return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}
 

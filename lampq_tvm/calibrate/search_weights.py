@@ -19,13 +19,14 @@ FINALISTS = 6
 F64 = npt.NDArray[np.float64]
 
 
-def search_weights(weight: Tensor, moments: Tensor, bits: int) -> F64:
+def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None = None) -> F64:
     """Scales [N] of the weight rows, by the error of the layer's output.
 
     Args:
         weight: [N, K] float32.
         moments: [K, K] second moments of the layer's input.
         bits: width of the codes.
+        half: [K, R] with half half^T = moments, for fewer operations where R is below K.
 
     Candidates are ranked by the diagonal of the moments; the best few per row are measured with all of them.
     """
@@ -34,8 +35,15 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int) -> F64:
     coarse = torch.stack([(_error(weight, s, bits).square() @ diagonal) for s in candidates])
     order = torch.argsort(coarse, dim=0, stable=True)[:FINALISTS]
     finalists = candidates.gather(0, order)
-    fine = torch.stack([((e := _error(weight, s, bits)) @ moments).mul_(e).sum(1) for s in finalists])
+    fine = torch.stack([_output_error(_error(weight, s, bits), moments, half) for s in finalists])
     return finalists.gather(0, fine.argmin(0, keepdim=True))[0].double().numpy()
+
+
+def _output_error(wrong: Tensor, moments: Tensor, half: Tensor | None) -> Tensor:
+    """Squared error [N] of the layer's outputs when its weights are wrong by [N, K]."""
+    if half is not None:
+        return (wrong @ half).square_().sum(1)
+    return (wrong @ moments).mul_(wrong).sum(1)
 
 
 def _candidates(weight: Tensor, bits: int) -> Tensor:

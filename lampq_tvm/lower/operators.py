@@ -129,7 +129,8 @@ def lower_attention(op: q.QAttention, c: Context) -> list[Call]:
     arguments = Arguments().value(source).arrays(*fields).code_range(op.out_bits)
     padded_shape = list(bias_shape(shape, c.isa, op.bits))
     if op.groups:
-        arguments.recipe(**{"from": "bias", "tensor": f"{op.name}.bias", "at": f"{op.name}.at", "padded": padded_shape})
+        places = {"at": f"{op.name}.at", "pattern": f"{op.name}.pattern"}
+        arguments.recipe(**{"from": "bias", "tensor": f"{op.name}.bias", **places, "padded": padded_shape})
     else:
         arguments.recipe(**{"from": "values", "values": [[[[0]]]], "dtype": "int32"})
     kernel = AttentionKernel(shape, c.isa, op.bits)

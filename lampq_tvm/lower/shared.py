@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lampq_tvm.lower.kernel import Call, Recipe
 
-FIELDS = ("index", "at", "cos", "sin", "partner")
+FIELDS = ("index", "at", "pattern", "cos", "sin", "partner")
 
 
 def shared_names(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
@@ -29,6 +29,6 @@ def with_shared(calls: Sequence[Call], names: Mapping[str, str]) -> list[Call]:
     """The calls with their constants taken from where they are stored."""
 
     def renamed(recipe: Recipe) -> Recipe:
-        return {k: names.get(v, v) if k in ("tensor", "at") else v for k, v in recipe.items()}
+        return {k: names.get(v, v) if k in ("tensor", "at", "pattern") else v for k, v in recipe.items()}
 
     return [dataclasses.replace(call, recipes=tuple(map(renamed, call.recipes))) for call in calls]

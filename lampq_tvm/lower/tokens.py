@@ -17,7 +17,8 @@ def lower_regroup(op: q.QRegroup, c: Context) -> list[Call]:
     dtype = str(c.tensors[f"{op.name}.fill"].dtype)
     c.shapes[op.name] = (*index.shape[:-1], parts * channels)
     arguments = Arguments().value(source)
-    arguments.recipe(**{"from": "array", "tensor": f"{op.name}.index", "shape": [taken, parts]}).arrays(f"{op.name}.fill")
+    stored = {"from": "array", "tensor": f"{op.name}.index", "shape": [taken, parts], "dtype": "int32"}
+    arguments.recipe(**stored).arrays(f"{op.name}.fill")
     sizes = (c.batch, op.rows, taken, parts, channels, dtype)
     name = "regroup_" + "_".join(map(str, sizes))
     return [

@@ -36,7 +36,7 @@ def run_op(op: Op, t: dict[str, Array], x: list[Array]) -> Array:
         case q.QProduct():
             return run_product(op, t, x)
         case q.QAttention():
-            bias = t["bias"][:, t["at"]].swapaxes(0, 1) if op.groups else None
+            bias = t["bias"][:, t["at"][t["pattern"]]].swapaxes(0, 1) if op.groups else None
             windows = x[0].reshape(-1, *x[0].shape[-2:])
             codes = ops.attention(windows, t["S"], t["P"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits, bias)
             return codes.reshape(*x[0].shape[:-1], -1)

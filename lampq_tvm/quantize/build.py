@@ -132,6 +132,7 @@ class _Builder:
 
     def _regroup(self, name: str, op: f.Regroup, source: str, fill: npt.NDArray[Any]) -> str:
         index = self.calibration.model.tensors[f"{op.name}.index"]
+        index = index.astype(np.min_scalar_type(-1 - int(index.max())))  # the narrowest that has -1
         return self.add(q.QRegroup(name, (source,), op.rows), index=index, fill=fill)
 
     def _linear(self, name: str, op: f.Linear, epilogue: str, p: Product, *more: str) -> str:
@@ -188,7 +189,8 @@ class _Builder:
         if op.groups:
             scales = scores.raised_scales(scales, op.scale)
             real = self.calibration.model.tensors[f"{op.name}.bias"]
-            bias["bias"], bias["at"] = scores.distinct(scores.score_bias(real, scales[0] * scales[1] * op.scale))
+            found = scores.distinct(scores.score_bias(real, scales[0] * scales[1] * op.scale))
+            bias = dict(zip(("bias", "at", "pattern"), found, strict=True))
         return self.add(
             q.QAttention(name, (self._heads(op, scales),), op.heads, op.head_dim, bits, y.bits, op.groups),
             S=constants.score_scale(scales[0], scales[1], op.scale),

@@ -75,12 +75,12 @@ class QAttention(Op):
     d = rowmax(acc) - acc; i = min(255, rne(d * S[h])); p = P[i]; R = sum p;
     code = sat(rne(fma(acc2 * (1/R), M[n], B[n]))), acc2 = sum_t p[t] v[t, n].
     Tensors: `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
-    With groups, window b (of all images) adds bias[h, at[b % groups, t, u]] to acc before anything else:
-    `.bias` [heads, entries] int32, `.at` [groups, T, T] uint8, uint16 or int32.
+    With groups, window b (of all images) adds bias[h, at[pattern[b % groups], t, u]] to acc before anything else:
+    `.bias` [heads, entries] int32, `.at` [patterns, T, T] and `.pattern` [groups] uint8, uint16 or uint32.
 
     Attributes:
         bits: width of q, k and v.
-        groups: distinct biases of the scores; 0 where nothing is added.
+        groups: windows of an image, or 1 where all of them add the same to their scores; 0 where nothing is added.
     """
 
     heads: int
@@ -148,7 +148,8 @@ class QRegroup(Op):
     """Tokens put in another order, cut into windows, or several joined to one: codes or float32, as they come in.
 
     Input: [B, .., C] with `rows` tokens per image. Output: [B, (windows,) T', parts * C].
-    Tensors: `.index` int32 [(windows,) T', parts], -1 for a token filled with `.fill` [1] (zero in the input's units).
+    Tensors: `.index` int8, int16 or int32 [(windows,) T', parts], -1 for a token filled with `.fill` [1] (zero in the
+    input's units).
     """
 
     rows: int

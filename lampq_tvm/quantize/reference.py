@@ -117,7 +117,7 @@ def _attention(op: q.QAttention, t: dict[str, Tensor], codes: Tensor) -> Tensor:
     query, key, value = codes.view(-1, tokens, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
     scores = exact.product(query, key.transpose(-1, -2), op.head_dim << (2 * op.bits - 2))
     if op.groups:
-        bias = t["bias"][:, t["at"].long()].transpose(0, 1)
+        bias = t["bias"][:, t["at"].long()[t["pattern"].long()]].transpose(0, 1)
         scores = (scores.view(-1, op.groups, op.heads, tokens, tokens).double() + bias).view(scores.shape)
     below = (scores.amax(-1, keepdim=True) - scores).float()
     index = (below * t["S"].view(-1, 1, 1)).round().clamp(max=255).int()
@@ -133,6 +133,6 @@ def _regroup(op: q.QRegroup, t: dict[str, Tensor], x: Tensor) -> Tensor:
     tokens = x.reshape(len(x), op.rows, -1)
     parts = []
     for index in t["index"].unbind(-1):
-        picked = tokens.index_select(1, index.flatten().clamp(min=0)).view(len(x), *index.shape, -1)
+        picked = tokens.index_select(1, index.flatten().clamp(min=0).int()).view(len(x), *index.shape, -1)
         parts.append(torch.where((index < 0).unsqueeze(-1), t["fill"], picked))
     return torch.cat(parts, -1)

@@ -35,10 +35,29 @@ def score_bias(bias: npt.NDArray[np.float32], unit: F64) -> I32:
     return np.where(masked, MASKED, np.nan_to_num(codes)).astype(np.int32)
 
 
-def distinct(bias: I32) -> tuple[I32, npt.NDArray[Any]]:
-    """(table [heads, entries], at [groups, T, T]) with bias[g, h, t, u] = table[h, at[g, t, u]]."""
-    groups, heads, tokens, _ = bias.shape
-    columns = bias.swapaxes(0, 1).reshape(heads, -1)
-    table, at = np.unique(columns, axis=1, return_inverse=True)
-    dtype = np.uint8 if table.shape[1] <= 1 << 8 else np.uint16 if table.shape[1] <= 1 << 16 else np.int32
-    return table, at.reshape(groups, tokens, tokens).astype(dtype)
+def distinct(bias: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """What is different in a bias of scores, once, and where it goes.
+
+    Patterns and entries are numbered as they first appear, so that layers whose tables differ still have equal places.
+
+    Args:
+        bias: [groups, heads, T, T] of any dtype.
+
+    Returns:
+        (table [heads, entries] of the bias's dtype, at [patterns, T, T], pattern [groups]), the latter two of the narrowest
+        unsigned dtype, with bias[g, h, t, u] = table[h, at[pattern[g], t, u]].
+    """
+    heads, tokens = bias.shape[1:3]
+    patterns, pattern = _first_seen(bias.reshape(len(bias), -1))
+    columns = patterns.reshape(-1, heads, tokens * tokens).swapaxes(1, 2).reshape(-1, heads)
+    table, at = _first_seen(columns)
+    return np.ascontiguousarray(table.T), at.reshape(-1, tokens, tokens), pattern
+
+
+def _first_seen(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """(distinct rows in the order in which they first appear, number of each row)."""
+    _, first, numbers = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    places = np.empty(len(order), np.min_scalar_type(len(order) - 1))
+    places[order] = np.arange(len(order))
+    return rows[first[order]], places[numbers.reshape(-1)]

@@ -14,16 +14,16 @@ from lampq_tvm.runtime.words import pack_words
 def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
     """The arrays of the recipes, in order.
 
-    A recipe's `from` is `array` (a payload tensor as it is, or in another shape), `values` (numbers in the recipe), `weights`
-    (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `words` (the same for a
-    GPU, [N, words] uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention
-    scores: table entries put in their places).
+    A recipe's `from` is `array` (a payload tensor as it is, or in another shape or a wider dtype), `values` (numbers in the
+    recipe), `weights` (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `words`
+    (the same for a GPU, [N, words] uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias`
+    (of attention scores: table entries put in their places).
     """
     for recipe in recipes:
         match recipe["from"]:
             case "array":
                 array = payload[recipe["tensor"]]
-                yield array.reshape(recipe.get("shape", array.shape))
+                yield array.reshape(recipe.get("shape", array.shape)).astype(recipe.get("dtype", array.dtype), copy=False)
             case "values":
                 yield np.array(recipe["values"], recipe["dtype"])
             case "weights":
@@ -34,7 +34,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
                 sums = _codes(recipe, payload).sum(1, dtype=np.int64)
                 yield (-recipe["shift"] * sums).astype(np.int32)
             case "bias":
-                yield spread(payload[recipe["tensor"]], payload[recipe["at"]], recipe["padded"])
+                at = payload[recipe["at"]][payload[recipe["pattern"]]]
+                yield spread(payload[recipe["tensor"]], at, recipe["padded"])
 
 
 def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndarray:

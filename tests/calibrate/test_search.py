@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lampq_tvm.calibrate.search import output_error, output_mixer, quantizer, search_activation
-from lampq_tvm.calibrate.search_weights import search_heads, search_weights
+from lampq_tvm.calibrate.search_weights import _output_error, search_heads, search_weights
 from lampq_tvm.quantize.fake import fake_quantize
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
@@ -77,6 +77,15 @@ def test_weight_scales_beat_max():
         assert found.shape == (16,) and found.dtype == np.float64
         assert (error(found, bits) <= error(plain, bits) * 1.02).all()
     assert (search_weights(weight, moments, 2) < 0).any()  # the extra code serves the side that needs it
+
+
+def test_few_rows_measure_as_their_moments_do():
+    """40 rows of 64 inputs: the errors of weights are the same from the rows as from their second moments."""
+    rows = normal(40, 64, seed=1) * torch.linspace(0.1, 2, 64)
+    moments, wrong = rows.T @ rows / 40, normal(16, 64, seed=2)
+    found = _output_error(wrong, moments, rows.T / 40**0.5)
+    assert torch.allclose(found, _output_error(wrong, moments, None), rtol=1e-4)
+    assert np.array_equal(search_weights(wrong, moments, 3, rows.T / 40**0.5), search_weights(wrong, moments, 3))
 
 
 def test_head_scales():

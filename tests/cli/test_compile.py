@@ -9,8 +9,10 @@ import lampq_tvm
 from lampq_tvm import api
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.calibrate.calibration import WIDTHS
 from lampq_tvm.errors import CorruptError
-from tests.cli.conftest import FEW, MODEL
+from lampq_tvm.quantize.build import quantize
+from tests.cli.conftest import FEW, MODEL, SHAPE
 
 LAYER_KEYS = {"name", "type", "w_bits", "a_bits", "params"}
 
@@ -174,3 +176,21 @@ def test_no_gate_no_artifact(lampq, data, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "run_reference", lambda *a, **k: np.nextafter(right(*a, **k), np.float32(9e9)))
     found = lampq("compile", *MODEL, *FEW, "--data", data, "--budget", "5bit", "--no-update", "-o", tmp_path / "a.lampq")
     assert found.code == 6 and "differ from the reference" in found.line and not (tmp_path / "a.lampq").exists()
+
+
+def test_a_plan_of_eight_bits_is_calibrated_for_them_alone(data, tmp_path, monkeypatch):
+    """The same network as from a calibration of all widths, which comes later, and is then what is used."""
+    arguments = tuple(item.split("=") for item in SHAPE)
+    request = Options(
+        "vit_tiny_patch16_224", data=data, mean=(0.5,), std=(0.5,), calib_images=8, attention_bits=4,
+        model_args={k: int(v) for k, v in arguments},
+    )  # fmt: skip
+    monkeypatch.setenv("LAMPQ_CACHE", str(tmp_path))
+    few, later = Pipeline(request), Pipeline(request)
+    assert all(set(fit) == {4, 8} for fit in few.plan_calibration.weights.values())
+    assert len(list(tmp_path.glob("stages/calibrate/*/calibration.st"))) == 1
+    assert all(set(fit) == set(WIDTHS) for fit in later.calibration.weights.values())
+    assert later.plan_calibration is later.calibration
+    whole = quantize(later.calibration, later.plan)
+    assert few.quantized.ops == whole.ops
+    assert all(np.array_equal(few.quantized.tensors[name], array) for name, array in whole.tensors.items())

@@ -36,8 +36,19 @@ def test_a_masked_score_gives_nothing_even_where_scores_are_all_but_zero():
 def test_equal_columns_are_stored_once():
     rng = np.random.default_rng(0)
     bias = rng.integers(-3, 3, (2, 1, 5, 5)).repeat(3, 1).astype(np.int32)
-    table, at = scores.distinct(bias)
+    table, at, pattern = scores.distinct(bias)
     assert table.shape == (3, len(np.unique(bias))) and at.dtype == np.uint8
-    assert np.array_equal(table[:, at].swapaxes(0, 1), bias)
+    assert np.array_equal(table[:, at[pattern]].swapaxes(0, 1), bias)
     many = np.arange(400, dtype=np.int32).reshape(1, 1, 20, 20)
     assert scores.distinct(many)[1].dtype == np.uint16
+
+
+def test_equal_windows_are_stored_once_and_places_do_not_depend_on_values():
+    """Windows of four kinds, as Swin's shifted ones; another layer's entries sort otherwise and have the same places."""
+    kinds = np.arange(4 * 36, dtype=np.int32).reshape(4, 1, 6, 6) % 50
+    bias = kinds[[0, 0, 1, 0, 2, 3, 2, 1]]
+    table, at, pattern = scores.distinct(bias)
+    assert at.shape == (4, 6, 6) and pattern.dtype == np.uint8 and pattern.tolist() == [0, 0, 1, 0, 2, 3, 2, 1]
+    assert np.array_equal(table[:, at[pattern]].swapaxes(0, 1), bias)
+    other, places, same = scores.distinct(-bias)
+    assert np.array_equal(places, at) and np.array_equal(same, pattern) and np.array_equal(other, -table)

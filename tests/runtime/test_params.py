@@ -75,5 +75,13 @@ def test_score_bias_is_spread_and_padded():
     assert found.dtype == np.int32 and found.shape == (2, 2, 3, 4)
     assert found[0, 1, :2, :2].tolist() == [[10, 20], [30, 10]] and found[1, 0, :2, :2].tolist() == [[2, 2], [1, 3]]
     assert not found[:, :, 2:].any() and not found[..., 2:].any()
-    recipe = {"from": "bias", "tensor": "b", "at": "a", "padded": [2, 2, 3, 4]}
-    assert np.array_equal(next(kernel_params([recipe], {"b": table, "a": at})), found)
+    recipe = {"from": "bias", "tensor": "b", "at": "a", "pattern": "p", "padded": [2, 2, 3, 4]}
+    stored = {"b": table, "a": at[::-1], "p": np.array([1, 0], np.uint8)}
+    assert np.array_equal(next(kernel_params([recipe], stored)), found)
+
+
+def test_a_narrow_array_is_widened_for_its_kernel():
+    stored = {"r.index": np.array([[-1, 3], [200, 0]], np.int16)}
+    recipe = {"from": "array", "tensor": "r.index", "shape": [4, 1], "dtype": "int32"}
+    (found,) = kernel_params([recipe], stored)
+    assert found.dtype == np.int32 and found.tolist() == [[-1], [3], [200], [0]]
