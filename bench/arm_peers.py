@@ -1,6 +1,7 @@
 """Instructions of one inference on emulated Arm boards: this project beside ONNX Runtime, ncnn and XNNPACK (through LiteRT).
 
     python bench/arm_peers.py            (figures in bench/results/arm_peers.json)
+    python bench/arm_peers.py --kept     (the same from the counts that were made before; the rest is named)
 
 A count is one thread's instructions of one more inference, the second of a process: the same in every run, and no time. Weights
 are random, which no count depends on. Every runner's logits are compared with torch's in float; one that computes something
@@ -27,6 +28,7 @@ from lampq_tvm.errors import DeviceError, LampqError
 PEERS = {module.PEER.name: module.PEER for module in (onnxruntime, litert, ncnn, lampq)}
 BOARDS = ["raspberry-pi-5", "raspberry-pi-4", "jetson-agx-thor"]  # dot product, plain NEON, i8mm
 LIMIT_S = 3600
+UNCOUNTED = "not counted yet"
 
 
 class Counter:
@@ -35,15 +37,17 @@ class Counter:
     Args:
         board: its name; of a board with a GPU the Arm cores are meant.
         kept: folder of finished counts.
+        fresh: whether to count what is not in there.
     """
 
-    def __init__(self, board: str, kept: Path) -> None:
-        self.board, self.kept = EmulatedBoard(board), kept
+    def __init__(self, board: str, kept: Path, fresh: bool = True) -> None:
+        self.board, self.kept, self.fresh = EmulatedBoard(board), kept, fresh
         self.target = f"{board}:cpu" if self.board.board.gpu else board
 
     def rows(self, case: Case, peer: Peer) -> list[Row]:
         """A row for each runner of a peer."""
-        files, rows = peer.files(case, self.target), []
+        made = self.fresh or peer.folder(case, self.target).exists()
+        files, rows = peer.files(case, self.target) if made else dict.fromkeys(peer.runners, UNCOUNTED), []
         for label, runner in peer.runners.items():
             name, file = f"{peer.name} {label}", files[label]
             row: Row = {"model": case.model, "where": self.board.name, "threads": 1, "runner": name, "kind": "estimated"}
@@ -70,6 +74,8 @@ class Counter:
         words = [str(WORKER), "count", str(site or "-"), runner.kind, str(file), str(case.images)]
 
         def measure() -> Row:
+            if not self.fresh:
+                raise DeviceError(UNCOUNTED)
             with tempfile.TemporaryDirectory(prefix="lampq-peers-") as folder:
                 out, env = Path(folder) / "logits.npy", counting_environment(self.board, Path(folder) / "instructions")
                 done = self.board.run_python([*words, str(out), "1"], env=env, timeout_s=LIMIT_S)
@@ -89,12 +95,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--boards", nargs="+", default=BOARDS)
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--kept", action="store_true", help="count nothing anew")
     args = parser.parse_args()
     facts, rows, peers = machine(), [], [PEERS[name] for name in args.peers]
     for model in args.models:
         case = Case(model, args.work / model)
         for board in args.boards:
-            counter = Counter(board, args.work / "counts")
+            counter = Counter(board, args.work / "counts", fresh=not args.kept)
             rows += with_ratios([row for peer in peers for row in counter.rows(case, peer)])
     finish(args.output, COLUMNS, rows, machine=facts, peers={peer.name: peer.versions() for peer in peers})
 

@@ -59,7 +59,7 @@ class Peer:
     def files(self, case: Case, target: str) -> dict[str, Path | str]:
         """What its runners load, by label, or one line that says why there is nothing."""
         try:
-            folder = case.folder / f"{self.name}-{self.key(target)[:12]}"
+            folder = self.folder(case, target)
             with once(folder) as building:
                 if building is not None:
                     self.make(case, target, building)
@@ -75,6 +75,10 @@ class Peer:
             path = folder / runner.file
             found[label] = path if path.exists() else path.with_name(path.name + MISSING).read_text("utf-8")
         return found
+
+    def folder(self, case: Case, target: str) -> Path:
+        """Of its files; there once all of them were made."""
+        return case.folder / f"{self.name}-{self.key(target)[:12]}"
 
     def key(self, target: str) -> str:
         """Digest of what its files depend on, the model apart."""
