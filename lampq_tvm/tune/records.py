@@ -143,6 +143,8 @@ def _usable(folder: Path, kernel: Kernel) -> Tiles | None:
     record = read_record(folder, kernel.isa, kernel.key)
     if record is None:
         return None
+    if record.cost >= record.default_cost:
+        return kernel.default  # it won, whatever its sizes are in this version
     tiles = Tiles(**record.tiles.model_dump())
     if kernel.takes(tiles):
         return tiles

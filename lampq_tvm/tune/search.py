@@ -31,7 +31,7 @@ BATCH = 8
 WARM_UP = 8  # measurements before the cost model is trusted
 ROUNDS = 15
 FINAL_ROUNDS, FINALISTS, ATTEMPTS = 41, 4, 3
-NOISE = 0.02  # of times: what tuned sizes must gain on the default ones, measured in turns with them
+CLEARLY = 0.02  # what tuned sizes must gain on the default ones: times have noise, estimates an error
 
 
 def quartile(samples: list[float]) -> float:
@@ -103,7 +103,7 @@ class Search:
         return self.costs[tiles]
 
     def record(self) -> Record:
-        """The best tiles, measured once more side by side with the default ones, which win where times differ by noise."""
+        """The best tiles, measured once more side by side with the default ones, which win unless they are clearly slower."""
         default = self.kernel.default
         able = sorted((cost, tiles.key, tiles) for tiles, cost in self.costs.items() if cost is not None and tiles != default)
         finalists = [default, *(tiles for _, _, tiles in able[: FINALISTS - 1])]
@@ -111,7 +111,7 @@ class Search:
         trial = self.log.find(**fields) or self.log.add({**fields, **self._final(finalists)})
         costs = trial["costs"]
         best = min(range(len(costs)), key=lambda i: costs[i])
-        if trial["unit"] == "us" and costs[best] > (1 - NOISE) * costs[0]:
+        if min(trial["gains"][best], costs[0] / costs[best]) < 1 + CLEARLY:
             best = 0
         kernel = self.kernel
         return Record(
@@ -164,7 +164,9 @@ class Search:
         if answer["outcome"] != "exact":
             what = f"the last comparison failed ({answer['outcome']})"
             raise DeviceError(what, where=self.kernel.key, hint="run it again")
-        return {"outcome": "exact", "unit": answer["unit"], "costs": [round(quartile(s), 3) for s in answer["samples"]]}
+        first, costs = answer["samples"][0], [round(quartile(s), 3) for s in answer["samples"]]
+        gains = [round(float(np.median(np.divide(first, s))), 4) for s in answer["samples"]]  # in turns: a burst hits both
+        return {"outcome": "exact", "unit": answer["unit"], "costs": costs, "gains": gains}
 
     def _judge(self, libraries: list[Path], rounds: int) -> dict[str, Any]:
         if self._case is None:

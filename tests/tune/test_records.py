@@ -40,6 +40,12 @@ def test_the_users_record_comes_before_the_shipped_one(tmp_path, shipped):
     assert Records(None)(KERNEL) == TILES
 
 
+def test_where_the_default_schedule_won_it_is_taken_as_it_is_now(tmp_path, shipped):
+    RECORD.save(shipped)
+    RECORD.model_copy(update={"cost": 2.0, "tiles": TileSizes(rows=1, vectors=1, group=1, unroll=1)}).save(tmp_path / "user")
+    assert Records(tmp_path / "user")(KERNEL) == KERNEL.default != TILES
+
+
 def test_widths_with_another_step_have_records_of_their_own(tmp_path, shipped):
     RECORD.save(shipped)
     assert Records(None)(ProductKernel(SMALL, "avx2", 4, 4)) is None
