@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.errors import OutputError, UnsupportedError, UsageError
+from lampq_tvm.errors import DeviceError, OutputError, UnsupportedError, UsageError
 from lampq_tvm.targets import Target, check_runs_here
 
 
@@ -78,7 +78,13 @@ def read_input(path: Path | str, shape: tuple[int, int, int]) -> np.ndarray:
 def runs_here(target: Target) -> bool:
     """Whether this machine can run code for the target."""
     try:
+        if target.kind == "cuda":
+            from lampq_tvm.runtime.cuda.driver import Driver
+
+            driver = Driver()
+            driver.close()
+            return driver.arch == target.isa
         check_runs_here(target.kind, target.features)
-    except UnsupportedError:
+    except (UnsupportedError, DeviceError):
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lampq_tvm.store import write_atomic
 
 if TYPE_CHECKING:
     from lampq_tvm.build.artifact import Artifact
+    from lampq_tvm.runtime.runner import Runner
 
 GATE_IMAGES = 2
 
@@ -62,13 +64,20 @@ def build(pipeline: Pipeline) -> Artifact:
     folder = pipeline.cache.folder("build", *key)
 
     def compute() -> Artifact:
-        from lampq_tvm.build.compiler import build as compile_quantized
+        ptx: dict[bytes, str] = {}
+        if target.kind == "cuda":
+            from lampq_tvm.build.cuda.compiler import build_cuda
 
-        sections, manifest = compile_quantized(pipeline.quantized, target, batch=o.batch, tiles=records)
+            made = build_cuda(pipeline.quantized, target, batch=o.batch)
+            sections, manifest, ptx = made.sections, made.manifest, made.ptx
+        else:
+            from lampq_tvm.build.compiler import build as compile_quantized
+
+            sections, manifest = compile_quantized(pipeline.quantized, target, batch=o.batch, tiles=records)
         manifest["float_model"] = remember_model(pipeline)
         unchecked = folder / "unchecked.lampq"
         write_atomic(unchecked, pack(sections, manifest))
-        gate(pipeline, unchecked)
+        gate(pipeline, unchecked, ptx)
         return read_artifact(unchecked)
 
     def save(path: Path, _: Artifact) -> None:
@@ -83,24 +92,35 @@ def remember_model(pipeline: Pipeline) -> str:
     return pipeline.model_digest
 
 
-def gate(pipeline: Pipeline, artifact: Path) -> None:
+def gate(pipeline: Pipeline, artifact: Path, ptx: Mapping[bytes, str]) -> None:
     """Compare the artifact's logits with the reference's, where there is a machine that runs it.
+
+    A CUDA artifact runs on this machine's GPU where it is of its architecture, else on the interpreter of its PTX.
 
     Raises:
         GateError: a bit differs.
     """
     device = pipeline.options.device or ("local" if runs_here(pipeline.target) else None)
-    if device is None:
+    if device is None and not ptx:
         note(f"not run: this machine is no {pipeline.target.name}; --device checks the artifact on one")
         return
     from lampq_tvm.quantize.reference import run_reference
-    from lampq_tvm.runtime.runner import load
 
-    images, _ = next(pipeline.calib_data.batches(GATE_IMAGES))
+    images, _ = next(pipeline.calib_data.batches(GATE_IMAGES if device else 1))
     expected = run_reference(pipeline.quantized, images)
-    with load(artifact, device=device, threads=pipeline.options.threads) as runner:
+    with _runner(pipeline, artifact, device, ptx) as runner:
         got = runner(images)
     if not np.array_equal(np.asarray(expected), got):
         differ = int((np.asarray(expected) != got).sum())
         what = f"{differ} of {got.size} outputs differ from the reference"
         raise GateError(what, where=f"{pipeline.target.name} on {device}", hint="please report this")
+
+
+def _runner(pipeline: Pipeline, artifact: Path, device: str | None, ptx: Mapping[bytes, str]) -> Runner:
+    from lampq_tvm.runtime.runner import Runner, load
+
+    if device in (None, "emulated") and ptx:
+        from lampq_tvm.ptx.driver import PtxDriver
+
+        return Runner(read_artifact(artifact), gpu=PtxDriver(ptx, pipeline.target.isa))
+    return load(artifact, device=device or "local", threads=pipeline.options.threads)

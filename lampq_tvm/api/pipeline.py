@@ -16,7 +16,7 @@ from lampq_tvm.api.checks import check_output, require_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import Dataset, open_dataset
-from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.quantize.model import QuantizedModel
@@ -99,11 +99,7 @@ class Pipeline:
     @functools.cached_property
     def target(self) -> Target:
         """What is compiled for."""
-        target = resolve_target(self.options.target)
-        if target.board is not None and target.kind == "cuda":
-            hint = "use host" if target.board.cpu is None else f"use {target.board.name}:cpu for its Arm cores"
-            raise UnsupportedError("CUDA kernels are not there yet", where=target.name, hint=hint)
-        return target
+        return resolve_target(self.options.target)
 
     @functools.cached_property
     def model_digest(self) -> str:

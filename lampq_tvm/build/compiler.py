@@ -37,17 +37,17 @@ def build(
         tiles: tile sizes by product instead of any record's; default ones where it returns None.
 
     Returns:
-        (sections, manifest) for `write_artifact`: `lib.so` or for a GPU `cubins`, `payload.safetensors`, `plan.json`.
+        (sections, manifest) for `write_artifact`: `lib.so`, `payload.safetensors`, `plan.json`.
     """
-    sections = {"payload.safetensors": payload(qm), "plan.json": qm.plan.model_dump_json(indent=2).encode()}
-    head = manifest(qm, target, batch)
-    if target.kind == "cuda":
-        from lampq_tvm.build.cuda.compiler import build_cuda
-
-        return build_cuda(qm, target, batch, sections, head)
     lowered = lower(qm, target.isa, batch, tiles or Records(database))
+    head = manifest(qm, target, batch)
     head |= {"params": list(lowered.recipes), "values": [dataclasses.asdict(value) for value in lowered.values]}
-    return {"lib.so": compile_library(lowered, target), **sections}, head
+    return {"lib.so": compile_library(lowered, target), **common_sections(qm)}, head
+
+
+def common_sections(qm: QuantizedModel) -> dict[str, bytes]:
+    """The sections of every artifact, whatever it runs on."""
+    return {"payload.safetensors": payload(qm), "plan.json": qm.plan.model_dump_json(indent=2).encode()}
 
 
 def compile_library(lowered: Lowered, target: Target) -> bytes:

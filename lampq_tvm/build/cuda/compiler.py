@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from lampq_tvm.build.compiler import common_sections, manifest
 from lampq_tvm.build.cuda.nvrtc import compile_text
 from lampq_tvm.build.cuda.text import cuda_text
 from lampq_tvm.frontend.model import canonical_json
@@ -56,18 +57,32 @@ def buckets(batch: int) -> list[int]:
     return sorted({b for b in BUCKETS if b < batch} | {batch})
 
 
-def build_cuda(
-    qm: QuantizedModel, target: Target, batch: int, sections: Mapping[str, bytes], head: Mapping[str, Any]
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Compile an integer network for a GPU: complete what `build.compiler.build` has begun."""
+@dataclass(frozen=True)
+class CudaBuild:
+    """What `build.artifact.write_artifact` takes, and the PTX of each binary, from which the interpreter runs it."""
+
+    sections: dict[str, bytes]
+    manifest: dict[str, Any]
+    ptx: dict[bytes, str]
+
+
+def build_cuda(qm: QuantizedModel, target: Target, *, batch: int = 1) -> CudaBuild:
+    """Compile an integer network for a GPU, for batches of up to `batch` images.
+
+    Raises:
+        UnsupportedError: an operator has no CUDA kernel, or the compiler is missing.
+    """
+    if target.cuda_major is None:
+        raise AssertionError(f"{target.name} has no GPU")
     lowered = [lower_cuda(qm, target.isa, size) for size in buckets(batch)]
-    assert target.cuda_major is not None
     kernels = compile_kernels([launch for x in lowered for launch in x.launches], target.isa, target.cuda_major)
     part = CudaPart(target.isa, target.cuda_major, kernels)
     cuda = part.manifest(lowered, qm.output)
     dtypes = {value["name"]: value["dtype"].replace("int4", "int8") for value in cuda["buckets"][-1]["values"]}
     values = [{"name": name, "shape": list(shape), "dtype": dtypes[name]} for name, shape in lowered[-1].shapes.items()]
-    return {"cubins": part.cubins, **sections}, {**head, "cuda": cuda, "params": part.recipes, "values": values}
+    head = manifest(qm, target, batch) | {"cuda": cuda, "params": part.recipes, "values": values}
+    sections = {"cubins": part.cubins, **common_sections(qm)}
+    return CudaBuild(sections, head, {kernel.cubin: kernel.ptx for kernel in kernels.values()})
 
 
 class CudaPart:

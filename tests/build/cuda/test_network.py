@@ -1,0 +1,109 @@
+"""Whole networks for GPUs, run by the executor on the PTX interpreter: every value and the output are the reference's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lampq_tvm.build.artifact import Artifact
+from lampq_tvm.build.cuda.compiler import CudaBuild, buckets, build_cuda
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.kernels.cuda.tiles import CudaTiles
+from lampq_tvm.lower.cuda.context import FUSED_ROWS
+from lampq_tvm.lower.cuda.network import lower_cuda
+from lampq_tvm.ptx.driver import PtxDriver
+from lampq_tvm.quantize.reference import run_reference
+from lampq_tvm.runtime.runner import Runner
+from lampq_tvm.targets import resolve_target
+from tests.build.networks import images, quantized
+
+TARGETS = (
+    "jetson-agx-orin-64gb@jp5",
+    "jetson-agx-orin-64gb@jp6",
+    "jetson-agx-thor",
+    "a100",
+    "h200",
+    "rtx-40",
+    "jetson-agx-xavier",
+)
+VITS = ("vit", "deit distilled", "deit3", "dinov2", "average pool")
+
+
+def runner(made: CudaBuild) -> Runner:
+    """The executor on the interpreter."""
+    artifact = Artifact(made.manifest, made.sections, 0)
+    return Runner(artifact, gpu=PtxDriver(made.ptx, made.manifest["cuda"]["arch"]))
+
+
+def assert_equal_bits(family: str, plan: str, made: CudaBuild, count: int) -> None:
+    """Every stored value and the output of `count` images."""
+    qm, pixels = quantized(family, plan), images(family, count)
+    wanted = run_reference(qm, pixels, values=True)
+    with runner(made) as gpu:
+        found = gpu.trace(pixels)
+        assert gpu(pixels).tobytes() == wanted[qm.output].tobytes()
+    fused = {op.name for op in qm.ops} - set(found)
+    assert all("norm" in name for name in fused)
+    for name, value in found.items():
+        assert (value.shape, value.dtype) == (wanted[name].shape, wanted[name].dtype), name
+        assert value.tobytes() == wanted[name].tobytes(), name
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("plan", ["8/8", "4/4", "mixed"])
+def test_gpu_equals_reference(target, plan):
+    assert_equal_bits("vit", plan, build_cuda(quantized("vit", plan), resolve_target(target)), 1)
+
+
+@pytest.mark.parametrize("family", VITS)
+def test_every_vit_equals_reference(family):
+    """3 images in an artifact for batches of 2: one whole bucket, and a single image."""
+    made = build_cuda(quantized(family, "mixed"), resolve_target("jetson-agx-orin-64gb"), batch=2)
+    assert [b["batch"] for b in made.manifest["cuda"]["buckets"]] == [1, 2]
+    pixels = images(family, 3)
+    with runner(made) as gpu:
+        assert gpu(pixels).tobytes() == run_reference(quantized(family, "mixed"), pixels).tobytes()
+
+
+def test_large_batches_normalize_on_their_own(monkeypatch):
+    """Beyond `FUSED_ROWS` rows LayerNorm is a kernel of its own, and packs nibbles where its reader wants them."""
+    monkeypatch.setattr("lampq_tvm.lower.cuda.context.FUSED_ROWS", 0)
+    monkeypatch.setattr("lampq_tvm.lower.cuda.operators.FUSED_ROWS", 0)
+    made = build_cuda(quantized("vit", "4/4"), resolve_target("jetson-agx-orin-64gb"), batch=2)
+    values = made.manifest["cuda"]["buckets"][-1]["values"]
+    assert len(values) == len(quantized("vit", "4/4").ops) and "int4" in {value["dtype"] for value in values}
+    assert_equal_bits("vit", "4/4", made, 2)
+
+
+def test_a_block_is_five_launches():
+    qm = quantized("vit", "mixed")
+    launches = lower_cuda(qm, "sm_87").launches
+    block = [launch for launch in launches if launch.out[1].name.startswith("blocks.0.")]
+    assert len(block) == 5 and FUSED_ROWS > 26
+
+
+def test_buckets_and_other_tiles():
+    assert buckets(1) == [1] and buckets(8) == [1, 8] and buckets(64) == [1, 8, 32, 64] and buckets(5) == [1, 5]
+    qm = quantized("one block", "8/8")
+    other = lower_cuda(qm, "sm_87", tiles=lambda shape, mma: CudaTiles(16, 64, 8, 2, 1, 2))
+    assert {launch.kernel for launch in other.launches} != {launch.kernel for launch in lower_cuda(qm, "sm_87").launches}
+
+
+@pytest.mark.parametrize("family", ["swin", "eva02", "siglip"])
+def test_what_has_no_kernel_is_named(family):
+    with pytest.raises(UnsupportedError, match=r"no CUDA kernel|attention"):
+        lower_cuda(quantized(family, "8/8"), "sm_87")
+
+
+def test_one_changed_constant_is_seen():
+    """The comparison itself: a flipped bit of a weight changes the output."""
+    made = build_cuda(quantized("one block", "8/8"), resolve_target("a100"))
+    pixels = images("one block", 1)
+    with runner(made) as gpu:
+        machine = gpu._machine
+        before = gpu(pixels)
+        recipe = [i for i, r in enumerate(made.manifest["params"]) if r["from"] == "words"][2]
+        address = machine._params[recipe]
+        word = gpu.gpu.download(address, 4)
+        gpu.gpu.upload(address, word ^ np.uint8(64))
+        assert gpu(pixels).tobytes() != before.tobytes()
