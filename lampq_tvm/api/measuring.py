@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import DeviceError, UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.store import Units, cache_dir
 from lampq_tvm.targets import Target, check_runs_here
@@ -48,6 +48,8 @@ def measured_table(pipeline: Pipeline) -> LatencyTable:
     from lampq_tvm.latency.measure import measure as measure_kernels
 
     o, target = pipeline.options, pipeline.target
+    if target.kind == "cuda":
+        return _cuda_table(pipeline)
     device = o.device or ("emulated" if o.allow_estimates and not runs_here(target) else "local")
     if device == "local":
         check_runs_here(target.kind, target.features)
@@ -69,6 +71,33 @@ def measured_table(pipeline: Pipeline) -> LatencyTable:
         compute,
         lambda path, table: table.save(path / "latency.json"),
     )
+
+
+def _cuda_table(pipeline: Pipeline) -> LatencyTable:
+    """Latencies on this machine's GPU, or from the board's figures where estimates are allowed and none is at hand."""
+    from lampq_tvm.latency.cuda import cuda_table
+    from lampq_tvm.runtime.cuda.driver import Driver
+
+    o, target = pipeline.options, pipeline.target
+    on_paper = o.device is None and o.allow_estimates and not runs_here(target)
+    if o.device not in (None, "local"):
+        what = f"CUDA kernels cannot be measured on {o.device} yet"
+        raise DeviceError(what, where="--device", hint="run lampq measure on the board, or give --allow-estimates")
+    gpu = None if on_paper else Driver()
+    try:
+        if gpu is not None and gpu.arch != target.isa:
+            raise DeviceError(f"this GPU is {gpu.arch}, not {target.isa}", where=target.name, hint="give --allow-estimates")
+        folder = pipeline.cache.folder("latency", pipeline.calibration_key, target.name, gpu and gpu.name, o.batch)
+
+        def compute() -> LatencyTable:
+            return cuda_table(pipeline.calibration, target, units=Units(folder / "units"), batch=o.batch, gpu=gpu)
+
+        load = LatencyTable.load
+        path = "latency.json"
+        return pipeline.cache.get(folder, path, lambda f: load(f / path), compute, lambda f, table: table.save(f / path))
+    finally:
+        if gpu is not None:
+            gpu.close()
 
 
 def estimating(target: Target) -> tuple[Any, ...]:

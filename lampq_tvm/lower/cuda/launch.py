@@ -52,6 +52,7 @@ class Launch:
         params: recipes of constants by the kernel's buffers.
         out: the buffer that it writes, and the value that this gives.
         over: name of the value whose memory it writes over, in place; None where it writes somewhere new.
+        macs: multiply-adds on tensor cores; rate: the width at which they run (`int8`, `int4`).
     """
 
     kernel: str
@@ -60,3 +61,5 @@ class Launch:
     params: Mapping[str, Recipe]
     out: tuple[str, Value]
     over: str | None = None
+    macs: int = 0
+    rate: str = "int8"

@@ -70,7 +70,9 @@ def product_launch(
         return build_product(shape, mma, out_bits=bits, prefix=prefix, norm_eps=eps, tiles=tiles, name=name)
 
     over = op.inputs[1] if shape.epilogue == "residual" else None
-    return Launch(f"{shape.key}_{mma.name}{suffix}_t{tiles.key}", build, reads, params, ("out", out), over)
+    rate = "int4" if mma.name == "s4" else "int8"
+    macs = shape.rows * shape.n * shape.k
+    return Launch(f"{shape.key}_{mma.name}{suffix}_t{tiles.key}", build, reads, params, ("out", out), over, macs, rate)
 
 
 def lower_product(op: q.QProduct, c: CudaContext) -> list[Launch]:
@@ -166,6 +168,7 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
             {"qkv": source},
             params,
             ("out", out),
+            macs=3 * shape.images * op.heads * count * count * op.head_dim,  # scores are made twice
         )
     ]
 

@@ -1,0 +1,170 @@
+"""Latency tables for GPUs: kernels timed by the device's own clock, or a roofline for a board that is only on paper."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lampq_tvm.allocate.plan import uniform_plan
+from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
+from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
+from lampq_tvm.device.board import Board
+from lampq_tvm.errors import DeviceError
+from lampq_tvm.kernels.cuda.emit import CudaKernel
+from lampq_tvm.latency.bench import SAMPLES, timing
+from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
+from lampq_tvm.latency.work import at_widths
+from lampq_tvm.lower.cuda.launch import Launch
+from lampq_tvm.lower.cuda.network import lower_cuda
+from lampq_tvm.progress import track
+from lampq_tvm.quantize.build import quantize
+from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.runtime.cuda.gpu import Gpu
+from lampq_tvm.store import Units
+from lampq_tvm.targets import Target
+
+LAUNCH_MS = 0.002  # between two kernels of a graph, by NVIDIA's account of CUDA graphs
+REACHED = 0.6  # of peak rates that a well-tuned kernel reaches
+REPEATS = 20  # launches of a kernel in a sample, so that the clock's resolution does not show
+
+
+@dataclass(frozen=True)
+class CudaWork:
+    """Kernels to time.
+
+    Attributes:
+        layers: layer -> (w, a) -> kernel name.
+        fixed: value -> kernel name, for launches that no plan changes.
+        launches: kernel name -> a launch of it.
+    """
+
+    layers: dict[str, dict[tuple[int, int], str]]
+    fixed: dict[str, str]
+    launches: dict[str, Launch]
+
+
+def cuda_work(qm: QuantizedModel, arch: str, batch: int) -> CudaWork:
+    """The work for a network: any plan of it has the same shapes, only the widths differ."""
+    work = CudaWork({row.name: {} for row in qm.plan.layers}, {}, {})
+    for w_bits, a_bits in itertools.product(WIDTHS, WIDTHS):
+        launches = lower_cuda(at_widths(qm, w_bits, a_bits), arch, batch).launches
+        products = [launch for launch in launches if "W" in launch.params]
+        for row, launch in zip(qm.plan.layers, products, strict=True):
+            if row.type != "patch_embed" or a_bits == 8:
+                work.layers[row.name][w_bits, a_bits] = launch.kernel
+        work.fixed.update({x.out[1].name: x.kernel for x in launches if "W" not in x.params})
+        work.launches.update({launch.kernel: launch for launch in launches})
+    return work
+
+
+def cuda_table(
+    calibration: Calibration, target: Target, *, units: Units, batch: int = 1, gpu: Gpu | None = None
+) -> LatencyTable:
+    """Times of every layer at every pair of widths.
+
+    Args:
+        calibration: of the model.
+        target: what to compile for.
+        units: keeps finished kernels, so that a killed run goes on.
+        batch: images per call; times are per call.
+        gpu: where kernels are measured; None estimates them from the figures of the target's board.
+
+    Raises:
+        DeviceError: the board's file lacks a figure, or the device fails.
+    """
+    work = cuda_work(quantize(calibration, uniform_plan(calibration.model, 8, 8)), target.isa, batch)
+    if gpu is None:
+        if target.board is None:
+            raise DeviceError("there are no figures to estimate from", where=target.name)
+        board = target.board
+        times = {name: roofline(launch, launch.build(name), board) for name, launch in work.launches.items()}
+    else:
+        kernels = compile_kernels(work.launches.values(), target.isa, target.cuda_major or 0)
+        times = {}
+        for name in track(sorted(kernels), "kernels"):
+            samples = units.get(name, _sampler(gpu, kernels[name], work.launches[name]))["ms"]
+            times[name] = timing(samples)
+    return LatencyTable(
+        target=target.name,
+        device="on paper" if gpu is None else gpu.name,
+        threads=1,
+        layers=tuple(
+            LayerLatency(name=layer, pairs={f"{w}/{a}": times[kernel] for (w, a), kernel in pairs.items()})
+            for layer, pairs in work.layers.items()
+        ),
+        fixed={value: times[kernel] for value, kernel in work.fixed.items()},
+    )
+
+
+def roofline(launch: Launch, kernel: CudaKernel, board: Board) -> Timing:
+    """Time of a launch on paper: what memory or tensor cores take at a share of their peak, and the launch itself.
+
+    Blocks that do not fill the last round of multiprocessors leave it idle. Williams et al., Roofline, CACM 2009.
+    """
+    bandwidth = _rate(board, "memory_bandwidth_read", "memory_bandwidth") * 1e6  # bytes a millisecond
+    peak = _rate(board, f"gpu_{launch.rate}") * 1e9  # operations a millisecond
+    sms = board.gpu.sms if board.gpu else 1
+    blocks = math.prod(kernel.grid)
+    filled = blocks / (-(-blocks // sms) * sms)
+    ms = max(_bytes(launch) / bandwidth, 2 * launch.macs / (peak * filled)) / REACHED + LAUNCH_MS
+    return Timing(median_ms=ms, p95_ms=ms, n=0, kind="estimated")
+
+
+def _rate(board: Board, *names: str) -> float:
+    found = next((board.figures[name].value for name in names if name in board.figures), None)
+    if found is None:
+        raise DeviceError(f"its file has no {names[-1]}", where=board.name, hint="measure on the board instead")
+    return found
+
+
+def _bytes(launch: Launch) -> int:
+    """Bytes that a launch moves: the value that it writes, weights, and for a product its rows."""
+    out = launch.out[1]
+    moved = out.bytes * (2 if launch.over else 1)
+    for recipe in launch.params.values():
+        if recipe["from"] == "words":
+            n, k = recipe["shape"]
+            moved += 4 * n * int(recipe["words"]) + out.rows * int(k)
+    return moved
+
+
+def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], dict[str, np.ndarray]]:
+    """Measures a kernel on random bytes; float buffers hold zeros, so that no value is unusual."""
+
+    def measure() -> dict[str, np.ndarray]:
+        shared = kernel.kernel.shared_bytes
+        function = gpu.function(gpu.load(kernel.cubin), kernel.entry, shared)
+        addresses = [_filled(gpu, size, dtype) for size, dtype in _buffers(kernel)]
+        grid, block = kernel.kernel.grid, kernel.kernel.block
+
+        def run() -> None:
+            for _ in range(REPEATS):
+                gpu.launch(function, grid, block, shared, addresses)
+
+        graph = gpu.capture(run)
+        samples = [1e3 * gpu.seconds(lambda: gpu.replay(graph)) / REPEATS for _ in range(SAMPLES + 3)]
+        return {"ms": np.array(samples[3:])}
+
+    return measure
+
+
+def _buffers(kernel: CompiledKernel) -> Iterable[tuple[int, str]]:
+    """(bytes, dtype) of a kernel's buffers in the order of its parameters."""
+    func = kernel.kernel.func
+    sizes = {}
+    for buffer in func.params:
+        extent = math.prod(int(x) for x in buffer.shape)
+        dtype = str(buffer.dtype)
+        sizes[buffer.name] = (extent * np.dtype(dtype).itemsize, dtype)
+    return [sizes[name] for name in kernel.params]
+
+
+def _filled(gpu: Gpu, size: int, dtype: str) -> int:
+    address = gpu.allocate(size)
+    filler = np.zeros(size, np.uint8) if dtype == "float32" else np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    gpu.upload(address, filler)
+    return address

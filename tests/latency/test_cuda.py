@@ -1,0 +1,61 @@
+"""Latency tables for GPUs: on paper from the board's figures, and through the timing of kernels on the interpreter."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lampq_tvm.errors import DeviceError
+from lampq_tvm.latency import cuda
+from lampq_tvm.latency.cuda import cuda_table, cuda_work, roofline
+from lampq_tvm.ptx.driver import PtxDriver
+from lampq_tvm.store import Units
+from lampq_tvm.targets import find_board, resolve_target
+from tests.build.networks import calibration, quantized
+
+
+def test_a_table_on_paper(tmp_path):
+    """Every figure is an estimate; narrow pairs are never slower on Orin, and share kernels where they run the same ones."""
+    table = cuda_table(calibration("vit"), resolve_target("jetson-agx-orin-64gb"), units=Units(tmp_path))
+    assert table.kind == "estimated" and table.device == "on paper"
+    for row in table.layers:
+        pairs = {pair: timing.median_ms for pair, timing in row.pairs.items()}
+        assert pairs["4/8"] <= pairs["8/8"] and all(ms > 0.002 for ms in pairs.values())
+        assert row.name.startswith("patch") or (pairs["4/4"] <= pairs["8/8"] and pairs["3/2"] == pairs["4/4"])
+    assert table.fixed_ms > 0
+
+
+def test_the_roofline_by_hand():
+    board = find_board("jetson-agx-orin-64gb")
+    work = cuda_work(quantized("one block", "8/8"), "sm_87", 1)
+    launch = dataclasses.replace(work.launches[next(k for k in work.launches if k.startswith("codes") and "_s8_" in k)], macs=10**12)
+    kernel = launch.build("k")
+    blocks = kernel.grid[0] * kernel.grid[1]
+    filled = blocks / (-(-blocks // 16) * 16)
+    wanted = 2e12 / (85.2e9 * filled) / cuda.REACHED + cuda.LAUNCH_MS
+    assert roofline(launch, kernel, board).median_ms == pytest.approx(wanted)
+    with pytest.raises(DeviceError, match="no gpu_int8"):
+        roofline(launch, kernel, board.model_copy(update={"figures": {"memory_bandwidth": board.figures["memory_bandwidth"]}}))
+
+
+def test_kernels_are_timed_through_the_driver(tmp_path, monkeypatch):
+    """The interpreter's clock means nothing, but every kernel runs and gets a time, once."""
+    monkeypatch.setattr(cuda, "WIDTHS", (4, 8))
+    monkeypatch.setattr(cuda, "REPEATS", 1)
+    monkeypatch.setattr(cuda, "SAMPLES", 1)
+    target, ptx = resolve_target("jetson-agx-orin-64gb"), {}
+    compiled = cuda.compile_kernels
+
+    def remembered(*args):
+        kernels = compiled(*args)
+        ptx.update({kernel.cubin: kernel.ptx for kernel in kernels.values()})
+        gpu._ptx.update(ptx)
+        return kernels
+
+    monkeypatch.setattr(cuda, "compile_kernels", remembered)
+    gpu = PtxDriver({}, target.isa)
+    table = cuda_table(calibration("one block"), target, units=Units(tmp_path), gpu=gpu)
+    assert all(timing.median_ms > 0 and timing.n == 1 for row in table.layers for timing in row.pairs.values())
+    again = cuda_table(calibration("one block"), target, units=Units(tmp_path), gpu=PtxDriver({}, target.isa))
+    assert again == table
