@@ -68,7 +68,8 @@ class Counter:
         Raises:
             DeviceError: it does not run on the board.
         """
-        pieces = Pieces(self.kept, peer.key(self.target), WORKER.read_text("utf-8"), self.board.board.model_dump(), own=False)
+        core = self.board.board.arm.model_dump(include={"qemu", "features", "part", "implementer"})  # all that a runner sees
+        pieces = Pieces(self.kept, peer.key(self.target), WORKER.read_text("utf-8"), core, own=False)
         site = peer.site(self.board)
 
         words = [str(WORKER), "count", str(site or "-"), runner.kind, str(file), str(case.images)]
