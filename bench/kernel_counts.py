@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from common import arguments, finish, machine
+from estimates import network
 from tune_shipped import BOARDS
 
 from lampq_tvm.device.native import count_kernel
@@ -20,11 +21,16 @@ from lampq_tvm.kernels.attention import AttentionShape, build_attention
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.latency.work import at_widths
+from lampq_tvm.lower.module import default_schedules, lower_calls
+from lampq_tvm.quantize.model import QAttention, QPatchEmbed, QProduct, QuantizedModel
 from lampq_tvm.targets import Target, resolve_target
 
 BLOCKS, TOKENS, PIXELS, HEAD, CLASSES = 12, 197, 768, 64, 1000
 WIDTHS = {"dotprod": ((8, 8),), "i8mm": ((8, 8),), "neon": ((8, 8), (4, 8), (4, 4), (2, 2))}
 CHANNELS = {"deit_tiny": 192, "deit_small": 384, "vit_base": 768}
+EPILOGUES = ("stream", "codes", "residual", "table", "float")
+NETWORKS = {"swin_tiny": "swin_tiny_patch4_window7_224"}
 COLUMNS = ("model", "isa", "w_bits", "a_bits", "million", "products", "attention", "layernorm", "sdot_floor")
 
 
@@ -70,12 +76,37 @@ def row(model: str, isa: str, w_bits: int, a_bits: int) -> dict[str, Any]:
     return {**widths, **total, **{name: round(value, 1) for name, value in parts.items()}}
 
 
+def network_row(model: str, qm: QuantizedModel, isa: str, w_bits: int, a_bits: int) -> dict[str, Any]:
+    """A network that is no plain Vision Transformer: every kernel that it calls, as often as it calls it."""
+    target = resolve_target(BOARDS[isa])
+    calls, context = lower_calls(at_widths(qm, w_bits, a_bits), isa, 1, default_schedules)
+    each = {name: counted(build(), target) for name, build in {call.kernel: call.build for call in calls}.items()}
+    parts = dict.fromkeys(("products", "attention", "layernorm", "others"), 0.0)
+    for call in calls:
+        begin = call.kernel.partition("_")[0]  # a product is named after its epilogue
+        kind = begin if begin in parts else "products" if begin in EPILOGUES else "others"
+        parts[kind] += each[call.kernel]
+    macs = 0
+    for op in qm.ops:
+        if isinstance(op, QProduct | QPatchEmbed):
+            macs += context.rows(op.name) * qm.tensors[f"{op.name}.w"].size
+        elif isinstance(op, QAttention):
+            macs += 2 * context.rows(op.name) * context.shapes[op.name][-2] * op.heads * op.head_dim
+    total = {"million": round(sum(parts.values()), 1), "sdot_floor": round(macs / 16e6, 1), "kind": "estimated"}
+    widths = {"model": model, "isa": isa, "w_bits": w_bits, "a_bits": a_bits}
+    return {**widths, **total, **{name: round(value, 1) for name, value in parts.items()}}
+
+
 def main() -> None:
     """Command line."""
     parser = arguments(__doc__, "kernel_counts")
-    parser.add_argument("--models", nargs="+", choices=list(CHANNELS), default=list(CHANNELS))
+    parser.add_argument("--models", nargs="+", choices=[*CHANNELS, *NETWORKS], default=[*CHANNELS, *NETWORKS])
     options = parser.parse_args()
-    rows = [row(model, isa, w, a) for model in options.models for isa, pairs in WIDTHS.items() for w, a in pairs]
+    rows = []
+    for model in options.models:
+        qm = network(NETWORKS[model]) if model in NETWORKS else None
+        for isa, pairs in WIDTHS.items():
+            rows += [network_row(model, qm, isa, *pair) if qm else row(model, isa, *pair) for pair in pairs]
     finish(options.output, COLUMNS, rows, machine=machine())
 
 
