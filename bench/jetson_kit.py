@@ -27,6 +27,7 @@ from lampq_tvm.store import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 PLANS = {"8/8": "8bit", "4/4": "4bit"}
+IMAGES = {"calib_images": 32, "sens_images": 64}  # random ones: the plan's times do not depend on them
 CHECKED = 2  # images whose logits are compared
 
 
@@ -36,9 +37,9 @@ def artifacts(model: str, target: str, batch: int, folder: Path) -> list[dict[st
     for label, budget in PLANS.items():
         stem = f"{model}-{budget}-{batch}"
         plan, host = folder / f"{stem}.plan.json", folder / f"{stem}.host.lampq"
-        lampq_tvm.plan(model, output=plan, target="host", budgets=(budget,))
-        lampq_tvm.compile(model, output=host, target="host", plan=plan)
-        lampq_tvm.compile(model, output=folder / f"{stem}.lampq", target=target, plan=plan, batch=batch)
+        lampq_tvm.plan(model, output=plan, target="host", budgets=(budget,), **IMAGES)
+        lampq_tvm.compile(model, output=host, target="host", plan=plan, **IMAGES)
+        lampq_tvm.compile(model, output=folder / f"{stem}.lampq", target=target, plan=plan, batch=batch, **IMAGES)
         runner = lampq_tvm.load(host)
         images = np.random.default_rng(0).integers(0, 256, (CHECKED, *runner.image_shape), np.uint8)
         np.savez(folder / f"{stem}.npz", images=images, logits=runner(images))

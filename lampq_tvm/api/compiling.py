@@ -60,7 +60,8 @@ def build(pipeline: Pipeline) -> Artifact:
     if o.trials:
         tune_pipeline(pipeline)
     records = tuned_records()
-    key = (pipeline.calibration_key, pipeline.plan.model_dump(), target.tvm, o.batch, records.digest(target.isa), o.device)
+    plan = pipeline.plan.model_dump()
+    key = (pipeline.calibration_key, plan, target.name, target.tvm, o.batch, records.digest(target.isa), o.device)
     folder = pipeline.cache.folder("build", *key)
 
     def compute() -> Artifact:

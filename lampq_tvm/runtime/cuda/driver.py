@@ -132,8 +132,10 @@ class Driver:
         self._library("cuLaunchKernel", function, *grid, *block, shared_bytes, self._stream, pointers, None)
 
     def capture(self, run: Callable[[], None]) -> int:
-        """A graph of what `run` queues; nothing is executed."""
+        """A graph of what `run` queues, after executing it once: kernels that load lazily cannot load during a capture."""
         graph = ctypes.c_void_p()
+        run()
+        self.synchronize()
         self._library("cuStreamBeginCapture_v2", self._stream, CAPTURE_THREAD_LOCAL)
         try:
             run()

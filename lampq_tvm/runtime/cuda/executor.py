@@ -54,7 +54,9 @@ class Executor:
         load = functools.cache(lambda offset, size: gpu.load(cubins[offset : offset + size]))
         self._functions = [gpu.function(load(k.offset, k.size), k.entry, k.shared_bytes) for k in self.plan.kernels]
         self._params = _upload(gpu, params)
-        self._arena = gpu.allocate(max(bucket.arena_bytes for bucket in self.plan.buckets))
+        arena_bytes = max(bucket.arena_bytes for bucket in self.plan.buckets)
+        self._arena = gpu.allocate(arena_bytes)
+        gpu.upload(self._arena, np.zeros(arena_bytes, np.uint8))  # the first launches read it before any image came
         self._image = gpu.pinned(max(bucket.input[1] for bucket in self.plan.buckets))
         self._result = gpu.pinned(max(bucket.output[1] for bucket in self.plan.buckets))
         self._graphs = {batch: gpu.capture(functools.partial(self._launch_all, b)) for batch, b in self._buckets.items()}

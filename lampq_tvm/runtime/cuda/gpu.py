@@ -56,7 +56,7 @@ class Gpu(Protocol):
         """Queue a kernel whose parameters are all addresses."""
 
     def capture(self, run: Callable[[], None]) -> int:
-        """A graph of what `run` queues; nothing is executed."""
+        """A graph of what `run` queues, which may be executed once."""
 
     def replay(self, graph: int) -> None:
         """Queue a graph."""

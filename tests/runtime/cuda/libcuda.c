@@ -39,7 +39,7 @@ void stub_reset(void) {
     if (log_text) *log_text = 0;
     *fail_name = 0;
     version = 12060, devices = 1, capability = 87, shared_bytes = 163 << 10, memory = 1 << 30;
-    function_count = 0;
+    function_count = capturing = 0;
 }
 const char *stub_log(void) { return log_text ? log_text : ""; }
 void stub_clear(void) { if (log_text) *log_text = 0; log_size = 0; }
@@ -145,7 +145,11 @@ int cuMemcpyDtoHAsync_v2(void *h, uint64_t d, size_t n, void *s) {
 int cuStreamCreate(void **s, unsigned f) { *s = (void *)2; return say("cuStreamCreate", " %u", f); }
 int cuStreamSynchronize(void *s) { return capturing ? 900 : say("cuStreamSynchronize", ""); }
 int cuStreamDestroy_v2(void *s) { return say("cuStreamDestroy_v2", ""); }
-int cuStreamBeginCapture_v2(void *s, int mode) { capturing = 1; return say("cuStreamBeginCapture_v2", " %d", mode); }
+int cuStreamBeginCapture_v2(void *s, int mode) {
+    int r = say("cuStreamBeginCapture_v2", " %d", mode);
+    capturing = !r;
+    return r;
+}
 int cuStreamEndCapture(void *s, void **g) { capturing = 0; *g = (void *)(intptr_t)++graphs; return say("cuStreamEndCapture", ""); }
 int cuGraphInstantiateWithFlags(void **e, void *g, unsigned long long f) {
     *e = g;
@@ -165,5 +169,6 @@ int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
     function_t *function = f;
     for (int i = 0, n = 0; i < function->parameters; i++)
         n += snprintf(text + n, sizeof text - n, " %lx", (unsigned long)*(uint64_t *)parameters[i]);
+    if (capturing && !strcmp(fail_name, "captured launch")) return fail_code;
     return say("cuLaunchKernel", " %s %u,%u,%u %u,%u,%u %u%s", function->name, gx, gy, gz, bx, by, bz, shared, text);
 }

@@ -37,10 +37,11 @@ def memory(stub) -> tuple[list[int], int]:
     fixed = constants()
     assert sizes == [fixed[name].nbytes for name in ("B", "S", "table")] + [BUCKETS[4]["arena_bytes"]]
     uploads = stub.calls("cuMemcpyHtoD_v2")
-    assert [int(call.arguments[1]) for call in uploads] == sizes[:3]
-    addresses = [int(call.arguments[0], 16) for call in uploads]
+    assert [int(call.arguments[1]) for call in uploads] == sizes
+    *params, arena = (int(call.arguments[0], 16) for call in uploads)
     copies = stub.calls("cuMemcpyHtoDAsync_v2")
-    return addresses, int(copies[-1].arguments[0], 16) - BUCKETS[1]["input"][0]
+    assert int(copies[-1].arguments[0], 16) == arena + BUCKETS[1]["input"][0]
+    return params, arena
 
 
 def test_every_launch_is_the_manifests(stub, runner):
@@ -50,8 +51,8 @@ def test_every_launch_is_the_manifests(stub, runner):
         size = constants()[name].nbytes
         assert ctypes.string_at(address, size) == constants()[name].tobytes()
     launches = stub.calls("cuLaunchKernel")
-    wanted = [(bucket, launch) for bucket in BUCKETS.values() for launch in bucket["launches"]]
-    assert len(launches) == len(wanted) == 6
+    wanted = [(bucket, launch) for bucket in BUCKETS.values() for _ in ("first", "captured") for launch in bucket["launches"]]
+    assert len(launches) == len(wanted) == 12
     for call, (bucket, launch) in zip(launches, wanted, strict=True):
         kernel = CUDA["kernels"][launch["kernel"]]
         name, grid, block, shared, *addresses = call.arguments
@@ -70,7 +71,9 @@ def test_every_launch_is_the_manifests(stub, runner):
 
 def test_captured_once_and_replayed_per_call(stub, runner):
     assert [len(stub.calls(f"cu{name}")) for name in ("StreamBeginCapture_v2", "GraphInstantiateWithFlags")] == [2, 2]
-    captured = len(stub.calls("cuLaunchKernel"))
+    names = ("cuLaunchKernel", "cuStreamSynchronize", "cuStreamBeginCapture_v2", "cuStreamEndCapture")
+    once = 3 * [names[0]] + [names[1], names[2]] + 3 * [names[0]] + [names[3]]
+    assert [call.entry for call in stub.calls(*names)] == 2 * once  # nothing loads lazily during a capture
     stub.clear()
     for _ in range(3):
         runner(pixels(4))
@@ -84,7 +87,7 @@ def test_captured_once_and_replayed_per_call(stub, runner):
     graph = {call.arguments for call in stub.calls("cuGraphLaunch")}
     runner(pixels(1))
     assert len(graph) == 1 and graph != {stub.calls("cuGraphLaunch")[-1].arguments}
-    assert captured == 6 and not stub.calls("cuLaunchKernel", "cuStreamBeginCapture_v2")
+    assert not stub.calls("cuLaunchKernel", "cuStreamBeginCapture_v2")
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (2, [4]), (5, [4, 1]), (7, [4, 4]), (13, [4, 4, 4, 1])])

@@ -98,6 +98,12 @@ def test_a_failed_call_is_named_and_nothing_is_kept(stub, entry):
     assert stub.used_bytes == before
 
 
+def test_a_launch_that_fails_in_a_capture_ends_the_capture(stub):
+    stub.fail("captured launch", 901)
+    assert "cuLaunchKernel failed" in refused(DeviceError, lambda: load(stub))
+    assert stub.calls("cuStreamBeginCapture_v2", "cuStreamEndCapture")[-1].entry == "cuStreamEndCapture"
+
+
 def test_a_binary_for_another_arch(stub):
     stub.fail("cuModuleLoadData", 209)
     assert "not compiled for sm_87" in refused(DeviceError, lambda: load(stub))
