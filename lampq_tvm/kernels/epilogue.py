@@ -20,6 +20,8 @@ from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.level import Level
 from lampq_tvm.kernels.shapes import ProductShape
 
+Constants = tuple[Expr | None, Expr, Expr]  # correction, scale and shift
+
 
 @dataclass(frozen=True)
 class Epilogue:
@@ -52,9 +54,12 @@ class Epilogue:
     def write(self, dot: Dot, tile: Tile, row: Expr, first: Expr, out_row: Expr, count: int) -> None:
         """Write the tile whose first row and channel these are, up to its `count` whole registers of channels."""
         lanes = dot.acc_lanes
+        constants = [self._constants(first + i * lanes, lanes) for i in range(count)]
         for r in range(tile.rows):
             sums = [total for v in range(tile.vectors) for total in dot.read(tile, r, v)][:count]
-            values = [self._value(total, row + r, first + i * lanes, lanes) for i, total in enumerate(sums)]
+            values = [
+                self._value(total, constants[i], row + r, first + i * lanes, lanes) for i, total in enumerate(sums)
+            ]
             if not self.to_codes:
                 for i, value in enumerate(values):
                     T.buffer_store(self.out, value, [out_row + r, ramp(first + i * lanes, lanes)])
@@ -74,7 +79,7 @@ class Epilogue:
             T.buffer_store(sums, dot.read(tile, r, 0)[whole], [r, ramp(0, lanes)])
         with T.serial(0, tile.rows) as r, T.serial(0, rest) as lane:
             channel = first + whole * lanes + lane
-            value = self._value(sums[r, lane], row + r, channel, 1)
+            value = self._value(sums[r, lane], self._constants(channel, 1), row + r, channel, 1)
             if self.to_codes:
                 low, high = self.range
                 value = T.Cast("int8", T.round(tirx.min(tirx.max(value, low), high)))
@@ -87,14 +92,27 @@ class Epilogue:
             return tirx.const(-128.0, "float32"), tirx.const(127.0, "float32")
         return self.bounds[0], self.bounds[1]
 
-    def _value(self, acc: Expr, row: Expr, first: Expr, lanes: int) -> Expr:
-        def channel(buffer: Any, *rows: Expr) -> Expr:
-            dtype = str(buffer.dtype)
-            return buffer.vload([*rows, first], f"{dtype}x{lanes}") if lanes > 1 else buffer[(*rows, first)]
+    def _constants(self, first: Expr, lanes: int) -> Constants:
+        """The constants of a register of channels, in registers: stores to `out` may lie between their uses."""
+        correction, scale, shift = (
+            None if buffer is None else T.Bind(_channels(buffer, lanes, first))
+            for buffer in (self.correction, self.scale, self.shift)
+        )
+        return correction, scale, shift
 
-        total = acc + channel(self.correction) if self.correction is not None else acc
-        dtype = f"float32x{lanes}" if lanes > 1 else "float32"
-        value = T.fma(T.Cast(dtype, total), channel(self.scale), channel(self.shift))
+    def _value(self, acc: Expr, constants: Constants, row: Expr, first: Expr, lanes: int) -> Expr:
+        correction, scale, shift = constants
+        total = acc + correction if correction is not None else acc
+        value = T.fma(T.Cast(_vector("float32", lanes), total), scale, shift)
         if self.added is None:
             return value
-        return channel(self.added, row % self.shape.period if self.shape.period else row) + value
+        return _channels(self.added, lanes, row % self.shape.period if self.shape.period else row, first) + value
+
+
+def _vector(dtype: str, lanes: int) -> str:
+    return f"{dtype}x{lanes}" if lanes > 1 else dtype
+
+
+def _channels(buffer: Any, lanes: int, *at: Expr) -> Expr:
+    """Neighbouring channels of a buffer, a scalar where it is one."""
+    return buffer.vload([*at], _vector(str(buffer.dtype), lanes)) if lanes > 1 else buffer[at]

@@ -35,7 +35,7 @@ def lay_out(
     blocks = depth // BYTES
     for first in range(0, turned, square):
         with T.serial(0, blocks) as block:
-            part = [source.vload([row + first + i, column + block * BYTES], f"int8x{BYTES}") for i in range(square)]
+            part = [T.Bind(source.vload([row + first + i, column + block * BYTES], f"int8x{BYTES}")) for i in range(square)]
             for j, vector in enumerate(interleave(part, BYTES, group)):
                 at = [tile, block * square + j, ramp(first * group, BYTES)]
                 T.buffer_store(panel, _shifted(dot, vector, BYTES, excess), at)

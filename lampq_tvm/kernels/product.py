@@ -6,7 +6,7 @@
 
 Weights come packed as [Np / lanes, Kp / group, lanes * group] with zeros beyond N and K, so whatever the padding of the
 activations holds does not matter. `correction[n]` = -shift * sum_k W[n, k] is an argument only where shift is not 0.
-The last row tile is moved up to end with the last row: some rows are computed twice, to the same result.
+Rows that are left over are a tile of their own, so every output is written once and the stream may be written in place.
 """
 
 from __future__ import annotations
@@ -32,6 +32,15 @@ from lampq_tvm.kernels.tiles import Tiles, default_tiles
 Column = tuple[Expr, int, bool]
 
 FEW_TILES = 4  # row tiles up to which tasks share out channels instead
+
+
+@dataclass(frozen=True)
+class Run:
+    """Row tiles below each other: how many, the first one's first row, and the rows of each."""
+
+    tiles: Expr | int
+    first: Expr
+    rows: int
 
 
 def build_product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tiles: Tiles | None = None) -> PrimFunc:
@@ -60,7 +69,8 @@ class _Product:
         with IRBuilder() as builder:
             with T.prim_func(s_tir=True):
                 T.func_name("product")
-                T.func_attr({"tirx.noalias": True})
+                if shape.epilogue != "residual":  # whose output may be the stream itself
+                    T.func_attr({"tirx.noalias": True})
                 a = argument("A", (shape.rows, shape.k), "int8")
                 w = argument("W", (n_padded // dot.lanes, k_padded // dot.group, dot.lanes * dot.group), "int8")
                 epilogue = self._arguments()
@@ -88,52 +98,48 @@ class _Product:
 
     def _tasks(self, a: Any, w: Any, epilogue: Epilogue) -> None:
         """Row tiles in parallel, `group` of them a task; channels in parallel where there are few row tiles."""
-        tiles, count = self.tiles, -(-self.shape.rows // self.tiles.rows)
-        group = min(tiles.group, count)
-        if count <= FEW_TILES:
-            self._few_rows(a, w, epilogue, count)
+        rows = self.tiles.rows
+        whole, rest = divmod(self.shape.rows, rows)
+        tail = [Run(1, tirx.const(whole * rows, "int32"), rest)] if rest else []
+        if whole + len(tail) <= FEW_TILES:
+            runs = [Run(whole, tirx.const(0, "int32"), rows)] if whole else []
+            self._stack(a, w, epilogue, runs + tail, whole + len(tail), parallel=True)
             return
-        with T.parallel(0, -(-count // group)) as task:
-            left = tirx.min(tirx.const(group, "int32"), count - task * group)
-            with T.sblock("task"):
-                T.reads()
-                T.writes()
-                panel = self._panel(group)
-                codes = self._codes(group) if epilogue.table is not None else None
-                with T.serial(0, left) as j:
-                    self._pack(a, panel, j, self._first_row(task * group + j))
-                for column in self._columns():
-                    with T.serial(0, left) as j:
-                        row = self._first_row(task * group + j)
-                        self._tile(panel, w, epilogue, j, row, column, codes)
-                if codes is not None:
-                    with T.serial(0, left) as j:
-                        self._look_up(epilogue, codes, j, self._first_row(task * group + j))
+        group = min(self.tiles.group, whole)
+        tasks = -(-whole // group)
+        with T.parallel(0, tasks + len(tail)) as task:
+            left = tirx.min(tirx.const(group, "int32"), whole - task * group)
+            run = Run(left, task * group * rows, rows)
+            if not tail:
+                self._stack(a, w, epilogue, [run], group)
+                return
+            with T.If(task < tasks):
+                with T.Then():
+                    self._stack(a, w, epilogue, [run], group)
+                with T.Else():
+                    self._stack(a, w, epilogue, tail, 1)
 
-    def _few_rows(self, a: Any, w: Any, epilogue: Epilogue, count: int) -> None:
-        """The panels are packed once; tasks take the columns of tiles."""
-        panel = self._panel(count)
-        codes = self._codes(count) if epilogue.table is not None else None
-        with T.serial(0, count) as j:
-            self._pack(a, panel, j, self._first_row(j))
-        for column in self._columns(parallel=True):
-            with T.serial(0, count) as j:
-                self._tile(panel, w, epilogue, j, self._first_row(j), column, codes)
-        if codes is not None:
-            with T.serial(0, count) as j:
-                self._look_up(epilogue, codes, j, self._first_row(j))
-
-    def _first_row(self, tile: Expr) -> Expr:
-        return tirx.min(tile * self.tiles.rows, tirx.const(self.shape.rows - self.tiles.rows, "int32"))
-
-    def _panel(self, tiles: int) -> Any:
-        return allocate(self.dot, tiles, self.tiles.rows, self._steps)
+    def _stack(self, a: Any, w: Any, epilogue: Epilogue, runs: list[Run], most: int, parallel: bool = False) -> None:
+        """At most `most` row tiles: their panels are packed once, then column after column of tiles, then the look-ups."""
+        with T.sblock("stack"):
+            T.reads()
+            T.writes()
+            panel = allocate(self.dot, most, self.tiles.rows, self._steps)
+            codes = self._codes(most) if epilogue.table is not None else None
+            for j, row, rows in _row_tiles(runs):
+                lay_out(self.dot, panel, j, a, row, 0, rows, self.shape.k, self.dot.shift)
+            for column in self._columns(parallel):
+                for j, row, rows in _row_tiles(runs):
+                    self._tile(panel, w, epilogue, j, row, rows, column, codes)
+            if codes is not None:
+                for j, row, rows in _row_tiles(runs):
+                    self._look_up(epilogue, codes, j, row, rows)
 
     def _codes(self, tiles: int) -> Any:
         level = LEVELS[self.isa]
         return T.sblock_alloc_buffer((tiles * self.tiles.rows, round_up(self.shape.n, max(level.look_lanes, 1))), "int8")
 
-    def _columns(self, parallel: bool = False) -> Iterator[Column]:
+    def _columns(self, parallel: bool) -> Iterator[Column]:
         """(first vector, vectors, ragged) of each column of tiles: a loop over whole ones, then what is left over."""
         blocks = padded(self.shape, self.dot)[0] // self.dot.lanes
         ragged = self.shape.n % self.dot.lanes > 0
@@ -146,19 +152,16 @@ class _Product:
         if ragged:
             yield tirx.const(blocks - 1, "int32"), 1, True
 
-    def _pack(self, a: Any, panel: Any, tile: Expr, row: Expr) -> None:
-        lay_out(self.dot, panel, tile, a, row, 0, self.tiles.rows, self.shape.k, self.dot.shift)
-
-    def _tile(self, panel: Any, w: Any, epilogue: Epilogue, j: Expr, row: Expr, column: Column, codes: Any) -> None:
+    def _tile(self, panel: Any, w: Any, epilogue: Epilogue, j: Expr, row: Expr, rows: int, column: Column, codes: Any) -> None:
         """One register tile: all of K, then the epilogue."""
         dot, tiles, (block, vectors, ragged) = self.dot, self.tiles, column
         with T.sblock("tile"):
             T.reads()
             T.writes()
-            slots = dot.slots(tiles.rows, vectors)
+            slots = dot.slots(rows, vectors)
             acc = T.sblock_alloc_buffer((slots, dot.acc_lanes), "int32")
             tile = Tile(
-                rows=tiles.rows,
+                rows=rows,
                 vectors=vectors,
                 groups=self._steps,
                 unroll=tiles.unroll,
@@ -175,10 +178,10 @@ class _Product:
             else:
                 sink.write(dot, tile, row, channel, out_row, vectors * dot.lanes // dot.acc_lanes)
 
-    def _look_up(self, epilogue: Epilogue, codes: Any, j: Expr, row: Expr) -> None:
+    def _look_up(self, epilogue: Epilogue, codes: Any, j: Expr, row: Expr, rows: int) -> None:
         """out = table[code + 128] for a tile's rows."""
         lanes, n = LEVELS[self.isa].look_lanes, self.shape.n
-        with T.serial(0, self.tiles.rows) as r:
+        with T.serial(0, rows) as r:
             source = j * self.tiles.rows + r
             whole = n // lanes if lanes else 0
             if whole:
@@ -190,3 +193,12 @@ class _Product:
             with T.serial(whole * lanes, n) as i:
                 found = epilogue.table[T.Cast("int32", codes[source, i]) + 128]
                 T.buffer_store(epilogue.out, found, [row + r, i])
+
+
+def _row_tiles(runs: list[Run]) -> Iterator[tuple[Expr, Expr, int]]:
+    """(number, first row, rows) of each row tile: a loop for every run."""
+    done: Expr | int = 0
+    for run in runs:
+        with T.serial(0, run.tiles) as j:
+            yield done + j, run.first + j * run.rows, run.rows
+        done = done + run.tiles

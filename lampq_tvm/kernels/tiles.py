@@ -41,10 +41,10 @@ def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:
             slots = dot.slots(rows, vectors)
             if slots > budget and rows * vectors > 1:
                 continue
-            loads = dot.loads(rows, vectors) / slots
-            twice = -(-shape.rows // rows) * rows / shape.rows
+            whole, rest = divmod(shape.rows, rows)
+            steps = sum(count * (dot.slots(r, vectors) + dot.loads(r, vectors)) for count, r in ((whole, rows), (1, rest)) if r)
             tails = 1 + 0.02 * (blocks % vectors > 0)
-            cost = twice * tails * (1 + loads)
+            cost = tails * steps / vectors
             if best is None or cost < best[0]:
                 best = (cost, Tiles(rows, vectors, unroll=dot.unroll))
     if best is None:

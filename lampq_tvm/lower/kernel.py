@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from tvm.tirx import PrimFunc
+
+from lampq_tvm.lower.memory import Step
 
 Recipe = dict[str, Any]
 
@@ -22,6 +26,7 @@ class Call:
         recipes: how the runtime makes the constant arguments.
         shape, dtype: of the output.
         order: the arguments in order: names of values that it reads, or indices into recipes.
+        over: the value that it may write its own over: element by element, each read before it is written.
     """
 
     kernel: str
@@ -31,6 +36,13 @@ class Call:
     recipes: tuple[Recipe, ...]
     shape: tuple[int, ...]
     dtype: str
+    over: str | None = None
+
+    @property
+    def step(self) -> Step:
+        """What memory planning knows of it."""
+        size = math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        return Step(self.value, tuple(a for a in self.order if isinstance(a, str)), size, self.over)
 
 
 @dataclass
@@ -63,7 +75,13 @@ class Arguments:
         return self.recipe(**{"from": "values", "values": [-half, half - 1], "dtype": "float32"})
 
     def call(
-        self, kernel: str, build: Callable[[], PrimFunc], value: str, shape: tuple[int, ...], dtype: str
+        self,
+        kernel: str,
+        build: Callable[[], PrimFunc],
+        value: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        over: str | None = None,
     ) -> Call:
         """The finished call."""
-        return Call(kernel, build, value, tuple(self.order), tuple(self.recipes), shape, dtype)
+        return Call(kernel, build, value, tuple(self.order), tuple(self.recipes), shape, dtype, over)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -32,9 +33,15 @@ def lower_op(op: Op, c: Context) -> list[Call]:
 
 
 def product_call(
-    c: Context, op_name: str, source: str, shape: ProductShape, widths: tuple[int, int], rest: Callable[[Arguments], object]
+    c: Context,
+    op_name: str,
+    source: str,
+    shape: ProductShape,
+    widths: tuple[int, int],
+    rest: Callable[[Arguments], object],
+    stream: str | None = None,
 ) -> Call:
-    """Call of a product kernel; `rest` adds the epilogue's arguments."""
+    """Call of a product kernel; `rest` adds the epilogue's arguments; the output may be written over the `stream`."""
     w_bits, a_bits = widths
     kernel = ProductKernel(shape, c.isa, w_bits, a_bits)
     dot = kernel.dot
@@ -47,17 +54,18 @@ def product_call(
         arguments.recipe(**{"from": "correction", **weights, "shift": dot.shift})
     rest(arguments)
     dtype = "int8" if shape.epilogue in ("codes", "table") else "float32"
-    return arguments.call(*c.choose(kernel), op_name, (shape.rows, shape.n), dtype)
+    return arguments.call(*c.choose(kernel), op_name, (shape.rows, shape.n), dtype, stream)
 
 
 def lower_product(op: q.QProduct, c: Context) -> list[Call]:
     """Product with its epilogue."""
     source, n, k = op.inputs[0], *c.tensors[f"{op.name}.w"].shape
+    stream = op.inputs[1] if op.epilogue == "residual" else None
     c.shapes[op.name] = (*c.shapes[source][:-1], n)
 
     def rest(arguments: Arguments) -> None:
-        if op.epilogue == "residual":
-            arguments.value(op.inputs[1])
+        if stream is not None:
+            arguments.value(stream)
         scale = "M" if op.epilogue in ("codes", "table") else "S"
         arguments.arrays(f"{op.name}.{scale}", f"{op.name}.B")
         if op.epilogue == "codes":
@@ -66,7 +74,7 @@ def lower_product(op: q.QProduct, c: Context) -> list[Call]:
             arguments.arrays(f"{op.name}.table")
 
     shape = ProductShape(c.rows(source), n, k, op.epilogue)
-    return [product_call(c, op.name, source, shape, (op.w_bits, op.a_bits), rest)]
+    return [product_call(c, op.name, source, shape, (op.w_bits, op.a_bits), rest, stream)]
 
 
 def lower_patch_embed(op: q.QPatchEmbed, c: Context) -> list[Call]:
@@ -90,7 +98,7 @@ def lower_patch_embed(op: q.QPatchEmbed, c: Context) -> list[Call]:
     shape = ProductShape(c.batch * count, n, k, "stream", len(c.tensors[f"{op.name}.pos"]))
     names = [f"{op.name}.S", f"{op.name}.B", f"{op.name}.pos"]
     product = product_call(c, op.name, gathered, shape, (op.w_bits, 8), lambda a: a.arrays(*names))
-    calls.append(Call(product.kernel, product.build, embedded, product.order, product.recipes, product.shape, product.dtype))
+    calls.append(dataclasses.replace(product, value=embedded))
     if prefix:
         calls.append(
             Arguments()

@@ -34,7 +34,7 @@ def lower_add(op: q.QAdd, c: Context) -> list[Call]:
     rows, channels = c.rows(a), c.channels(a)
     c.shapes[op.name] = c.shapes[a]
     arguments, name = Arguments().value(a).value(b), f"add_r{rows}_c{channels}"
-    return [arguments.call(name, lambda: regroup.build_add(rows, channels), op.name, (rows, channels), "float32")]
+    return [arguments.call(name, lambda: regroup.build_add(rows, channels), op.name, (rows, channels), "float32", a)]
 
 
 def lower_attention_pool(op: q.QAttentionPool, c: Context) -> list[Call]:
