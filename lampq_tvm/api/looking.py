@@ -17,8 +17,9 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
     """What is in an artifact.
 
     Returns:
-        `layers` (name, type, w_bits, a_bits, params), `payload_bytes`, `code_bytes`, `size_bytes`, `avg_w_bits`, `avg_a_bits`,
-        `target`, `weights` (`trained` or `random`).
+        `layers` (name, type, w_bits, a_bits, params), `payload_bytes`, `code_bytes`, `size_bytes`, `arena_bytes` (working
+        memory of one call) and `largest_activation_bytes` (both None in an artifact that does not say), `avg_w_bits`,
+        `avg_a_bits`, `target`, `weights` (`trained` or `random`).
     """
     opened = read_artifact(artifact)
     layers = opened.manifest["layers"]
@@ -27,6 +28,8 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
         "payload_bytes": len(opened.sections["payload.safetensors"]),
         "code_bytes": len(opened.sections["cubins" if opened.manifest["arch"] == "cuda" else "lib.so"]),
         "size_bytes": opened.size_bytes,
+        "arena_bytes": opened.manifest.get("arena_bytes"),
+        "largest_activation_bytes": opened.manifest.get("largest_activation_bytes"),
         "avg_w_bits": average(layers, "w_bits"),
         "avg_a_bits": average([row for row in layers if row["type"] != "patch_embed"], "a_bits"),
         "target": opened.manifest["target"],

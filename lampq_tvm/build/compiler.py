@@ -42,6 +42,7 @@ def build(
     lowered = lower(qm, target.isa, batch, tiles or Records(database))
     head = manifest(qm, target, batch)
     head |= {"params": list(lowered.recipes), "values": [dataclasses.asdict(value) for value in lowered.values]}
+    head |= {"arena_bytes": lowered.arena_bytes, "largest_activation_bytes": lowered.largest_activation_bytes}
     return {"lib.so": compile_library(lowered, target), **common_sections(qm)}, head
 
 
@@ -60,13 +61,9 @@ def compile_library(lowered: Lowered, target: Target) -> bytes:
 
 
 def pipeline() -> tvm.transform.Pass:
-    """The passes a module of kernel calls needs: static memory, then the virtual machine's instructions."""
+    """The passes a module of kernel calls with placed tensors needs to become the virtual machine's instructions."""
     return tvm.transform.Sequential(
         [
-            relax.transform.ToNonDataflow(),
-            relax.transform.RemovePurityChecking(),
-            relax.transform.CallTIRRewrite(),
-            relax.transform.StaticPlanBlockMemory(),
             relax.transform.LowerAllocTensor(),
             relax.transform.KillAfterLastUse(),
             relax.transform.LowerRuntimeBuiltin(),

@@ -11,6 +11,7 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.frames import quick_frames
 
 LANES = 32
+VECTOR = 16  # float32 gated at once
 
 
 def code(value: Expr, bounds: Any) -> Expr:
@@ -178,7 +179,11 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
 
 @quick_frames
 def build_gate(rows: int, gates: int, values: int, gate_at: int, value_at: int, width: int) -> PrimFunc:
-    """fl(table[sat(rne(g)) + 128] * x) of columns of g [rows, gates] and x [rows, values] f32; table [256], out f32."""
+    """fl(table[sat(rne(g)) + 128] * x) of columns of g [rows, gates] and x [rows, values] f32; table [256], out f32.
+
+    The output may be g or x itself where all of its columns are taken, so the vectors are written out.
+    """
+    whole = width // VECTOR * VECTOR
 
     @T.prim_func(s_tir=True)
     def gate(
@@ -187,14 +192,15 @@ def build_gate(rows: int, gates: int, values: int, gate_at: int, value_at: int, 
         table: T.Buffer((256,), "float32"),
         out: T.Buffer((rows, width), "float32"),
     ) -> None:
-        T.func_attr({"tirx.noalias": True})
         for row in T.parallel(rows):
-            for c in range(width):
-                out[row, c] = (
-                    table[
-                        T.cast(T.round(T.min(T.max(g[row, gate_at + c], T.float32(-128)), T.float32(127))), "int32") + 128
-                    ]
-                    * x[row, value_at + c]
-                )
+            for block in range(whole // VECTOR):
+                for lane in T.vectorized(VECTOR):
+                    c: T.let = block * VECTOR + lane
+                    index: T.let = T.cast(T.round(T.min(T.max(g[row, gate_at + c], T.float32(-128)), T.float32(127))), "int32")
+                    out[row, c] = table[index + 128] * x[row, value_at + c]
+            for rest in range(width - whole):
+                c: T.let = whole + rest
+                index: T.let = T.cast(T.round(T.min(T.max(g[row, gate_at + c], T.float32(-128)), T.float32(127))), "int32")
+                out[row, c] = table[index + 128] * x[row, value_at + c]
 
     return gate

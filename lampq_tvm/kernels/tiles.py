@@ -33,7 +33,7 @@ class Tiles:
 
 
 def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:
-    """Tiles for any shape: the register tile with the least loads per multiply-add and little work done twice."""
+    """Tiles for any shape: those with the fewest multiply-adds and loads, the last rows' smaller tile included."""
     budget, blocks = dot.accumulators, padded(shape, dot)[0] // dot.lanes
     best: tuple[float, Tiles] | None = None
     for vectors in range(1, min(MAX_VECTORS, blocks) + 1):

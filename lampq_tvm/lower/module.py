@@ -3,6 +3,8 @@
     main(image, *params)    [B, C, H, W] uint8 to the output float32
     trace(image, *params)   the same, and every operator's value
     pixels(x, scale, shift) normalized float32 image to uint8
+
+`main` allocates one arena, in which every value has its place, and the output. `trace` keeps every value in its own memory.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from lampq_tvm.kernels.tokens import build_pixels
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.lower.context import Context, TilesFor
 from lampq_tvm.lower.kernel import Call, Recipe
+from lampq_tvm.lower.memory import Arena, plan_memory
 from lampq_tvm.lower.operators import lower_op
 from lampq_tvm.lower.shared import shared_names, with_shared
+from lampq_tvm.lower.tensors import Tensors
 from lampq_tvm.quantize.model import QuantizedModel
 
 
@@ -42,12 +46,19 @@ class Lowered:
         recipes: how the runtime makes the parameters, in order.
         calls: every kernel call, in order.
         values: what `trace` returns, in order.
+        arena_bytes: working memory of `main`, without image, parameters and output.
     """
 
     module: IRModule
     recipes: tuple[Recipe, ...]
     calls: tuple[Call, ...]
     values: tuple[Value, ...]
+    arena_bytes: int
+
+    @property
+    def largest_activation_bytes(self) -> int:
+        """Size of the largest value that a call writes."""
+        return max(call.step.size for call in self.calls)
 
 
 def default_schedules(kernel: Kernel) -> Tiles | None:
@@ -69,10 +80,11 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     builder = relax.BlockBuilder()
     kernels = {name: builder.add_func(function, name) for name, function in functions.items()}
     image = relax.TensorType((batch, qm.input.channels, qm.input.height, qm.input.width), "uint8")
-    program.emit(builder, kernels, "main", image, [qm.output])
-    program.emit(builder, kernels, "trace", image, [value.name for value in values])
+    arena = plan_memory([call.step for call in calls], apart={qm.output})
+    program.emit(builder, kernels, "main", image, [qm.output], arena)
+    program.emit(builder, kernels, "trace", image, [value.name for value in values], Arena(0, {}))
     _emit_pixels(builder, image)
-    return Lowered(builder.finalize(), tuple(program.recipes), tuple(calls), values)
+    return Lowered(builder.finalize(), tuple(program.recipes), tuple(calls), values, arena.size)
 
 
 def lower_calls(qm: QuantizedModel, isa: str, batch: int, tiles: TilesFor) -> tuple[list[Call], Context]:
@@ -122,22 +134,22 @@ class _Program:
         name: str,
         image: relax.TensorType,
         results: list[str],
+        arena: Arena,
     ) -> None:
-        """Add a function that runs the calls and returns the values `results`."""
+        """Add a function that runs the calls and returns the values `results`; those beside the arena get their own memory."""
         pixels = relax.Var("image", image)
         params = [relax.Var(f"p{i}", type_) for i, type_ in enumerate(self.types)]
         values: dict[str, Expr] = {"image": pixels}
-        with builder.function(name, [pixels, *params]):
-            with builder.dataflow():
-                for call in self.calls:
-                    arguments = [
-                        values[a] if isinstance(a, str) else params[self.numbers[canonical_json(call.recipes[a])]]
-                        for a in call.order
-                    ]
-                    out = relax.TensorType(call.shape, call.dtype)
-                    values[call.value] = builder.emit(relax.call_tir(kernels[call.kernel], arguments, out))
-                output = builder.emit_output(values[results[0]] if len(results) == 1 else [values[r] for r in results])
-            builder.emit_func_output(output)
+        with builder.function(name, [pixels, *params], pure=False):
+            tensors = Tensors(builder, arena)
+            for call in self.calls:
+                arguments = [
+                    values[a] if isinstance(a, str) else params[self.numbers[canonical_json(call.recipes[a])]]
+                    for a in call.order
+                ]
+                values[call.value] = tensors.take(call.value, call.shape, call.dtype)
+                builder.emit(relax.Call(kernels[call.kernel], [*arguments, values[call.value]]))
+            builder.emit_func_output(values[results[0]] if len(results) == 1 else [values[r] for r in results])
 
 
 def _emit_pixels(builder: relax.BlockBuilder, image: relax.TensorType) -> None:
@@ -146,7 +158,7 @@ def _emit_pixels(builder: relax.BlockBuilder, image: relax.TensorType) -> None:
     kernel = builder.add_func(build_pixels(*shape).with_attr("global_symbol", name), name)
     x = relax.Var("x", relax.TensorType(shape, "float32"))
     constants = [relax.Var(name, relax.TensorType([shape[1]], "float32")) for name in ("scale", "shift")]
-    with builder.function("pixels", [x, *constants]):
-        with builder.dataflow():
-            output = builder.emit_output(relax.call_tir(kernel, [x, *constants], relax.TensorType(shape, "uint8")))
-        builder.emit_func_output(output)
+    with builder.function("pixels", [x, *constants], pure=False):
+        out = Tensors(builder, Arena(0, {})).take("pixels", tuple(shape), "uint8")
+        builder.emit(relax.Call(kernel, [x, *constants, out]))
+        builder.emit_func_output(out)

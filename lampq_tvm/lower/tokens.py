@@ -83,5 +83,6 @@ def lower_gate(op: q.QGate, c: Context) -> list[Call]:
     sizes = (c.rows(gate), c.channels(gate), c.channels(value), op.gate_at, op.value_at, op.width)
     c.shapes[op.name] = (*c.shapes[gate][:-1], op.width)
     arguments = Arguments().value(gate).value(value).arrays(f"{op.name}.table")
-    name = "gate_" + "_".join(map(str, sizes))
-    return [arguments.call(name, lambda: heads.build_gate(*sizes), op.name, (sizes[0], op.width), "float32")]
+    name, shape = "gate_" + "_".join(map(str, sizes)), (sizes[0], op.width)
+    over = next((operand for operand in (value, gate) if c.channels(operand) == op.width), None)
+    return [arguments.call(name, lambda: heads.build_gate(*sizes), op.name, shape, "float32", over)]

@@ -27,6 +27,7 @@ class Case:
         build: makes the kernel.
         args: the arguments, without the output.
         expected: the output.
+        over: number of the argument that the output may be written over; the kernel is then called both ways.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case:
     build: Callable[[], PrimFunc]
     args: tuple[np.ndarray, ...]
     expected: np.ndarray
+    over: int | None = None
 
 
 class Machine:
@@ -47,7 +49,9 @@ class Machine:
     def check(self, cases: Iterable[Case]) -> None:
         """Run the cases; AssertionError that names the first one whose output is not equal, and the first place."""
         cases = list(cases)
-        for case, out in zip(cases, self.outputs(cases), strict=True):
+        in_place = [case for case in cases if case.over is not None]
+        found = [*self.outputs(cases), *(self._run(case, in_place=True) for case in in_place)]
+        for case, out in zip([*cases, *in_place], found, strict=True):
             wrong = ~((out == case.expected) | (np.isnan(out) & np.isnan(case.expected)))
             if out.dtype != case.expected.dtype or wrong.any():
                 at = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -59,11 +63,13 @@ class Machine:
         self._compile({case.kernel: case.build for case in cases if case.kernel not in self._kernels})
         return [self._run(case) for case in cases]
 
-    def _run(self, case: Case) -> np.ndarray:
-        """The kernel's output, over an output buffer filled with 0x55."""
+    def _run(self, case: Case, in_place: bool = False) -> np.ndarray:
+        """The kernel's output, over an output buffer filled with 0x55, or in place of an argument."""
         kernel = self._kernels[case.kernel]
         filler = np.full(case.expected.nbytes, 0x55, np.uint8).view(case.expected.dtype).reshape(case.expected.shape)
         tensors = [self._tensor(np.ascontiguousarray(a)) for a in (*case.args, filler)]
+        if in_place and case.over is not None:
+            tensors[-1] = tensors[case.over]
         kernel(*tensors)
         return tensors[-1].numpy()
 

@@ -64,7 +64,9 @@ def case_of(
     build = functools.partial(build_product, product.shape, isa, product.w_bits, product.a_bits, tiles)
     correction = (-dot.shift * w.astype(np.int32).sum(1, dtype=np.int32),) if dot.shift else ()
     packed = data.pack(w, dot.lanes, dot.group)
-    return Case(str(product), f"{product.shape.key}_{dot.name}_{tiles}", build, (a, packed, *correction, *constants), expected)
+    args = (a, packed, *correction, *constants)
+    over = 2 + len(correction) if product.shape.epilogue == "residual" else None
+    return Case(str(product), f"{product.shape.key}_{dot.name}_{tiles}", build, args, expected, over)
 
 
 def epilogue_case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -76,10 +77,13 @@ def test_gates(machine):
     """Columns of one value and of two; codes on ties, and far outside."""
     rng, cases = np.random.default_rng(0), []
     table = rng.normal(size=256).astype(np.float32)
-    for rows, gates, values, gate_at, value_at, width in ((1, 1, 1, 0, 0, 1), (7, 66, 66, 0, 33, 33), (5, 32, 40, 0, 8, 32)):
+    sizes = ((1, 1, 1, 0, 0, 1), (7, 66, 66, 0, 33, 33), (5, 32, 40, 0, 8, 32), (3, 40, 37, 2, 0, 37))
+    for rows, gates, values, gate_at, value_at, width in sizes:
         g = (rng.integers(-600, 600, (rows, gates)) / 2).astype(np.float32)
         g[rng.random(g.shape) < 0.1] = 1e30
         x = rng.normal(size=(rows, values)).astype(np.float32)
         expected = ops.gate(g[:, gate_at : gate_at + width], x[:, value_at : value_at + width], table)
-        cases.append(case("gate", heads.build_gate, (g, x, table), expected, rows, gates, values, gate_at, value_at, width))
+        gated = case("gate", heads.build_gate, (g, x, table), expected, rows, gates, values, gate_at, value_at, width)
+        over = next((i for i, columns in enumerate((gates, values)) if columns == width), None)
+        cases.append(dataclasses.replace(gated, over=over))
     machine.check(cases)

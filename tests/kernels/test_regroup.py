@@ -38,5 +38,5 @@ def test_sums(machine):
     for rows, channels in ((1, 1), (7, 33), (196, 96)):
         a, b = (rng.normal(size=(rows, channels)).astype(np.float32) * np.float32(s) for s in (1e3, 1e-3))
         name = f"add {rows} {channels}"
-        cases.append(Case(name, name, functools.partial(regroup.build_add, rows, channels), (a, b), ops.add(a, b)))
+        cases.append(Case(name, name, functools.partial(regroup.build_add, rows, channels), (a, b), ops.add(a, b), 0))
     machine.check(cases)
