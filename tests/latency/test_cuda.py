@@ -29,7 +29,8 @@ def test_a_table_on_paper(tmp_path):
 def test_the_roofline_by_hand():
     board = find_board("jetson-agx-orin-64gb")
     work = cuda_work(quantized("one block", "8/8"), "sm_87", 1)
-    launch = dataclasses.replace(work.launches[next(k for k in work.launches if k.startswith("codes") and "_s8_" in k)], macs=10**12)
+    product = next(k for k in work.launches if k.startswith("codes") and "_s8_" in k)
+    launch = dataclasses.replace(work.launches[product], macs=10**12)
     kernel = launch.build("k")
     blocks = kernel.grid[0] * kernel.grid[1]
     filled = blocks / (-(-blocks // 16) * 16)
