@@ -69,9 +69,13 @@ class Runner:
                 found[value["name"]].append(array.reshape(len(part), *value["shape"][1:])[:n])
         return {name: np.concatenate(arrays) for name, arrays in found.items()}
 
-    def bench(self, repeat: int, warmup: int = 3) -> list[float]:
-        """Milliseconds of `repeat` runs at the artifact's batch, after a warm-up, by the device's own timer."""
-        image = np.full((self.batch, *self.image_shape), 128, np.uint8)
+    def bench(self, repeat: int, warmup: int = 3, batch: int | None = None) -> list[float]:
+        """Milliseconds of `repeat` runs after a warm-up, by the device's own timer.
+
+        Args:
+            batch: one of the sizes that were compiled; the artifact's largest where None.
+        """
+        image = np.full((batch or self.batch, *self.image_shape), 128, np.uint8)
         return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
 
     def bench_end_to_end(self, repeat: int, warmup: int = 3) -> list[float]:

@@ -22,6 +22,11 @@ def row_words(codes: int, bits: int) -> int:
     return round_up(codes * bits, 128) // 32
 
 
+def panel_pitch(channels: int, bits: int, tiles: CudaTiles) -> int:
+    """Words between rows of codes that lie in shared memory for all of K: whole steps, never a multiple of eight words."""
+    return round_up(row_words(channels, bits), tiles.words) + PAD
+
+
 @dataclass(frozen=True)
 class Streamed:
     """Codes [rows, words] in memory, copied step by step."""
@@ -78,8 +83,8 @@ class Normed:
 
     @property
     def pitch(self) -> int:
-        """Words between rows in shared memory: whole steps, and never a multiple of eight words."""
-        return round_up(row_words(self.norm.channels, self.bits), self.tiles.words) + PAD
+        """Words between rows in shared memory."""
+        return panel_pitch(self.norm.channels, self.bits, self.tiles)
 
     @property
     def fixed_words(self) -> int:

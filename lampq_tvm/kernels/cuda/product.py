@@ -22,7 +22,7 @@ from tvm.script.ir_builder import tirx as T
 from lampq_tvm.kernels.cuda.emit import CudaKernel, Threads, argument, barrier, launch, put, registers, shared, u32
 from lampq_tvm.kernels.cuda.epilogue import Epilogue
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
-from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, row_words
+from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitch, row_words
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
 from lampq_tvm.kernels.cuda.tiles import PAD, CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
@@ -32,6 +32,15 @@ def weight_words(shape: ProductShape, mma: Mma, tiles: CudaTiles) -> int:
     """Words of a weight row: K filled up with zeros to whole steps of the pipeline."""
     steps = -(-row_words(shape.k, mma.a_bits) // tiles.words)
     return steps * tiles.words * mma.w_bits // mma.a_bits
+
+
+def shared_words(shape: ProductShape, mma: Mma, tiles: CudaTiles, *, normed: bool) -> int:
+    """Words of shared memory of a block; `normed`: its codes are made by LayerNorm and stay there for all of K."""
+    w_stage = tiles.columns * (tiles.words * mma.w_bits // mma.a_bits + PAD)
+    a_stage = 0 if normed else tiles.rows * (tiles.words + PAD)
+    fixed = tiles.rows * panel_pitch(shape.k, mma.a_bits, tiles) if normed else 0
+    scratch = mma.scratch_words(tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns)
+    return max(fixed + tiles.stages * (a_stage + w_stage), scratch * tiles.warps)
 
 
 def build_product(
@@ -86,17 +95,12 @@ class _Product:
                 with launch(grid, tiles.warps) as threads:
                     self._block(a, w, epilogue, threads)
             func = builder.get()
-        words = self._memory_words(a)
+        words = shared_words(shape, self.mma, tiles, normed=self.norm_eps is not None)
         return CudaKernel(func, grid, (32, tiles.warps, 1), 4 * words)
 
     @property
     def _w_pitch(self) -> int:
         return self.tiles.words * self.mma.w_bits // self.mma.a_bits + PAD
-
-    def _memory_words(self, a: Operand) -> int:
-        tiles = self.tiles
-        scratch = self.mma.scratch_words(tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns)
-        return max(a.fixed_words + tiles.stages * self._stage_words(a), scratch * tiles.warps)
 
     def _stage_words(self, a: Operand) -> int:
         return a.stage_words + self.tiles.columns * self._w_pitch
@@ -105,7 +109,7 @@ class _Product:
         """One block's tile."""
         tiles, mma, stage_words = self.tiles, self.mma, self._stage_words(a)
         m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
-        memory = shared(self._memory_words(a))
+        memory = shared(shared_words(self.shape, mma, tiles, normed=self.norm_eps is not None))
         acc = registers(m // ROWS * (n // COLUMNS) * 4)
         for i in range(m // ROWS * (n // COLUMNS) * 4):
             put(acc, i, u32(0))

@@ -1,0 +1,197 @@
+"""Builds, where there is no GPU, everything that bench/cuda_check.py runs where there is one.
+
+    python bench/cuda_bundle.py --target h200@cuda12 --output build/cuda_check
+
+Kernels over edge shapes with the bytes that the oracle expects, candidates of tiles for the products of the timed models, and
+whole artifacts with the reference's logits. The folder needs numpy, the runtime and a driver there, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lampq_tvm.allocate.plan import BitPlan, LayerPlan, uniform_plan
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.build.artifact import pack
+from lampq_tvm.build.cuda.compiler import CompiledKernel, build_cuda, compile_kernels
+from lampq_tvm.errors import LampqError
+from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.levels import attention_mma, mma_for
+from lampq_tvm.kernels.cuda.mma import Mma
+from lampq_tvm.kernels.cuda.norm import build_norm
+from lampq_tvm.kernels.cuda.product import build_product
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
+from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
+from lampq_tvm.lower.cuda.launch import Launch, Value
+from lampq_tvm.quantize.reference import run_reference
+from lampq_tvm.store import write_atomic
+from lampq_tvm.targets import Target, resolve_target
+from lampq_tvm.tune.cuda.case import EPS, CudaCase, attention_case, norm_case, product_case
+from lampq_tvm.tune.cuda.space import candidates
+
+EDGES = ((1, 10, 96), (17, 34, 40), (63, 65, 129), (64, 64, 64), (65, 130, 33), (197, 576, 192), (200, 70, 768))
+PAIRS = ((8, 8), (4, 8), (4, 4))
+MODELS = {
+    "deit_tiny": ("deit_tiny_patch16_224", (1, 32), 192),
+    "deit_small": ("deit_small_patch16_224", (1, 8, 32), 384),
+    "vit_base": ("vit_base_patch16_224", (1, 32), 768),
+}
+PARTS = ("kernels", "candidates", "models")
+NOWHERE = ("out", Value("x", 1, 1, "float32"))
+
+
+def edge_kernels(arch: str) -> Iterator[tuple[str, Any, CudaCase]]:
+    """(name, builder, case) of every kernel over edge shapes; nibbles by their own instruction too, emulated or not."""
+    for i, (rows, n, k) in enumerate(EDGES):
+        for w, a in PAIRS:
+            for mma in dict.fromkeys((mma_for(w, a, arch), mma_for(w, a, "sm_87"))):
+                for j, epilogue in enumerate(EPILOGUES if k < 192 else EPILOGUES[i % 2 :: 3]):
+                    period = rows if epilogue == "stream" else 0
+                    shape, normed = ProductShape(rows, n, k, epilogue, period), (i + j) % 2 == 0 and not period
+                    tiles, eps = default_tiles(shape, mma), EPS if normed else None
+                    yield (
+                        f"{shape.key}_{mma.name}_w{w}a{a}{'_normed' if normed else ''}",
+                        lambda name, s=shape, m=mma, e=eps: build_product(s, m, norm_eps=e, name=name),
+                        product_case(shape, w, a, mma, tiles, normed=normed, seed=i),
+                    )
+    for images, tokens, heads, size in ((1, 197, 3, 64), (2, 50, 3, 32), (1, 65, 2, 16), (3, 31, 1, 72), (1, 1, 1, 8)):
+        attention = CudaAttentionShape(images, tokens, heads, size)
+        yield (
+            f"attention_{images}x{tokens}x{heads}x{size}",
+            lambda name, s=attention: build_attention(s, attention_mma(arch), name=name),
+            attention_case(attention),
+        )
+    for rows, channels in ((1, 1), (5, 33), (197, 192), (64, 768)):
+        name = f"norm_{rows}x{channels}"
+        yield name, lambda name, r=rows, c=channels: build_norm(r, c, EPS, out_bits=8, name=name), norm_case(rows, channels)
+
+
+def save(path: Path, rows: list[tuple[str, CompiledKernel, CudaCase | None, str]]) -> None:
+    """Kernels and their buffers as one .npz: `index` is JSON; a row without a case takes an earlier one's with that `same`."""
+    arrays: dict[str, np.ndarray] = {}
+    index = []
+    for i, (name, kernel, case, same) in enumerate(rows):
+        arrays[f"{i}/cubin"] = np.frombuffer(kernel.cubin, np.uint8)
+        if case is not None:
+            arrays |= {f"{i}/{key}": array for key, array in case.buffers.items()} | {f"{i}/expected": case.expected}
+        how = {"entry": kernel.entry, "params": kernel.params, "grid": kernel.kernel.grid, "block": kernel.kernel.block}
+        index.append({"name": name, "same": same, "shared_bytes": kernel.kernel.shared_bytes, **how})
+    arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)
+
+
+def compiled(builders: dict[str, Any], target: Target) -> dict[str, CompiledKernel]:
+    """Kernels by name."""
+    launches = [Launch(name, build, {}, {}, NOWHERE) for name, build in builders.items()]
+    return compile_kernels(launches, target.isa, target.cuda_major or 0)
+
+
+def bundle_kernels(target: Target, folder: Path) -> None:
+    """`kernels.npz`."""
+    found = list(edge_kernels(target.isa))
+    kernels = compiled({f"k{i}": build for i, (_, build, _) in enumerate(found)}, target)
+    save(folder / "kernels.npz", [(name, kernels[f"k{i}"], case, name) for i, (name, _, case) in enumerate(found)])
+    print(f"kernels: {len(found)}")
+
+
+def products(channels: int, batch: int) -> list[tuple[ProductShape, bool]]:
+    """The four products of a block, and whether LayerNorm is part of them."""
+    rows, normed = 197 * batch, 197 * batch <= 2048
+    qkv, proj = ProductShape(rows, 3 * channels, channels, "codes"), ProductShape(rows, channels, channels, "residual")
+    fc1, fc2 = ProductShape(rows, 4 * channels, channels, "table"), ProductShape(rows, channels, 4 * channels, "residual")
+    return [(qkv, normed), (proj, False), (fc1, normed), (fc2, False)]
+
+
+def bundle_candidates(target: Target, folder: Path, models: list[str], each: int) -> None:
+    """`candidates-MODEL.npz`: for every product the default tiles and a random choice of the others; what fails is counted."""
+    for model in models:
+        rows: list[tuple[str, CompiledKernel, CudaCase | None, str]] = []
+        seen: set[str] = set()
+        tried = failed = 0
+        for shape, normed in products(MODELS[model][2], 1):
+            for w, a in ((8, 8), (4, 8)):
+                mma = mma_for(w, a, target.isa)
+                able = candidates(shape, mma, target.isa, normed=normed)
+                chosen = [able[0], *random.Random(0).sample(able[1:], min(each - 1, len(able) - 1))]
+                for tiles in chosen:
+                    tried += 1
+                    kernel = candidate(shape, mma, tiles, normed, target)
+                    if kernel is None:
+                        failed += 1
+                        continue
+                    name = f"{shape.key}_{mma.name}_t{tiles.key}"
+                    steps = f"{shape.key}_{mma.name}_k{tiles.words}"  # the packed weights depend on the step's words
+                    case = None if steps in seen else product_case(shape, w, a, mma, tiles, normed=normed)
+                    seen.add(steps)
+                    rows.append((name, kernel, case, steps))
+        save(folder / f"candidates-{model}.npz", rows)
+        print(f"candidates of {model}: {tried}, {failed} failed")
+
+
+def candidate(shape: ProductShape, mma: Mma, tiles: CudaTiles, normed: bool, target: Target) -> CompiledKernel | None:
+    """A built candidate, None where it does not build."""
+    try:
+        builders = {"c": lambda name: build_product(shape, mma, tiles=tiles, norm_eps=EPS if normed else None, name=name)}
+        return compiled(builders, target)["c"]
+    except (LampqError, RuntimeError, ValueError):
+        return None
+
+
+def mixed_plan(pipeline: Pipeline) -> BitPlan:
+    """What LampQ chooses at 4 bits looks like this on random weights: blocks at the ends wide, the others narrow."""
+    layers, count = pipeline.model.layers, len(pipeline.model.layers)
+    rows = []
+    for i, layer in enumerate(layers):
+        wide = i < count // 8 or i >= count - count // 8
+        w, a = (8, 8) if wide else (4, 8) if i % 2 else (4, 4)
+        rows.append(LayerPlan(name=layer.name, type=layer.type, params=layer.params, w_bits=w, a_bits=8 if i == 0 else a))
+    return BitPlan(model=pipeline.model.source, attention_bits=8, layers=tuple(rows))
+
+
+def bundle_models(target: Target, folder: Path, models: list[str]) -> None:
+    """`MODEL-PLAN.lampq` and the logits of two images beside it."""
+    for name in models:
+        source, batches, _ = MODELS[name]
+        for label in ("8", "mixed"):
+            pipeline = Pipeline(Options(source, target=target.name, calib_images=4, batch=max(batches)))
+            plan = uniform_plan(pipeline.model, 8, 8) if label == "8" else mixed_plan(pipeline)
+            file = folder / f"{name}-{label}.json"
+            plan.save(file)
+            pipeline = Pipeline(pipeline.options, file)
+            made = build_cuda(pipeline.quantized, target, batch=max(batches))
+            write_atomic(folder / f"{name}-{label}.lampq", pack(made.sections, made.manifest))
+            images, _ = next(pipeline.calib_data.batches(2))
+            logits = run_reference(pipeline.quantized, images)
+            np.savez_compressed(folder / f"{name}-{label}.npz", images=images, logits=logits)
+            print(f"{name} {label}: {len(made.manifest['cuda']['kernels'])} kernels", flush=True)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", default="h200@cuda12")
+    parser.add_argument("--output", type=Path, default=Path("build/cuda_check"))
+    parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--candidates", type=int, default=24, help="of each product")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    args = parser.parse_args()
+    target = resolve_target(args.target)
+    if "kernels" in args.parts:
+        bundle_kernels(target, args.output)
+    if "candidates" in args.parts:
+        bundle_candidates(target, args.output, args.models, args.candidates)
+    if "models" in args.parts:
+        bundle_models(target, args.output, args.models)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Runs what bench/cuda_bundle.py built, where there is a GPU: exactness, times, candidates, peers.
+
+    python bench/cuda_check.py exact      --bundle build/cuda_check     every kernel, then whole artifacts, bit for bit
+    python bench/cuda_check.py ours                                     artifacts at each batch, in turns
+    python bench/cuda_check.py candidates                               every candidate of tiles, exact and timed
+    python bench/cuda_check.py peers                                    torch in fp16: eager, compiled, with int8 products
+
+Each part takes under 8 minutes and prints a table and a line of JSON (--output keeps it). It needs numpy, this package's
+runtime and a driver; `peers` needs torch and timm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from lampq_tvm.runtime.cuda.driver import Driver
+from lampq_tvm.runtime.cuda.gpu import Gpu
+from lampq_tvm.runtime.runner import load
+
+REPEATS, SAMPLES = 20, 15
+MODELS = {
+    "deit_tiny": ("deit_tiny_patch16_224", (1, 32)),
+    "deit_small": ("deit_small_patch16_224", (1, 8, 32)),
+    "vit_base": ("vit_base_patch16_224", (1, 32)),
+}
+Row = dict[str, Any]
+
+
+def bundled(path: Path) -> Iterator[tuple[Row, bytes, dict[str, np.ndarray]]]:
+    """(description, cubin, buffers with `expected`) of each kernel of a bundle."""
+    with np.load(path) as arrays:
+        shared: dict[str, dict[str, np.ndarray]] = {}
+        for i, row in enumerate(json.loads(arrays["index"].tobytes())):
+            names = [key for key in arrays.files if key.startswith(f"{i}/")]
+            found = {name.partition("/")[2]: arrays[name] for name in names}
+            cubin = found.pop("cubin").tobytes()
+            if "expected" in found:
+                shared[row["same"]] = found
+            yield row, cubin, shared[row["same"]]
+
+
+def run_kernel(gpu: Gpu, row: Row, cubin: bytes, buffers: dict[str, np.ndarray]) -> tuple[int, Callable[[], None]]:
+    """Bytes that differ from the oracle's after one launch, and how to launch it again."""
+    addresses = {name: gpu.allocate(max(1, buffers[name].nbytes)) for name in row["params"]}
+    for name, address in addresses.items():
+        gpu.upload(address, np.ascontiguousarray(buffers[name]))
+    function = gpu.function(gpu.load(cubin), row["entry"], row["shared_bytes"])
+
+    def launch() -> None:
+        values = [addresses[name] for name in row["params"]]
+        gpu.launch(function, tuple(row["grid"]), tuple(row["block"]), row["shared_bytes"], values)
+
+    launch()
+    out, expected = buffers["out"], buffers["expected"]
+    found = gpu.download(addresses["out"], out.nbytes).reshape(len(out), -1)[:, : expected.shape[1]]
+    return int((found != expected).sum()), launch
+
+
+def milliseconds(gpu: Gpu, launch: Callable[[], None]) -> list[float]:
+    """Times of one launch, from graphs of many."""
+
+    def run() -> None:
+        for _ in range(REPEATS):
+            launch()
+
+    graph = gpu.capture(run)
+    return [1e3 * gpu.seconds(lambda: gpu.replay(graph)) / REPEATS for _ in range(SAMPLES + 3)][3:]
+
+
+def check_kernels(path: Path, open_gpu: Callable[[], Gpu] = Driver) -> Iterator[Row]:
+    """Every kernel of a bundle: 0 means equal in every byte."""
+    for row, cubin, buffers in bundled(path):
+        gpu = open_gpu()
+        try:
+            differ, _ = run_kernel(gpu, row, cubin, buffers)
+        finally:
+            gpu.close()
+        yield {"what": row["name"], "differ": differ, "of": buffers["expected"].size}
+
+
+def exact(bundle: Path) -> list[Row]:
+    """Every kernel and every artifact."""
+    rows = list(check_kernels(bundle / "kernels.npz"))
+    for path in sorted(bundle.glob("*.lampq")):
+        with np.load(path.with_suffix(".npz")) as known, load(path) as runner:
+            logits = runner(known["images"])
+            rows.append({"what": path.stem, "differ": int((logits != known["logits"]).sum()), "of": logits.size})
+    print(f"{len(rows)} compared, {sum(row['differ'] > 0 for row in rows)} differ")
+    return rows
+
+
+def ours(bundle: Path) -> list[Row]:
+    """Artifacts at each batch: median of the graph's times, taken in turns."""
+    rows: list[Row] = []
+    for name, (_, batches) in MODELS.items():
+        found = {path.stem: load(path) for path in sorted(bundle.glob(f"{name}-*.lampq"))}
+        for batch in batches:
+            samples: dict[str, list[float]] = {stem: [] for stem in found}
+            for _ in range(SAMPLES):
+                for stem, runner in found.items():
+                    samples[stem] += runner.bench(5, batch=batch)
+            rows += [{"what": s, "batch": batch, "median_ms": round(float(np.median(x)), 4)} for s, x in samples.items()]
+        for runner in found.values():
+            runner.close()
+    return rows
+
+
+def candidates(bundle: Path) -> list[Row]:
+    """Every candidate, exact and timed; the first of each product is the default."""
+    rows: list[Row] = []
+    for path in sorted(bundle.glob("candidates-*.npz")):
+        for row, cubin, buffers in bundled(path):
+            gpu = Driver()
+            differ, launch = run_kernel(gpu, row, cubin, buffers)
+            median = float(np.median(milliseconds(gpu, launch)))
+            gpu.close()
+            product, _, tiles = row["name"].rpartition("_t")
+            rows.append({"what": product, "tiles": tiles, "differ": differ, "median_ms": round(median, 5)})
+    return rows
+
+
+def peers(_: Path) -> list[Row]:
+    """torch in fp16 on the same GPU, random weights: eager, compiled with CUDA graphs, and with int8 products."""
+    import timm
+    import torch
+    from peers.cuda_torch import int8_products, median_ms
+
+    rows: list[Row] = []
+    for source, batches in MODELS.values():
+        eager = timm.create_model(source).eval().half().cuda()
+        integer = int8_products(timm.create_model(source).eval().half().cuda())
+        runs = {
+            "torch fp16": eager,
+            "torch.compile fp16": torch.compile(eager, mode="max-autotune"),
+            "torch.compile int8 products": torch.compile(integer, mode="max-autotune"),
+        }
+        for batch in batches:
+            x = torch.zeros(batch, 3, 224, 224, dtype=torch.float16, device="cuda")
+            for name, call in runs.items():
+                rows.append({"what": f"{source} {name}", "batch": batch, "median_ms": median_ms(call, x, REPEATS, SAMPLES)})
+                print(rows[-1], flush=True)
+    return rows
+
+
+PARTS = {"exact": exact, "ours": ours, "candidates": candidates, "peers": peers}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=list(PARTS))
+    parser.add_argument("--bundle", type=Path, default=Path("build/cuda_check"))
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    rows = PARTS[args.part](args.bundle)
+    for row in rows:
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    text = json.dumps({"part": args.part, "rows": rows})
+    print(text)
+    if args.output:
+        args.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

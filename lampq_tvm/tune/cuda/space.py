@@ -1,0 +1,45 @@
+"""The search space of a CUDA product: which tiles are worth building on an architecture."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
+from lampq_tvm.kernels.cuda.product import shared_words
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
+from lampq_tvm.kernels.shapes import ProductShape, round_up
+from lampq_tvm.runtime.cuda.plan import SHARED_KIB
+
+SIZES = (16, 32, 64, 96, 128, 192, 256)
+WORDS, STAGES, WARPS = (8, 16, 32), (2, 3, 4, 5), (1, 2, 4)
+MOST_SUMS = 128  # registers of a thread that hold sums; half of what there is, so that nothing spills
+WASTE = 1.5  # most work on rows and columns beyond the edge
+
+
+def candidates(shape: ProductShape, mma: Mma, arch: str, *, normed: bool = False) -> list[CudaTiles]:
+    """Tiles of a product that fit the architecture and waste little, the default ones first.
+
+    Args:
+        normed: whether the kernel makes its codes by LayerNorm, all rows of a block in shared memory.
+    """
+    found = dict.fromkeys([default_tiles(shape, mma)])
+    found.update(dict.fromkeys(tiles for tiles in _all() if sensible(tiles, shape, mma, arch, normed)))
+    return list(found)
+
+
+def sensible(tiles: CudaTiles, shape: ProductShape, mma: Mma, arch: str, normed: bool) -> bool:
+    """Whether tiles are worth building."""
+    if not check_tiles(tiles, mma) or tiles.warps not in (2, 4, 8):
+        return False
+    m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
+    rows, columns = round_up(shape.rows, tiles.rows), round_up(shape.n, tiles.columns)
+    least = round_up(shape.rows, ROWS) * round_up(shape.n, COLUMNS)
+    shared = 4 * shared_words(shape, mma, tiles, normed=normed)
+    whole = tiles.rows % tiles.warps == 0 or not normed
+    return whole and m * n <= MOST_SUMS * 32 and rows * columns <= WASTE * least and shared <= SHARED_KIB[arch] << 10
+
+
+def _all() -> Iterator[CudaTiles]:
+    for sizes in itertools.product(SIZES, SIZES, WORDS, STAGES, WARPS, WARPS):
+        yield CudaTiles(*sizes)
