@@ -17,6 +17,7 @@ from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
 from lampq_tvm.kernels.isa.level import Generic
 
 MAX_DEPTH = 16
+DEEP = 8  # steps of a block from which on its activations do not fit into registers
 
 
 class Wide(Simple):
@@ -47,7 +48,12 @@ class Narrow(Dot):
     @property
     def accumulators(self) -> int:
         """Accumulator registers that fit beside weights and activations."""
-        return 10
+        return 6 if self.depth >= DEEP else 10
+
+    def loads(self, rows: int, vectors: int) -> float:
+        """Instructions of a step besides the multiply-adds: more vectors keep more activations alive than there are registers."""
+        spilled = 2 * rows * vectors if self.depth >= DEEP and vectors > 1 else 0
+        return rows + vectors + spilled
 
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
