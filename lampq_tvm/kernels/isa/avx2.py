@@ -51,7 +51,7 @@ class Narrow(Dot):
         return 6 if self.depth >= DEEP else 10
 
     def loads(self, rows: int, vectors: int) -> float:
-        """Instructions of a step besides the multiply-adds: more vectors keep more activations alive than there are registers."""
+        """Instructions of a step besides the multiply-adds: with more vectors, deep blocks spill their activations."""
         spilled = 2 * rows * vectors if self.depth >= DEEP and vectors > 1 else 0
         return rows + vectors + spilled
 
