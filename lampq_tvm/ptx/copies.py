@@ -1,4 +1,6 @@
-"""Asynchronous copies from global to shared memory, in groups. Source: PTX ISA, 9.7.9.25 Asynchronous copy."""
+"""Asynchronous copies from global to shared memory, in groups. Source: PTX ISA, Data Movement and Conversion
+Instructions: Asynchronous copy.
+"""
 
 from __future__ import annotations
 

@@ -146,10 +146,10 @@ class Machine:
             raise UnsupportedError(f"{symbol.name} is not a variable")
         return self._places[symbol.name] + symbol.offset
 
-    def load(self, space: str, addresses: Array, width: int, lanes: Array) -> Array:
+    def load(self, space: str, addresses: Array, width: int, lanes: Array, watch: bool = True) -> Array:
         """[A] items of `width` bytes from a state space; `generic` finds the space by the address."""
         if space == "shared":
-            return self.shared.gather(addresses, width, lanes)
+            return self.shared.gather(addresses, width, lanes, watch)
         if space == "local":
             return self._local.view(ITEMS[width])[self._local_places(addresses, width, lanes)]
         if space == "param":
@@ -157,19 +157,19 @@ class Machine:
         if space == "generic":
             result = np.zeros(addresses.size, ITEMS[width])
             for inner, mask, base in _windows(addresses):
-                result[mask] = self.load(inner, addresses[mask] - base, width, lanes[mask])
+                result[mask] = self.load(inner, addresses[mask] - base, width, lanes[mask], watch)
             return result
         return self.memory.gather(addresses, width, lanes)
 
-    def store(self, space: str, addresses: Array, values: Array, lanes: Array) -> None:
+    def store(self, space: str, addresses: Array, values: Array, lanes: Array, watch: bool = True) -> None:
         """Put [A] items into a state space."""
         if space == "shared":
-            self.shared.scatter(addresses, values, lanes)
+            self.shared.scatter(addresses, values, lanes, watch)
         elif space == "local":
             self._local.view(values.dtype)[self._local_places(addresses, values.dtype.itemsize, lanes)] = values
         elif space == "generic":
             for inner, mask, base in _windows(addresses):
-                self.store(inner, addresses[mask] - base, values[mask], lanes[mask])
+                self.store(inner, addresses[mask] - base, values[mask], lanes[mask], watch)
         else:
             self.memory.scatter(addresses, values, lanes)
 

@@ -37,36 +37,38 @@ class Shared:
         self._origin = lanes.block_of * self._stride
         self._tag = (lanes.warp_of + 1).astype(np.uint8)
 
-    def gather(self, addresses: Array, width: int, lanes: Array) -> Array:
+    def gather(self, addresses: Array, width: int, lanes: Array, watch: bool = True) -> Array:
         """One item of `width` bytes from each address.
 
         Args:
             addresses: [A], in the blocks of `lanes`.
             width: 1, 2, 4, 8 or 16.
             lanes: [A], who reads.
+            watch: false for atomic operations, which do not race with each other.
 
         Raises:
             Fault: outside, misaligned, or one of the mistakes above.
         """
         places = self._places(addresses, width, lanes, "reads")
-        if self.check:
+        if self.check and watch:
             self._watch_read(places, width, lanes, addresses)
         return self._bytes.view(ITEMS[width])[places]
 
-    def scatter(self, addresses: Array, values: Array, lanes: Array) -> None:
+    def scatter(self, addresses: Array, values: Array, lanes: Array, watch: bool = True) -> None:
         """Put one item at each address.
 
         Args:
             addresses: [A], in the blocks of `lanes`.
             values: [A], of a type in `ITEMS`.
             lanes: [A], who writes.
+            watch: as `gather`.
 
         Raises:
             Fault: as `gather`.
         """
         width = values.dtype.itemsize
         places = self._places(addresses, width, lanes, "writes")
-        if self.check:
+        if self.check and watch:
             self._watch_write(places, width, lanes, addresses, WRITTEN)
         self._bytes.view(values.dtype)[places] = values
 

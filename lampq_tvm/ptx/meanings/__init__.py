@@ -20,6 +20,10 @@ from lampq_tvm.ptx.meanings import (
     move,
     single,
     warp,
+    wmma,
 )
 
-FAMILIES = (access, asynchronous, atomic, compare, control, convert, dots, integer, logic, matrix, mma, move, single, warp)
+FAMILIES = (
+    *(access, asynchronous, atomic, compare, control, convert, dots, integer),
+    *(logic, matrix, mma, move, single, warp, wmma),
+)

@@ -1,4 +1,4 @@
-"""Loads and stores. Source: PTX ISA, 9.7.9.8 ld, 9.7.9.9 ld.global.nc, 9.7.9.10 ldu, 9.7.9.12 st."""
+"""Loads and stores. Source: PTX ISA, Data Movement and Conversion Instructions: ld, ldu, st."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def store(instruction: Instruction) -> Meaning:
 
 @meaning("prefetch", "prefetchu")
 def prefetch(instruction: Instruction) -> Meaning:
-    """A hint to the caches: nothing that a lane could see (9.7.9.16)."""
+    """A hint to the caches: nothing that a lane could see."""
     return Lanewise(lambda: (), (), ())
 
 

@@ -1,4 +1,4 @@
-"""Asynchronous copies. Source: PTX ISA, 9.7.9.25.3 Non-bulk copy."""
+"""Asynchronous copies. Source: PTX ISA, Data Movement and Conversion Instructions: Non-bulk copy."""
 
 from __future__ import annotations
 

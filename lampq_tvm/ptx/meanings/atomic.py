@@ -1,4 +1,4 @@
-"""Atomic operations. Source: PTX ISA, 9.7.13.5 atom, 9.7.13.7 red."""
+"""Atomic operations. Source: PTX ISA, Parallel Synchronization and Communication Instructions: atom, red."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def _bind(machine: Machine, space: str, kind: str, name: str, operands: tuple[Op
         given = [active.pick(value(v)) for v in values]
         result = np.zeros(where.size, dtype)
         for turn in _turns(where):
-            old = machine.load(space, where[turn], item.itemsize, active.index[turn]).view(dtype)
+            old = machine.load(space, where[turn], item.itemsize, active.index[turn], watch=False).view(dtype)
             new = one(old, [g[turn] for g in given])
-            machine.store(space, where[turn], np.ascontiguousarray(new).view(item), active.index[turn])
+            machine.store(space, where[turn], np.ascontiguousarray(new).view(item), active.index[turn], watch=False)
             result[turn] = old
         if put is not None:
             put(result, active)

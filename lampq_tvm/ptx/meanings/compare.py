@@ -1,4 +1,4 @@
-"""Comparison and selection. Source: PTX ISA, 9.7.6 Comparison and Selection Instructions."""
+"""Comparison and selection. Source: PTX ISA, Comparison and Selection Instructions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMBINE: dict[str, Callable[..., Array]] = {"and": np.logical_and, "or": np.logi
 
 @meaning("setp")
 def set_predicate(instruction: Instruction) -> Meaning:
-    """`p = (a ? b) op c`, `q = !(a ? b) op c` per lane, `op` being and, or, xor with a predicate (9.7.6.2).
+    """`p = (a ? b) op c`, `q = !(a ? b) op c` per lane, `op` being and, or, xor with a predicate.
 
     Of floats with a NaN the plain comparisons are false and those that end in u true; `num`: neither is NaN, `nan`: one is.
     """
@@ -51,7 +51,7 @@ def set_predicate(instruction: Instruction) -> Meaning:
 
 @meaning("set")
 def set_value(instruction: Instruction) -> Meaning:
-    """As `setp`, but the result is all ones (1.0 for floats) or zero (9.7.6.1)."""
+    """As `setp`, but the result is all ones (1.0 for floats) or zero."""
     compare, combine, kinds = _split(instruction)
     if len(kinds) != 2 or kinds[0] not in ("u32", "s32", "f32"):
         raise unknown(instruction)
@@ -67,14 +67,14 @@ def set_value(instruction: Instruction) -> Meaning:
 
 @meaning("selp")
 def select(instruction: Instruction) -> Meaning:
-    """`a` where the predicate holds, else `b`, per lane (9.7.6.3)."""
+    """`a` where the predicate holds, else `b`, per lane."""
     types, _ = parts(instruction)
     return Lanewise(lambda a, b, c: np.where(c, a, b), (types[0], types[0], "pred"), (types[0],))
 
 
 @meaning("slct")
 def select_by_sign(instruction: Instruction) -> Meaning:
-    """`a` where `c >= 0`, else `b`, per lane (9.7.6.4)."""
+    """`a` where `c >= 0`, else `b`, per lane."""
     types, _ = parts(instruction)
     return Lanewise(lambda a, b, c: np.where(c >= 0, a, b), (types[0], types[0], types[1]), (types[0],))
 

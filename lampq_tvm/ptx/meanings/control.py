@@ -1,4 +1,6 @@
-"""Control flow and synchronization. Source: PTX ISA, 9.7.12 Control Flow, 9.7.13 Parallel Synchronization."""
+"""Control flow and synchronization. Source: PTX ISA, Control Flow Instructions; Parallel
+Synchronization and Communication Instructions: bar, bar.warp.sync, membar.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +13,36 @@ SCOPES = ("cta", "gpu", "sys", "gl", "sc", "acq_rel", "acquire", "release")
 
 @meaning("bra")
 def branch(instruction: Instruction) -> Meaning:
-    """Lanes whose guard holds go on at the label; `.uni` promises that all of them do (9.7.12.3)."""
+    """Lanes whose guard holds go on at the label; `.uni` promises that all of them do."""
     parts(instruction, "uni")
     return Flow("bra")
 
 
 @meaning("brx")
 def indexed_branch(instruction: Instruction) -> Meaning:
-    """Each lane goes on at the label whose place in the table is its index (9.7.12.4)."""
+    """Each lane goes on at the label whose place in the table is its index."""
     parts(instruction, "idx", "uni")
     return Flow("brx")
 
 
 @meaning("ret", "exit")
 def leave(instruction: Instruction) -> Meaning:
-    """The lanes end (9.7.12.6, 9.7.12.7)."""
+    """The lanes end."""
     parts(instruction, "uni")
     return Flow("exit")
 
 
 @meaning("trap")
 def trap(instruction: Instruction) -> Meaning:
-    """The launch fails (9.7.19.4)."""
+    """The launch fails."""
     parts(instruction)
     return Flow("trap")
 
 
 @meaning("bar", "barrier")
 def barrier(instruction: Instruction) -> Meaning:
-    """`bar.sync`: no lane goes on before all of its block that have not exited are here (9.7.13.1). `bar.warp.sync`: the same
-    for the lanes of a mask in a warp (9.7.13.2).
+    """`bar.sync`: no lane goes on before all of its block that have not exited are here. `bar.warp.sync`: the same
+    for the lanes of a mask in a warp.
     """
     _, flags = parts(instruction, "sync", "aligned", "warp", "cta")
     if "sync" not in flags or (instruction.opcode == "barrier" and "warp" in flags):
@@ -50,7 +52,7 @@ def barrier(instruction: Instruction) -> Meaning:
 
 @meaning("membar", "fence")
 def fence(instruction: Instruction) -> Meaning:
-    """Orders a lane's accesses to memory for others; here every access is seen at once (9.7.13.4)."""
+    """Orders a lane's accesses to memory for others; here every access is seen at once."""
     parts(instruction, *SCOPES)
     return Effect(lambda machine: _nothing)
 

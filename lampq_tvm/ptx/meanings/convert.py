@@ -1,7 +1,8 @@
-"""Conversions. Source: PTX ISA, 9.7.9.21 cvt, 9.7.9.22 cvt.pack, 9.7.9.20 cvta."""
+"""Conversions. Source: PTX ISA, Data Movement and Conversion Instructions: cvt, cvt.pack, cvta."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,12 +13,13 @@ from lampq_tvm.ptx.meanings.single import ROUNDINGS, canonical, narrow
 from lampq_tvm.ptx.module import Instruction
 from lampq_tvm.ptx.types import TYPES, Array, bits_of, is_float, is_signed
 
+PACK = re.compile(r"cvt\.pack\.sat\.([su])(2|4|8|16)\.s32(\.b32)?$")
 TO_INTEGER: dict[str, Callable[[Array], Array]] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
 
 
 @meaning("cvt")
 def convert(instruction: Instruction) -> Meaning:
-    """`d = a` in another type, per lane (9.7.9.21).
+    """`d = a` in another type, per lane.
 
     Integers are cut or extended by the source's sign; `.sat` clamps. Floats become integers in the mode that stands there,
     always clamped, NaN as 0. Numbers become floats rounded once; `.sat` clamps those to 0..1, `.relu` from below to 0.
@@ -48,18 +50,17 @@ def convert(instruction: Instruction) -> Meaning:
 
 
 def pack(instruction: Instruction) -> Meaning:
-    """`cvt.pack.sat.T.s32{.b32} d, a, b{, c}`: `a` and `b` clamped to T, `b` lowest, `a` above it, then `c` (9.7.9.22)."""
-    names = instruction.modifiers
-    three = len(names) == 5
-    if names[:2] != ("pack", "sat") or names[3] != "s32" or names[2] not in ("s8", "u8", "s16", "u16"):
+    """`cvt.pack.sat.T.s32{.b32} d, a, b{, c}`: `a` and `b` clamped to T, `b` lowest, `a` above it, then `c`."""
+    found = PACK.match(instruction.mnemonic)
+    three = len(instruction.operands) == 4
+    if found is None or three != (found[2] != "16") or three != bool(found[3]):
         raise unknown(instruction)
-    to, bits = names[2], bits_of(names[2])
-    if three != (bits == 8):
-        raise unknown(instruction)
+    bits = int(found[2])
+    least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if found[1] == "s" else (0, (1 << bits) - 1)
 
     def packed(a: Array, b: Array, c: Array | None = None) -> Array:
         low = np.uint32((1 << bits) - 1)
-        high, bottom = (saturate(x, to).astype(np.int32).view(np.uint32) & low for x in (a, b))
+        high, bottom = (np.clip(x, least, most).view(np.uint32) & low for x in (a, b))
         word = high << np.uint32(bits) | bottom
         return word if c is None else c << np.uint32(2 * bits) | word
 
@@ -68,7 +69,7 @@ def pack(instruction: Instruction) -> Meaning:
 
 @meaning("cvta")
 def convert_address(instruction: Instruction) -> Meaning:
-    """A generic address from one in a state space, or (`.to`) the other way; shared and local are windows (9.7.9.20)."""
+    """A generic address from one in a state space, or (`.to`) the other way; shared and local are windows."""
     types, flags = parts(instruction, "to", "global", "shared", "shared__cta", "local", "const", "param")
     spaces = flags - {"to"}
     if len(types) != 1 or len(spaces) != 1 or "param" in spaces:

@@ -1,4 +1,4 @@
-"""Dot products of packed integers. Source: PTX ISA, 9.7.1.23 dp4a, 9.7.1.24 dp2a."""
+"""Dot products of packed integers. Source: PTX ISA, Integer Arithmetic Instructions: dp4a, dp2a."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic in float16, single and in pairs. Source: PTX ISA, 9.7.4 Half Precision Floating-Point Instructions.
+"""Arithmetic in float16, single and in pairs. Source: PTX ISA, Half Precision Floating-Point Instructions.
 
 A sum, difference or product of two halves is exact in float64, so rounding that once to float16 is the IEEE result.
 """
@@ -28,7 +28,7 @@ def lanewise(instruction: Instruction, function: Callable[..., Array], kind: str
 
 
 def arithmetic(instruction: Instruction) -> Meaning:
-    """`a + b`, `a - b`, `a * b` per half, rounded once; `.sat` clamps to 0..1 (9.7.4.1 to 9.7.4.3)."""
+    """`a + b`, `a - b`, `a * b` per half, rounded once; `.sat` clamps to 0..1."""
     types, flags = parts(instruction, "rn", "sat")
     kind = only(instruction, types, "f16 f16x2")
     plain = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[instruction.opcode]
@@ -40,28 +40,28 @@ def arithmetic(instruction: Instruction) -> Meaning:
 
 
 def fma(instruction: Instruction) -> Meaning:
-    """`a * b + c` per half with one rounding; `.sat` clamps to 0..1, `.relu` negative results to 0 (9.7.4.4)."""
+    """`a * b + c` per half with one rounding; `.sat` clamps to 0..1, `.relu` negative results to 0."""
     types, flags = parts(instruction, "rn", "sat", "relu")
     kind = only(instruction, types, "f16 f16x2")
 
     def fused(a: Array, b: Array, c: Array) -> Array:
         exact = odd_sum(np.multiply(a, b, dtype=np.float64), c.astype(np.float64))
         if "relu" in flags:
-            exact = np.where(exact < 0, 0.0, exact)
+            exact = np.where(exact <= 0, 0.0, exact)  # -0 too
         return _finish(exact, "sat" in flags)
 
     return lanewise(instruction, fused, kind, 3)
 
 
 def extreme(instruction: Instruction) -> Meaning:
-    """The smaller or larger per half; zeros and NaNs as in float32 (9.7.4.8, 9.7.4.9)."""
+    """The smaller or larger per half; zeros and NaNs as in float32."""
     types, flags = parts(instruction, "NaN")
     kind = only(instruction, types, "f16 f16x2")
     return lanewise(instruction, single.select(instruction.opcode == "min", bool(flags), "f16"), kind, 2)
 
 
 def sign(instruction: Instruction) -> Meaning:
-    """`|a|`, `-a` per half: the sign bit cleared or turned (9.7.4.5, 9.7.4.6)."""
+    """`|a|`, `-a` per half: the sign bit cleared or turned."""
     types, _ = parts(instruction)
     kind = only(instruction, types, "f16 f16x2")
     mask = np.uint16(0x8000)

@@ -1,4 +1,4 @@
-"""Integer arithmetic. Source: PTX ISA, 9.7.1 Integer Arithmetic Instructions; results wrap around."""
+"""Integer arithmetic. Source: PTX ISA, Integer Arithmetic Instructions; results wrap around."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASIC: dict[str, Callable[..., Array]] = {
 
 @meaning("add", "sub")
 def add(instruction: Instruction) -> Meaning:
-    """`d = a + b`, `d = a - b` per lane, modulo 2^bits; `.sat` of s32 clamps instead (9.7.1.1, 9.7.1.2)."""
+    """`d = a + b`, `d = a - b` per lane, modulo 2^bits; `.sat` of s32 clamps instead."""
     if is_float(instruction.modifiers[-1]):
         return single.arithmetic(instruction) or half.arithmetic(instruction)
     types, flags = parts(instruction, "sat")
@@ -41,7 +41,7 @@ def add(instruction: Instruction) -> Meaning:
 
 @meaning("mul")
 def mul(instruction: Instruction) -> Meaning:
-    """The low half, the high half, or (wide) all of `a * b` per lane (9.7.1.3)."""
+    """The low half, the high half, or (wide) all of `a * b` per lane."""
     if is_float(instruction.modifiers[-1]):
         return single.arithmetic(instruction) or half.arithmetic(instruction)
     types, flags = parts(instruction, "lo", "hi", "wide")
@@ -52,7 +52,7 @@ def mul(instruction: Instruction) -> Meaning:
 
 @meaning("mad")
 def mad(instruction: Instruction) -> Meaning:
-    """`mul` plus `c`, modulo 2^bits of the result; `.hi.sat.s32` clamps the sum (9.7.1.4)."""
+    """`mul` plus `c`, modulo 2^bits of the result; `.hi.sat.s32` clamps the sum."""
     if is_float(instruction.modifiers[-1]):
         raise unknown(instruction)
     types, flags = parts(instruction, "lo", "hi", "wide", "sat")
@@ -71,7 +71,7 @@ def mad(instruction: Instruction) -> Meaning:
 
 @meaning("div", "rem")
 def div(instruction: Instruction) -> Meaning:
-    """`a / b` cut towards zero, and what it leaves, with the sign of `a`; by zero: all ones (9.7.1.6, 9.7.1.7).
+    """`a / b` cut towards zero, and what it leaves, with the sign of `a`; by zero: all ones.
 
     The manual leaves division by zero open; GPUs give all ones for the quotient, and `a` for the rest.
     """
@@ -95,7 +95,7 @@ def div(instruction: Instruction) -> Meaning:
 
 @meaning("min", "max")
 def extreme(instruction: Instruction) -> Meaning:
-    """The smaller or larger of `a` and `b` per lane (9.7.1.10, 9.7.1.11)."""
+    """The smaller or larger of `a` and `b` per lane."""
     if is_float(instruction.modifiers[-1]):
         return single.extreme(instruction) or half.extreme(instruction)
     types, _ = parts(instruction)
@@ -105,7 +105,7 @@ def extreme(instruction: Instruction) -> Meaning:
 
 @meaning("abs", "neg")
 def sign(instruction: Instruction) -> Meaning:
-    """`|a|`, `-a` per lane; the most negative number stays as it is (9.7.1.8, 9.7.1.9)."""
+    """`|a|`, `-a` per lane; the most negative number stays as it is."""
     if is_float(instruction.modifiers[-1]):
         return single.sign(instruction) or half.sign(instruction)
     types, _ = parts(instruction)
@@ -115,7 +115,7 @@ def sign(instruction: Instruction) -> Meaning:
 
 @meaning("sad")
 def sad(instruction: Instruction) -> Meaning:
-    """`c + |a - b|` per lane (9.7.1.5)."""
+    """`c + |a - b|` per lane."""
     types, _ = parts(instruction)
     kind = only(instruction, types, INTS)
     return Lanewise(lambda a, b, c: c + np.where(a < b, b - a, a - b), (kind, kind, kind), (kind,))
@@ -123,7 +123,7 @@ def sad(instruction: Instruction) -> Meaning:
 
 @meaning("mul24", "mad24")
 def mul24(instruction: Instruction) -> Meaning:
-    """The low 32 bits (`.lo`) of the product of two 24-bit numbers, `mad24` plus `c` (9.7.1.12)."""
+    """The low 32 bits (`.lo`) of the product of two 24-bit numbers, `mad24` plus `c`."""
     types, flags = parts(instruction, "lo")
     kind = only(instruction, types, "u32 s32")
     if not flags:

@@ -1,4 +1,6 @@
-"""Bits: logic, shifts, fields, counts, permutation. Source: PTX ISA, 9.7.8, and 9.7.1 for the bit counts."""
+"""Bits: logic, shifts, fields, counts, permutation. Source: PTX ISA, Logic and Shift
+Instructions; Integer Arithmetic Instructions: popc, clz, bfind, brev, bfe, bfi; Data Movement: prmt.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ OPERATIONS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 
 @meaning("and", "or", "xor")
 def logic(instruction: Instruction) -> Meaning:
-    """Bitwise `a & b`, `a | b`, `a ^ b` per lane (9.7.8.1 to 9.7.8.3)."""
+    """Bitwise `a & b`, `a | b`, `a ^ b` per lane."""
     types, _ = parts(instruction)
     kind = only(instruction, types, WORDS)
     return Lanewise(OPERATIONS[instruction.opcode], (kind, kind), (kind,))
@@ -24,7 +26,7 @@ def logic(instruction: Instruction) -> Meaning:
 
 @meaning("not", "cnot")
 def invert(instruction: Instruction) -> Meaning:
-    """`not`: every bit turned; `cnot`: 1 where `a` is 0, else 0 (9.7.8.4, 9.7.8.5)."""
+    """`not`: every bit turned; `cnot`: 1 where `a` is 0, else 0."""
     types, _ = parts(instruction)
     kind = only(instruction, types, WORDS)
     if instruction.opcode == "not":
@@ -35,7 +37,6 @@ def invert(instruction: Instruction) -> Meaning:
 @meaning("shl", "shr")
 def shift(instruction: Instruction) -> Meaning:
     """Shift by an unsigned 32-bit amount, which counts as the width where it is larger; signed `shr` keeps the sign
-    (9.7.8.8, 9.7.8.9).
     """
     types, _ = parts(instruction)
     kind = only(instruction, types, "b16 b32 b64 u16 u32 u64 s16 s32 s64")
@@ -53,7 +54,7 @@ def shift(instruction: Instruction) -> Meaning:
 @meaning("shf")
 def funnel(instruction: Instruction) -> Meaning:
     """Shift the 64 bits `b:a` left (keep the high word) or right (the low one); the amount is taken modulo 32 (`.wrap`)
-    or at most 32 (`.clamp`) (9.7.8.7).
+    or at most 32 (`.clamp`).
     """
     types, flags = parts(instruction, "l", "r", "wrap", "clamp")
     only(instruction, types, "b32")
@@ -69,7 +70,7 @@ def funnel(instruction: Instruction) -> Meaning:
 
 @meaning("bfe")
 def extract(instruction: Instruction) -> Meaning:
-    """The `c & 255` bits of `a` from bit `b & 255` on; missing ones are zero or, signed, the field's top bit (9.7.8.10)."""
+    """The `c & 255` bits of `a` from bit `b & 255` on; missing ones are zero or, signed, the field's top bit."""
     types, _ = parts(instruction)
     kind = only(instruction, types, "u32 u64 s32 s64")
     width, dtype = bits_of(kind), TYPES[kind]
@@ -94,7 +95,7 @@ def extract(instruction: Instruction) -> Meaning:
 
 @meaning("bfi")
 def insert(instruction: Instruction) -> Meaning:
-    """`b` with its `d & 255` bits from bit `c & 255` on taken from the low bits of `a` (9.7.8.11)."""
+    """`b` with its `d & 255` bits from bit `c & 255` on taken from the low bits of `a`."""
     types, _ = parts(instruction)
     kind = only(instruction, types, "b32 b64")
     width, dtype = bits_of(kind), TYPES[kind]
@@ -111,7 +112,7 @@ def insert(instruction: Instruction) -> Meaning:
 @meaning("popc", "clz", "brev", "bfind")
 def count(instruction: Instruction) -> Meaning:
     """Per lane: bits that are set, zeros above the top one, the bits in reverse, and (`bfind`) the place of the top bit
-    that differs from the sign, counted from below or (`.shiftamt`) from above, -1 if there is none (9.7.1.13 to 9.7.1.16).
+    that differs from the sign, counted from below or (`.shiftamt`) from above, -1 if there is none.
     """
     types, flags = parts(instruction, *(["shiftamt"] if instruction.opcode == "bfind" else []))
     kind = only(instruction, types, "b32 b64 u32 u64 s32 s64")
@@ -142,7 +143,6 @@ def count(instruction: Instruction) -> Meaning:
 @meaning("prmt")
 def permute(instruction: Instruction) -> Meaning:
     """Byte i of the result is byte `c >> 4i & 7` of the eight bytes `b:a`; with bit 3 set, that byte's sign eight times
-    (9.7.9.7, without a mode).
     """
     types, _ = parts(instruction)
     only(instruction, types, "b32")
@@ -162,7 +162,7 @@ def permute(instruction: Instruction) -> Meaning:
 
 @meaning("lop3")
 def lookup(instruction: Instruction) -> Meaning:
-    """Each bit is that of the 8-entry table `immLut` at the place `a b c` of the three operands' bits (9.7.8.6)."""
+    """Each bit is that of the 8-entry table `immLut` at the place `a b c` of the three operands' bits."""
     types, _ = parts(instruction)
     only(instruction, types, "b32")
     table = instruction.operands[4]

@@ -1,4 +1,6 @@
-"""Matrices between shared memory and a warp's registers. Source: PTX ISA, 9.7.14.5.15 ldmatrix, 9.7.14.5.16 stmatrix."""
+"""Matrices between shared memory and a warp's registers. Source: PTX ISA, Warp Level Matrix Instructions:
+ldmatrix, stmatrix.
+"""
 
 from __future__ import annotations
 

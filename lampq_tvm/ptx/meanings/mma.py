@@ -1,4 +1,4 @@
-"""Matrix products of a warp. Source: PTX ISA, 9.7.14.5 Matrix multiply-accumulate using mma instruction.
+"""Matrix products of a warp. Source: PTX ISA, Warp Level Matrix Instructions: mma.sync.
 
 Every fragment is made of 32-bit words along K, in which s8, s4 and f16 differ only by how many elements a word holds:
 with g = lane/4 and t = lane%4, register r of A is row g + 8(r%2), word t + 4(r/2) (A of 8 rows: row g, word t); register r

@@ -1,4 +1,4 @@
-"""Moves between registers. Source: PTX ISA, 9.7.9.3 and 9.7.9.4 mov."""
+"""Moves between registers. Source: PTX ISA, Data Movement and Conversion Instructions: mov."""
 
 from __future__ import annotations
 

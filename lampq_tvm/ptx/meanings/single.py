@@ -1,4 +1,4 @@
-"""Arithmetic in float32 (and float64 where NumPy rounds once). Source: PTX ISA, 9.7.3 Floating-Point Instructions.
+"""Arithmetic in float32 (and float64 where NumPy rounds once). Source: PTX ISA, Floating-Point Instructions.
 
 Denormals are kept, every result is rounded once, and a result that is not a number is the canonical one, as on a GPU.
 """
@@ -40,7 +40,7 @@ def narrow(exact: Array, rounding: str) -> Array:
 
 
 def arithmetic(instruction: Instruction) -> Meaning | None:
-    """`a + b`, `a - b`, `a * b` per lane, rounded once in the mode that stands there; `.sat` clamps to 0..1 (9.7.3.3 to 5).
+    """`a + b`, `a - b`, `a * b` per lane, rounded once in the mode that stands there; `.sat` clamps to 0..1.
 
     Returns:
         None where the type is one of `half`.
@@ -67,7 +67,7 @@ def arithmetic(instruction: Instruction) -> Meaning | None:
 
 @meaning("fma")
 def fma(instruction: Instruction) -> Meaning:
-    """`a * b + c` per lane with one rounding (9.7.3.6, 9.7.4.4)."""
+    """`a * b + c` per lane with one rounding."""
     from lampq_tvm.ptx.meanings import half  # which uses this file
 
     if instruction.modifiers[-1] != "f32":
@@ -87,7 +87,7 @@ def fma(instruction: Instruction) -> Meaning:
 
 
 def division(instruction: Instruction) -> Meaning:
-    """`a / b` per lane, rounded to nearest (9.7.3.8)."""
+    """`a / b` per lane, rounded to nearest."""
     types, flags = parts(instruction, "rn")
     kind = only(instruction, types, "f32 f64")
     if not flags:
@@ -97,7 +97,7 @@ def division(instruction: Instruction) -> Meaning:
 
 @meaning("rcp", "sqrt")
 def root(instruction: Instruction) -> Meaning:
-    """`1 / a`, or the square root of `a`, per lane, rounded to nearest (9.7.3.13, 9.7.3.15)."""
+    """`1 / a`, or the square root of `a`, per lane, rounded to nearest."""
     types, flags = parts(instruction, "rn")
     kind = only(instruction, types, "f32 f64")
     if not flags:
@@ -109,7 +109,6 @@ def root(instruction: Instruction) -> Meaning:
 
 def extreme(instruction: Instruction) -> Meaning | None:
     """The smaller or larger of `a` and `b` per lane; -0 is below 0; of one NaN and a number the number, with `.NaN` the NaN
-    (9.7.3.11, 9.7.3.12).
 
     Returns:
         None where the type is one of `half`.
@@ -138,7 +137,7 @@ def select(smaller: bool, strict: bool, kind: str) -> Callable[[Array, Array], A
 
 
 def sign(instruction: Instruction) -> Meaning | None:
-    """`|a|`, `-a` per lane: the sign bit cleared or turned (9.7.3.9, 9.7.3.10).
+    """`|a|`, `-a` per lane: the sign bit cleared or turned.
 
     Returns:
         None where the type is one of `half`.

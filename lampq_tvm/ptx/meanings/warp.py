@@ -1,5 +1,5 @@
-"""Exchange between the lanes of a warp. Source: PTX ISA, 9.7.9.6 shfl.sync, 9.7.13.9 vote.sync, 9.7.13.11 activemask,
-9.7.13.12 redux.sync, 9.7.13.2 bar.warp.sync.
+"""Exchange between the lanes of a warp. Source: PTX ISA, Data Movement and Conversion Instructions: shfl.sync;
+Parallel Synchronization and Communication Instructions: vote.sync, redux.sync, activemask.
 """
 
 from __future__ import annotations
