@@ -9,9 +9,8 @@ from lampq_tvm.kernels.cuda.tiles import default_tiles
 from lampq_tvm.lower.cuda.context import CudaContext, CudaTilesFor
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.lower.cuda.operators import lower_op
+from lampq_tvm.lower.memory import Arena, Step, plan_memory
 from lampq_tvm.quantize.model import QuantizedModel
-
-ALIGN = 64
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, tiles: CudaTilesFo
     image = Value("image", 1, batch * qm.input.channels * qm.input.height * qm.input.width, "uint8")
     launches = tuple(launch for op in qm.ops for launch in lower_op(op, context))
     _check_overwritten(launches)
-    offsets, arena = _place(image, launches)
+    arena = _plan(image, launches)
     kept = {op.name for op in qm.ops}
     shapes = {name: (batch, *shape) for name, shape in context.shapes.items() if name in kept and name in context.values}
-    return CudaLowered(batch, launches, image, offsets, arena, shapes)
+    return CudaLowered(batch, launches, image, arena.offsets, arena.size, shapes)
 
 
 def _check_overwritten(launches: tuple[Launch, ...]) -> None:
@@ -62,14 +61,15 @@ def _check_overwritten(launches: tuple[Launch, ...]) -> None:
             gone.add(launch.over)
 
 
-def _place(image: Value, launches: tuple[Launch, ...]) -> tuple[dict[str, int], int]:
-    offsets, end = {image.name: 0}, image.bytes
+def _plan(image: Value, launches: tuple[Launch, ...]) -> Arena:
+    """Where values lie; what writes in place finds its input there."""
+    steps = [Step(image.name, (), image.bytes)]
     for launch in launches:
+        over = () if launch.over is None else (launch.over,)
         value = launch.out[1]
-        if launch.over is not None:
-            offsets[value.name] = offsets[launch.over]
-            continue
-        end = -(-end // ALIGN) * ALIGN
-        offsets[value.name] = end
-        end += value.bytes
-    return offsets, -(-end // ALIGN) * ALIGN
+        steps.append(Step(value.name, (*launch.reads.values(), *over), value.bytes, launch.over))
+    arena = plan_memory(steps)
+    apart = [x.over for x in launches if x.over is not None and arena.offsets[x.over] != arena.offsets[x.out[1].name]]
+    if apart:
+        raise AssertionError(f"{apart[0]} is not written over in its place")
+    return arena
