@@ -16,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from lampq_tvm.kernels.cuda.emit import WARP, at, i32, ptx, put, registers, u32
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
 
-PAD = 4  # words between rows of sums
+PAD = 8  # words between rows of sums, each at a multiple of 32 bytes as a fragment wants it
 FUNCTIONS = {
     "lampq_wmma_load_a": """
 __forceinline__ __device__ void lampq_wmma_load_a(uint* r, uint m, int pitch) {

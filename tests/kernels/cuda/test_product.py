@@ -21,7 +21,7 @@ from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
 from tests.kernels.products import Product, epilogue_case, inputs
 
-ARCHS = ("sm_75", "sm_87", "sm_90")
+ARCHS = ("sm_72", "sm_75", "sm_87", "sm_90")
 PAIRS = tuple(itertools.product(range(2, 9), repeat=2))
 TILES = (CudaTiles(16, 64, 8, 2, 1, 2), CudaTiles(32, 32, 24, 4, 1, 1), CudaTiles(128, 64), CudaTiles(64, 128, 32, 2, 4, 1))
 CONSTANTS = {  # the kernel's names of what `epilogue_case` returns
