@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,13 +63,14 @@ def figure_text(budget: Budget, figures: Sequence[float]) -> str:
     return up[0] + {"ms": "ms", "ratio": "x"}[budget.kind]
 
 
-def payload_base(model: ImportedModel) -> int:
+def payload_base(model: ImportedModel, floats: Collection[str] = ()) -> int:
     """Bytes of everything in a payload but the weights' codes: float32 constants and tables of the quantized operators.
 
     Per output channel of a layer two floats (M or S, and B); positions and prefix tokens; two floats per channel of a
     LayerNorm; 256 bytes per activation table; per attention P, S per head, M and B per channel, and the
-    bias of its scores; indices of regrouped tokens (`quantize.model`).
+    bias of its scores; indices of regrouped tokens (`quantize.model`). `floats`: layers, or `attention`, in float16.
     """
+    softmax = 0 if "attention" in floats else 256
     total = 8 * sum(layer.out_features for layer in model.layers)
     for op in model.ops:
         if isinstance(op, PatchEmbed):
@@ -77,7 +78,7 @@ def payload_base(model: ImportedModel) -> int:
         elif isinstance(op, LayerNorm):
             total += 8 * model.tensors[f"{op.name}.gamma"].size
         elif isinstance(op, Activation):
-            total += 256
+            total += table_bytes(model, op, floats)
         elif isinstance(op, Gate):
             total += 1024
         elif isinstance(op, UnitHeads):
@@ -85,13 +86,21 @@ def payload_base(model: ImportedModel) -> int:
         elif isinstance(op, Rotary):
             total += 12 * op.heads + sum(4 * model.tensors[f"{op.name}.{part}"].size for part in ("cos", "sin", "partner"))
         elif isinstance(op, AttentionPool):
-            total += 256 + 4 * op.heads + 8 * op.heads * op.head_dim + model.tensors[f"{op.name}.query"].size
+            queries = model.tensors[f"{op.name}.query"].size * (1 if softmax else 2)
+            total += softmax + 4 * op.heads + 8 * op.heads * op.head_dim + queries
         elif isinstance(op, Attention):
-            total += 256 + 4 * op.heads + 8 * op.heads * op.head_dim + bias_bytes(model, op)
+            total += softmax + 4 * op.heads + 8 * op.heads * op.head_dim + bias_bytes(model, op)
         elif isinstance(op, Regroup):
             index = model.tensors[f"{op.name}.index"]
             total += np.min_scalar_type(-1 - int(index.max())).itemsize * index.size + 4
     return total
+
+
+def table_bytes(model: ImportedModel, op: Activation, floats: Collection[str]) -> int:
+    """Bytes of an activation's table, of two bytes an entry before a float16 layer; two floats after one, which has none."""
+    if op.inputs[0] in floats:
+        return 8
+    return 512 if any(reader.name in floats for reader in model.consumers(op.name)) else 256
 
 
 def bias_bytes(model: ImportedModel, op: Attention) -> int:

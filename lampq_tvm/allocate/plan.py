@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -12,24 +13,47 @@ from lampq_tvm.errors import CorruptError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.store import write_atomic
 
+FLOAT_BITS = 16  # of float16, the width of a layer that stays float
+
+
+def _width(bits: int) -> int:
+    """A width that there is; ValueError else."""
+    if not (2 <= bits <= 8 or bits == FLOAT_BITS):
+        raise ValueError(f"{bits} bits are not supported: give 2 to 8, or {FLOAT_BITS} for float16")
+    return bits
+
+
+Width = Annotated[int, pydantic.AfterValidator(_width)]
+
 
 class LayerPlan(pydantic.BaseModel):
     """One layer's widths.
 
     Attributes:
         name, type, params: as in the layer table.
-        w_bits: width of the weights, 2..8.
-        a_bits: width of the layer's input codes, 2..8 (the image is always 8).
+        w_bits: width of the weights, 2..8, or 16 for float16.
+        a_bits: width of the layer's input, 2..8, and 16 where the weights have 16 (the image is always 8).
         reason: why this width was chosen, for people.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     name: str
     type: str
-    w_bits: int = pydantic.Field(ge=2, le=8)
-    a_bits: int = pydantic.Field(ge=2, le=8)
+    w_bits: Width
+    a_bits: Width
     params: int = pydantic.Field(ge=0)
     reason: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> LayerPlan:
+        if self.type != "patch_embed" and (self.a_bits == FLOAT_BITS) != self.is_float:
+            raise ValueError(f"layer {self.name!r}: w_bits and a_bits are both {FLOAT_BITS} or neither is")
+        return self
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the layer stays float16."""
+        return self.w_bits == FLOAT_BITS
 
 
 class BitPlan(pydantic.BaseModel):
@@ -37,7 +61,7 @@ class BitPlan(pydantic.BaseModel):
 
     Attributes:
         model: the source it was made for.
-        attention_bits: width of q, k, v and p.
+        attention_bits: width of q, k, v and p; 16 for float16.
         softmax: quantizer of p, `uniform` or `log_sqrt2`.
         layers: in the order of the layer table.
         budgets: the budgets it was made for, as given.
@@ -47,7 +71,7 @@ class BitPlan(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     version: int = 1
     model: str
-    attention_bits: int = pydantic.Field(default=8, ge=2, le=8)
+    attention_bits: Width = 8
     softmax: str = pydantic.Field(default="uniform", pattern="^(uniform|log_sqrt2)$")
     layers: tuple[LayerPlan, ...]
     budgets: tuple[str, ...] = ()
@@ -56,6 +80,17 @@ class BitPlan(pydantic.BaseModel):
     def layer(self, name: str) -> LayerPlan:
         """The row of layer `name`."""
         return next(row for row in self.layers if row.name == name)
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """What stays float16: names of layers, and `attention`."""
+        names = tuple(row.name for row in self.layers if row.is_float)
+        return (*names, "attention") if self.attention_bits == FLOAT_BITS else names
+
+    def with_floats(self, names: Collection[str]) -> BitPlan:
+        """The plan with some layers left in float16."""
+        rows = [row.model_copy(update=_float_widths(row.type)) if row.name in names else row for row in self.layers]
+        return self.model_copy(update={"layers": tuple(rows)})
 
     @property
     def avg_w_bits(self) -> float:
@@ -103,6 +138,15 @@ class BitPlan(pydantic.BaseModel):
         for row in self.layers:
             if (row.type, row.params) != (layers[row.name].type, layers[row.name].params):
                 raise CorruptError(f"layer {row.name!r} has another type or size in this model", where=where)
+
+
+def float_pair(layer_type: str) -> tuple[int, int]:
+    """Widths (w, a) of a layer left in float16."""
+    return FLOAT_BITS, 8 if layer_type == "patch_embed" else FLOAT_BITS
+
+
+def _float_widths(layer_type: str) -> dict[str, int]:
+    return dict(zip(("w_bits", "a_bits"), float_pair(layer_type), strict=True))
 
 
 def uniform_plan(model: ImportedModel, w_bits: int, a_bits: int, attention_bits: int = 8, softmax: str = "uniform") -> BitPlan:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lampq_tvm.allocate.budget import Budget
-from lampq_tvm.allocate.costs import Limit, check_latency, limits, payload_base, plan_bytes, plan_ms
+from lampq_tvm.allocate.costs import Limit, check_latency, layer_ms, limits, payload_base, plan_bytes, plan_ms
 from lampq_tvm.allocate.ilp import Row, solve
-from lampq_tvm.allocate.plan import BitPlan, LayerPlan
+from lampq_tvm.allocate.plan import BitPlan, LayerPlan, float_pair
 from lampq_tvm.allocate.reasons import infeasible, reason
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.frontend.model import ImportedModel
@@ -153,6 +153,25 @@ def monotone(loss: np.ndarray) -> np.ndarray:
     return np.where(finite, run, np.inf)
 
 
+def with_half(
+    model: ImportedModel, choices: list[list[Pair]], loss: list[np.ndarray], latency: LatencyTable
+) -> tuple[list[list[Pair]], list[np.ndarray]]:
+    """Choices and losses with float16 first, for layers that the table has its time of; what is slower is never taken.
+
+    Float16 loses nothing: its loss is 0, and never above that of codes.
+    """
+    found_choices, found_loss = [], []
+    for layer, pairs, losses in zip(model.layers, choices, loss, strict=True):
+        pair = float_pair(layer.type)
+        if pair not in pairs and latency.holds(layer.name, *pair):
+            own = latency.ms(layer.name, *pair)
+            losses = np.where(layer_ms(latency, layer, pairs) <= own, losses, np.inf)
+            pairs, losses = [pair, *pairs], np.concatenate([[min(0.0, float(losses.min()))], losses])
+        found_choices.append(pairs)
+        found_loss.append(losses)
+    return found_choices, found_loss
+
+
 def make_problem(
     model: ImportedModel,
     s: Sensitivity,
@@ -165,6 +184,8 @@ def make_problem(
     softmax: str = "uniform",
     allow_estimates: bool = False,
     base_bytes: int | None = None,
+    floats: Collection[str] = (),
+    half: bool = False,
 ) -> Problem:
     """Check the inputs against each other and put the problem together (arguments and errors as in `solve.allocate`)."""
     check_latency(budgets, latency, allow_estimates)
@@ -179,7 +200,12 @@ def make_problem(
         if not np.isfinite(loss[i]).any():
             what = f"no loss was measured for layer {layer.name!r} at {pairing.mode} widths"
             raise UsageError(what, where="sensitivity", hint="measure it with the same pairs as the plan, or with all of them")
-    base = payload_base(model) if base_bytes is None else base_bytes
+        if layer.name in floats:
+            choices[i], loss[i] = [float_pair(layer.type)], np.zeros(1)
+    timed = any(budget.needs_latency for budget in budgets)
+    if half and latency is not None and timed:
+        choices, loss = with_half(model, choices, loss, latency)
+    base = payload_base(model, floats) if base_bytes is None else base_bytes
     asked = tuple(dict.fromkeys(budgets))
     rows = limits(model, choices, asked, latency, base, pairing)
     counts = latency is not None and (allow_estimates or latency.kind == "measured")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.plan import BitPlan
@@ -24,6 +24,8 @@ def allocate(
     softmax: str = "uniform",
     allow_estimates: bool = False,
     base_bytes: int | None = None,
+    floats: Collection[str] = (),
+    half: bool = False,
 ) -> BitPlan:
     """The plan of least predicted loss within every budget.
 
@@ -37,6 +39,8 @@ def allocate(
         attention_bits, softmax: passed on to the plan.
         allow_estimates: whether estimated times may decide.
         base_bytes: payload bytes besides the weights' codes; computed from the model where None.
+        floats: layers that stay float16.
+        half: whether any layer may stay float16 that the table holds a time for.
 
     Raises:
         InfeasibleError: no plan meets the budgets; the hint names the nearest feasible one.
@@ -46,6 +50,6 @@ def allocate(
     """
     problem = make_problem(
         model, s, budgets, latency=latency, tied=tied, a_bits=a_bits, attention_bits=attention_bits, softmax=softmax,
-        allow_estimates=allow_estimates, base_bytes=base_bytes,
+        allow_estimates=allow_estimates, base_bytes=base_bytes, floats=floats, half=half,
     )  # fmt: skip
     return problem.plan(problem.solve())

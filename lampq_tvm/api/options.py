@@ -12,6 +12,7 @@ from typing import Any
 
 from lampq_tvm.allocate.budget import DEFAULT as DEFAULT
 from lampq_tvm.allocate.budget import Budget, DropBudget, parse_budget, parse_drop
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UsageError
 
 METRICS = ("fisher_output", "lampq", "kl")  # the first is the default
@@ -38,7 +39,8 @@ class Options:
         tied: activations take the weights' width (`--tie`), or each layer any pair (`--separate`); None: as metric and budgets
             ask (`allocate.problem.choose_pairing`).
         a_bits: one fixed width for all activations.
-        attention_bits: width of q, k, v and p.
+        attention_bits: width of q, k, v and p; 16 leaves them float16.
+        float_layers: patterns (`*.fc2`) of layers that stay float16.
         softmax: quantizer of p.
         metric: what sensitivity measures; `lampq` does not see activations, so it needs tied or fixed ones.
         alpha: type weights of the metric `lampq`, from the drop of accuracy or from the rise of the loss.
@@ -68,6 +70,7 @@ class Options:
     tied: bool | None = None
     a_bits: int | None = None
     attention_bits: int = 8
+    float_layers: tuple[str, ...] = ()
     softmax: str = "uniform"
     metric: str = METRICS[0]
     alpha: str = "accuracy"
@@ -95,6 +98,9 @@ class Options:
         for name, value, low, high in self._ranges():
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{value} is out of range", where=name, hint=f"give {low}..{high}")
+        if self.attention_bits not in (*range(2, 9), FLOAT_BITS):
+            what = f"{self.attention_bits} is out of range"
+            raise UsageError(what, where="--attention-bits", hint=f"give 2..8, or {FLOAT_BITS} for float16")
         if self.checkpoint is not None and self.pretrained:
             raise UsageError("--checkpoint and --pretrained exclude each other", hint="give one of them")
         if self.tied is not None and self.a_bits is not None:
@@ -116,7 +122,6 @@ class Options:
         return [
             ("--seed", self.seed, 0, 2**63 - 1),
             ("--a-bits", self.a_bits, 2, 8),
-            ("--attention-bits", self.attention_bits, 2, 8),
             ("--calib-images", self.calib_images, 1, large),
             ("--sens-images", self.sens_images, 1, large),
             ("--batch", self.batch, 1, 1024),
@@ -138,8 +143,19 @@ class Options:
     @property
     def is_uniform8(self) -> bool:
         """Whether the 8-bit plan is asked for and nothing else: no sensitivity is needed for it."""
-        only8 = all(b.kind == "bits" and b.value >= 8 and (b.a_value or 8) >= 8 for b in self.parsed_budgets)
-        return only8 and self.max_drop is None and self.a_bits in (None, 8)
+        if self.float_layers and self.budgets:  # their 16 bits count
+            return False
+        return self._only_bits(8) and self.a_bits in (None, 8)
+
+    @property
+    def is_uniform16(self) -> bool:
+        """Whether all of the model stays float16."""
+        return bool(self.budgets) and self._only_bits(FLOAT_BITS) and self.a_bits is None
+
+    def _only_bits(self, bits: int) -> bool:
+        """Whether budgets are of bits alone, and none lies below `bits`."""
+        wide = all(b.kind == "bits" and b.value >= bits and (b.a_value or bits) >= bits for b in self.parsed_budgets)
+        return wide and self.max_drop is None
 
     def shown(self) -> dict[str, str]:
         """Every resolved option as text, for the table printed before work starts."""

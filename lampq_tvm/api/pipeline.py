@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import hashlib
 import tempfile
@@ -10,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import BitPlan, uniform_plan
+from lampq_tvm.allocate.plan import FLOAT_BITS, BitPlan, uniform_plan
 from lampq_tvm.api.cache import Cache
 from lampq_tvm.api.checks import check_output, require_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import Dataset, open_dataset
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.quantize.model import QuantizedModel
@@ -55,7 +56,8 @@ class Pipeline:
         _ = self.given_table
         if output is not None:
             check_output(output)
-        if self.plan_file is None:
+        _ = self.floats
+        if self.plan_file is None and not self.options.is_uniform16:
             self.check_budgets()
 
     @functools.cached_property
@@ -153,9 +155,9 @@ class Pipeline:
         folder = self.cache.folder("calibrate", self.calibration_key)
         if "calibration" in vars(self) or (folder / "calibration.st").exists():
             return self.calibration
-        if any((row.w_bits, row.a_bits) != (8, 8) for row in self.plan.layers):
+        if any((row.w_bits, row.a_bits) != (8, 8) and not row.is_float for row in self.plan.layers):
             return self.calibration
-        widths = tuple(sorted({8, self.plan.attention_bits}))
+        widths = tuple(sorted({8, min(8, self.plan.attention_bits)}))
         return self._calibrated(self.cache.folder("calibrate", self.calibration_key, widths), widths)
 
     def _calibrated(self, folder: Path, widths: tuple[int, ...]) -> Calibration:
@@ -236,7 +238,39 @@ class Pipeline:
         names = tuple(layer.name for layer in self.model.layers)
         nothing = Sensitivity(o.metric, o.metric != "lampq", names, WIDTHS, np.zeros((len(names), len(WIDTHS), len(WIDTHS))))
         table, estimates = self.given_table, o.allow_estimates
-        allocate(self.model, nothing, budgets, latency=table, tied=o.tied, a_bits=o.a_bits, allow_estimates=estimates)
+        half, floats = self.target.kind == "cuda", self.floats
+        allocate(
+            self.model, nothing, budgets, latency=table, tied=o.tied, a_bits=o.a_bits, allow_estimates=estimates,
+            floats=floats, half=half,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def floats(self) -> tuple[str, ...]:
+        """What is known to stay float16 before a plan is worked out: names of layers, and `attention`.
+
+        Raises:
+            UsageError: a pattern of `--float-layers` names no layer.
+        """
+        o = self.options
+        if self.plan_file is not None or o.is_uniform16:
+            return self.plan.floats
+        names = [layer.name for layer in self.model.layers]
+        for pattern in o.float_layers:
+            if not fnmatch.filter(names, pattern):
+                near = ", ".join(names[:3])
+                raise UsageError(f"no layer is called {pattern!r}", where="--float-layers", hint=f"there are {near}, ...")
+        found = tuple(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in o.float_layers))
+        return (*found, "attention") if o.attention_bits == FLOAT_BITS else found
+
+    def check_floats(self) -> None:
+        """Refuse layers that the target cannot compute, as far as they are known.
+
+        Raises:
+            UnsupportedError: float16 layers for a target without kernels for them.
+        """
+        if self.floats and self.target.kind != "cuda":
+            what = f"{self.floats[0]} stays float16, and float layers run on CUDA targets only"
+            raise UnsupportedError(what, where=self.target.name, hint="give it 8 bits or fewer, or compile for a GPU")
 
     @functools.cached_property
     def plan(self) -> BitPlan:
@@ -246,8 +280,10 @@ class Pipeline:
             plan.check_fits(self.model, str(self.plan_file))
             return plan
         o = self.options
-        if o.is_uniform8 and self.given_table is None:
-            plan = uniform_plan(self.model, 8, 8, o.attention_bits, o.softmax)
+        if (o.is_uniform8 and self.given_table is None) or o.is_uniform16:
+            bits, attention = (FLOAT_BITS, FLOAT_BITS) if o.is_uniform16 else (8, o.attention_bits)
+            plan = uniform_plan(self.model, bits, bits, attention, o.softmax)
+            plan = plan if o.is_uniform16 else plan.with_floats(self.floats)
             return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})
         from lampq_tvm.api.planning import solved
 

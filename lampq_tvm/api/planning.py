@@ -61,6 +61,8 @@ def problem(pipeline: Pipeline) -> Problem:
         attention_bits=o.attention_bits,
         softmax=o.softmax,
         allow_estimates=o.allow_estimates,
+        floats=pipeline.floats,
+        half=pipeline.target.kind == "cuda",
     )
 
 

@@ -15,6 +15,7 @@ from safetensors.numpy import save as save_tensors
 from tvm import relax
 
 from lampq_tvm import __version__
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import Lowered, lower
 from lampq_tvm.lower.shared import shared_names
@@ -87,7 +88,8 @@ def linker(target: Target) -> dict[str, Any]:
 def payload(qm: QuantizedModel) -> bytes:
     """The network's constants: weights at exactly their width, everything else as it is, equal tables once."""
     copies = shared_names(qm.tensors)
-    widths = {f"{op.name}.w": op.w_bits for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)}
+    products = [op for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)]
+    widths = {f"{op.name}.w": op.w_bits for op in products if op.w_bits < FLOAT_BITS}
     kept = {k: v for k, v in qm.tensors.items() if k not in copies}
     arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in kept.items()}
     stored: bytes = save_tensors(dict(sorted(arrays.items())))

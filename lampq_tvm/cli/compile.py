@@ -28,6 +28,7 @@ def compile(
     tied: o.Tied = None,
     a_bits: o.ABits = None,
     attention_bits: o.AttentionBits = 8,
+    float_layers: o.FloatLayers = None,
     softmax: o.Softmax = "uniform",
     metric: o.Metric = "fisher-output",
     alpha: o.Alpha = "accuracy",

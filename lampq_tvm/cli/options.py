@@ -19,11 +19,12 @@ Mean = Annotated[str | None, typer.Option(help="Mean per channel of pixels in 0.
 Std = Annotated[str | None, typer.Option(help="Standard deviation per channel, by commas.")]
 Size = Annotated[int | None, typer.Option(help="Side of the input image in pixels.")]
 Seed = Annotated[int, typer.Option(help="Of random weights and of the draw of images.")]
-Budget = Annotated[list[str] | None, typer.Option(help="4bit, 4/8bit, 2.5ms, 0.6x or 8MiB; may be repeated. [default: 8bit]")]
+Budget = Annotated[list[str] | None, typer.Option(help="4bit, 4/8bit, 16bit, 2.5ms, 0.6x, 8MiB; repeatable. [default: 8bit]")]
 MaxDrop = Annotated[float | None, typer.Option(help="Largest loss of accuracy in points; takes the cheapest plan within it.")]
 Tied = Annotated[bool | None, typer.Option("--tie/--separate", help="Activations take the weights' width, or any.")]
 ABits = Annotated[int | None, typer.Option(help="One fixed width for all activations.")]
-AttentionBits = Annotated[int, typer.Option(help="Width of q, k, v and of the attention weights.")]
+AttentionBits = Annotated[int, typer.Option(help="Width of q, k, v and of the attention weights; 16: float16.")]
+FloatLayers = Annotated[str | None, typer.Option(help="Layers that stay float16 (CUDA): names or patterns, by commas.")]
 Softmax = Annotated[str, typer.Option(help="Quantizer of the attention weights: uniform or log_sqrt2.")]
 Metric = Annotated[str, typer.Option(help="What a bit is worth: fisher-output, lampq or kl.")]
 Alpha = Annotated[str, typer.Option(help="Type weights of the metric lampq: from accuracy or loss.")]
@@ -46,6 +47,7 @@ def request(
     mean: str | None,
     std: str | None,
     budget: list[str] | None = None,
+    float_layers: str | None = None,
     no_update: bool = False,
     no_cache: bool = False,
     **rest: Any,
@@ -53,6 +55,7 @@ def request(
     """The `Options` of a command line: texts are read, `--no-...` are turned round."""
     from lampq_tvm.api.options import DEFAULT, Options, parse_floats, parse_model_args
 
+    floats = tuple(name for name in (float_layers or "").split(",") if name)
     if "metric" in rest:
         rest["metric"] = rest["metric"].replace("-", "_")
     return Options(
@@ -60,7 +63,8 @@ def request(
         model_args=parse_model_args(model_arg or []),
         mean=parse_floats(mean, "--mean"),
         std=parse_floats(std, "--std"),
-        budgets=tuple(budget or (DEFAULT,)),
+        budgets=tuple(budget or (() if floats else (DEFAULT,))),
+        float_layers=floats,
         update=not no_update,
         use_cache=not no_cache,
         **rest,

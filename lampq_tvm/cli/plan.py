@@ -27,6 +27,7 @@ def plan(
     tied: o.Tied = None,
     a_bits: o.ABits = None,
     attention_bits: o.AttentionBits = 8,
+    float_layers: o.FloatLayers = None,
     softmax: o.Softmax = "uniform",
     metric: o.Metric = "fisher-output",
     alpha: o.Alpha = "accuracy",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import uniform_plan
+from lampq_tvm.allocate.plan import FLOAT_BITS, uniform_plan
 from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.device.board import Board
@@ -47,8 +47,11 @@ class CudaWork:
     launches: dict[str, Launch]
 
 
-def cuda_work(qm: QuantizedModel, arch: str, batch: int) -> CudaWork:
-    """The work for a network: any plan of it has the same shapes, only the widths differ."""
+def cuda_work(qm: QuantizedModel, arch: str, batch: int, half: QuantizedModel | None = None) -> CudaWork:
+    """The work for a network: any plan of it has the same shapes, only the widths differ.
+
+    `half` is the network with every layer in float16, whose products are timed beside those of codes.
+    """
     work = CudaWork({row.name: {} for row in qm.plan.layers}, {}, {})
     for w_bits, a_bits in itertools.product(WIDTHS, WIDTHS):
         launches = lower_cuda(at_widths(qm, w_bits, a_bits), arch, batch).launches
@@ -58,13 +61,18 @@ def cuda_work(qm: QuantizedModel, arch: str, batch: int) -> CudaWork:
                 work.layers[row.name][w_bits, a_bits] = launch.kernel
         work.fixed.update({x.out[1].name: x.kernel for x in launches if "W" not in x.params})
         work.launches.update({launch.kernel: launch for launch in launches})
+    if half is not None:
+        products = [launch for launch in lower_cuda(half, arch, batch).launches if "W" in launch.params]
+        for row, launch in zip(half.plan.layers, products, strict=True):
+            work.layers[row.name][row.w_bits, row.a_bits] = launch.kernel
+            work.launches[launch.kernel] = launch
     return work
 
 
 def cuda_table(
     calibration: Calibration, target: Target, *, units: Units, batch: int = 1, gpu: Gpu | None = None
 ) -> LatencyTable:
-    """Times of every layer at every pair of widths.
+    """Times of every layer at every pair of widths, and in float16.
 
     Args:
         calibration: of the model.
@@ -76,7 +84,9 @@ def cuda_table(
     Raises:
         DeviceError: the board's file lacks a figure, or the device fails.
     """
-    work = cuda_work(quantize(calibration, uniform_plan(calibration.model, 8, 8)), target.isa, batch)
+    plans = [uniform_plan(calibration.model, bits, bits) for bits in (8, FLOAT_BITS)]
+    codes, half = (quantize(calibration, plan) for plan in plans)
+    work = cuda_work(codes, target.isa, batch, half)
     if gpu is None:
         if target.board is None:
             raise DeviceError("there are no figures to estimate from", where=target.name)

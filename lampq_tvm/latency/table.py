@@ -68,6 +68,10 @@ class LatencyTable(pydantic.BaseModel):
                 return row.pairs[f"{w_bits}/{a_bits}"].median_ms
         raise CorruptError(f"no time for layer {layer!r} at {w_bits}/{a_bits}", where="latency table", hint="run lampq measure")
 
+    def holds(self, layer: str, w_bits: int, a_bits: int) -> bool:
+        """Whether there is a time of a layer at a pair of widths."""
+        return any(row.name == layer and f"{w_bits}/{a_bits}" in row.pairs for row in self.layers)
+
     @property
     def fixed_ms(self) -> float:
         """Sum over the operators that no plan changes."""

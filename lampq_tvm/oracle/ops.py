@@ -7,22 +7,29 @@ operation on them rounds once. Sums of integers run in float64, where they are e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.oracle.fma import fma32
+from lampq_tvm.quantize.constants import UNARY
 
+F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 LANES = 32
 ONE = np.float32(1)
+HALF_BITS = 16
+LARGEST_HALF = np.float32(65504)
 
 
-def saturate(x: F32, bits: int) -> I8:
-    """Round to nearest, ties to even, and clamp to -2^(bits-1) .. 2^(bits-1)-1."""
+def saturate(x: F32, bits: int) -> npt.NDArray[Any]:
+    """Round to nearest, ties to even, and clamp to -2^(bits-1) .. 2^(bits-1)-1; at 16 bits round to float16, clamped."""
+    if bits == HALF_BITS:
+        return np.clip(x, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
     half = 1 << (bits - 1)
     return np.clip(np.rint(x), -half, half - 1).astype(np.int8)
 
@@ -32,22 +39,33 @@ def product_acc(a: I8 | U8, w: I8) -> I32:
     return (a.astype(np.float64) @ w.astype(np.float64).swapaxes(-1, -2)).astype(np.int32)
 
 
-def requantize(acc: I32, M: F32, B: F32, bits: int) -> I8:
+def half_sums(a: npt.NDArray[Any], w: npt.NDArray[Any]) -> F32:
+    """acc[.., n] = sum over k of a[.., k] w[n, k] of float16 values: the exact sum, rounded to float32."""
+    return (a.astype(np.float64) @ w.astype(np.float64).swapaxes(-1, -2)).astype(np.float32)
+
+
+def requantize(acc: I32 | F32, M: F32, B: F32, bits: int) -> npt.NDArray[Any]:
     """sat(rne(fma(fl(acc), M[n], B[n])))."""
     return saturate(fma32(acc.astype(np.float32), M, B), bits)
 
 
-def apply_table(codes: I8, table: I8) -> I8:
+def apply_table(codes: I8, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """table[code + 128], `table` [256]."""
     return np.asarray(table[codes.astype(np.int32) + 128])
 
 
-def float_out(acc: I32, S: F32, B: F32) -> F32:
+def float_out(acc: I32 | F32, S: F32, B: F32) -> F32:
     """fma(fl(acc), S[n], B[n])."""
     return fma32(acc.astype(np.float32), S, B)
 
 
-def residual(stream: F32, acc: I32, S: F32, B: F32) -> F32:
+def activated(acc: F32, S: F32, B: F32, kind: str, affine: F32, bits: int) -> npt.NDArray[Any]:
+    """f(fma(acc, S, B)), worked out in float64 and rounded, then codes."""
+    values = np.vectorize(UNARY[kind], otypes=[np.float64])(float_out(acc, S, B).astype(np.float64))
+    return to_codes(values.astype(np.float32), affine, bits)
+
+
+def residual(stream: F32, acc: I32 | F32, S: F32, B: F32) -> F32:
     """fl(stream + fma(fl(acc), S[n], B[n]))."""
     return np.asarray(stream + float_out(acc, S, B))
 
@@ -71,11 +89,12 @@ def patches(codes: I8, patch: int) -> I8:
     return tiles.reshape(B, (H // patch) * (W // patch), C * patch * patch)
 
 
-def patch_embed(codes: I8, w: I8, S: F32, B: F32, pos: F32, prefix: F32, patch: int) -> F32:
+def patch_embed(codes: I8, w: npt.NDArray[Any], S: F32, B: F32, pos: F32, prefix: F32, patch: int) -> F32:
     """Pixel codes [B, C, H, W] to the stream [B, P + T, N]: prefix rows, then fl(pos[t] + fma(fl(acc), S, B))."""
-    tokens = pos + float_out(product_acc(patches(codes, patch), w), S, B)
-    rows = np.broadcast_to(prefix, (len(codes), *prefix.shape))
-    return np.concatenate([rows, tokens], 1)
+    rows = patches(codes, patch)
+    tokens = pos + float_out(half_sums(rows, w) if w.dtype == np.float16 else product_acc(rows, w), S, B)
+    first = np.broadcast_to(prefix, (len(codes), *prefix.shape))
+    return np.concatenate([first, tokens], 1)
 
 
 def _halve(lanes: F32) -> F32:
@@ -137,12 +156,31 @@ def attention(
     return saturate(fma32(merged, M, B), bits)
 
 
-def attention_pool(kv: I8, query: I8, S: F32, P: U8, M: F32, B: F32, bits: int) -> I8:
+def half_attention(qkv: npt.NDArray[Any], S: F32, M: F32, B: F32, heads: int, head_dim: int, bits: int) -> npt.NDArray[Any]:
+    """`attention` of float16 values in float64: p = float16(2^(S acc - rowmax)), normalized after the value product."""
+    N, T, _ = qkv.shape
+    q, k, v = qkv.reshape(N, T, 3, heads, head_dim).transpose(2, 0, 3, 1, 4).astype(np.float64)
+    merged = mixed_values(q, k, v, S).transpose(0, 2, 1, 3).reshape(N, T, heads * head_dim)
+    return saturate(fma32(merged.astype(np.float32), M, B), bits)
+
+
+def mixed_values(q: F64, k: F64, v: F64, S: F32) -> F64:
+    """softmax(S q k^T / log2(e)) v of [.., heads, T, head_dim], the weights rounded to float16 before their sum."""
+    scores = q @ k.swapaxes(-1, -2) * S[:, None, None].astype(np.float64)
+    p = np.exp2(scores - scores.max(-1, keepdims=True)).astype(np.float16).astype(np.float64)
+    return np.asarray(p @ v / p.sum(-1, keepdims=True))
+
+
+def attention_pool(kv: I8, query: I8, S: F32, P: U8 | None, M: F32, B: F32, bits: int) -> I8:
     """Constant queries [heads, L, head_dim] over codes kv [B, T, 2 * heads * head_dim]: codes [B, L, heads * head_dim]."""
     heads, L, head_dim = query.shape
     k, v = kv.reshape(len(kv), -1, 2, heads, head_dim).transpose(2, 0, 3, 1, 4)
+    if query.dtype == np.float16:
+        merged = mixed_values(query.astype(np.float64), k.astype(np.float64), v.astype(np.float64), S).astype(np.float32)
+        return saturate(fma32(merged.transpose(0, 2, 1, 3).reshape(len(kv), L, heads * head_dim), M, B), bits)
     scores = product_acc(query, k)
     distance = scores.max(-1, keepdims=True) - scores
+    assert P is not None
     p = P[np.minimum(np.rint(distance.astype(np.float32) * S[:, None, None]), 255).astype(np.int32)]
     reciprocal = ONE / p.sum(-1, keepdims=True, dtype=np.int32).astype(np.float32)
     acc = product_acc(p, v.swapaxes(-1, -2))

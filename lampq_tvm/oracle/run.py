@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def run_oracle(qm: q.QuantizedModel, pixels: npt.NDArray[np.uint8]) -> dict[str, Array]:
-    """Every value of the network for `pixels` [B, C, H, W] uint8: int8 codes and float32 arrays by operator name."""
+    """Every value of the network for `pixels` [B, C, H, W] uint8: int8 codes, float16 and float32 arrays by operator name."""
     values: dict[str, Array] = {"image": ops.pixel_codes(pixels)}
     for op in qm.ops:
         mine = {k[len(op.name) + 1 :]: v for k, v in qm.tensors.items() if k.rpartition(".")[0] == op.name}
@@ -36,12 +36,16 @@ def run_op(op: Op, t: dict[str, Array], x: list[Array]) -> Array:
         case q.QProduct():
             return run_product(op, t, x)
         case q.QAttention():
+            if op.bits == ops.HALF_BITS:
+                halves = x[0].reshape(-1, *x[0].shape[-2:])
+                mixed = ops.half_attention(halves, t["S"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits)
+                return mixed.reshape(*x[0].shape[:-1], -1)
             bias = t["bias"][:, t["at"][t["pattern"]]].swapaxes(0, 1) if op.groups else None
             windows = x[0].reshape(-1, *x[0].shape[-2:])
             codes = ops.attention(windows, t["S"], t["P"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits, bias)
             return codes.reshape(*x[0].shape[:-1], -1)
         case q.QAttentionPool():
-            return ops.attention_pool(x[0], t["query"], t["S"], t["P"], t["M"], t["B"], op.out_bits)
+            return ops.attention_pool(x[0], t["query"], t["S"], t.get("P"), t["M"], t["B"], op.out_bits)
         case q.QUnitHeads():
             return ops.unit_heads(x[0], t["inv"], op.heads, op.eps, op.out_bits)
         case q.QRotary():
@@ -66,7 +70,9 @@ def run_op(op: Op, t: dict[str, Array], x: list[Array]) -> Array:
 
 def run_product(op: q.QProduct, t: dict[str, Array], x: list[Array]) -> Array:
     """A product and its epilogue."""
-    acc = ops.product_acc(x[0], t["w"])
+    if op.epilogue == "act":
+        return ops.activated(ops.half_sums(x[0], t["w"]), t["S"], t["B"], op.act, t["affine"], op.out_bits)
+    acc = ops.half_sums(x[0], t["w"]) if op.w_bits == ops.HALF_BITS else ops.product_acc(x[0], t["w"])
     if op.epilogue == "residual":
         return ops.residual(x[1], acc, t["S"], t["B"])
     if op.epilogue == "float":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.allocate.plan import BitPlan
+from lampq_tvm.allocate.plan import FLOAT_BITS, BitPlan
 from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend import model as f
@@ -166,7 +166,7 @@ class _Builder:
                 return self._activation(name, source, y)
             case f.Regroup():
                 codes = self.codes_of(source.inputs[0], reader, y)
-                return self._regroup(name, source, codes, np.array([y.zero], np.int8))
+                return self._regroup(name, source, codes, np.array([y.zero], code_type(y.bits)))
         made = q.QToCodes(f"{reader}.codes", (self.real(source.name),), y.bits)
         return self.add(made, affine=constants.to_codes(y))
 
@@ -181,40 +181,51 @@ class _Builder:
 
     def _attention(self, name: str, op: f.Attention, y: ActQuantizer) -> str:
         bits = self.plan.attention_bits
-        largest = 1 << (bits - 1)
-        constants.check_range(op.head_dim, largest, largest, op.name)
-        constants.check_range(token_count(self.calibration.model, op.name), constants.STEPS, largest, op.name)
-        scales = self.calibration.attention[op.name][bits].astype(np.float64)
+        scales = self._head_scales(op, token_count(self.calibration.model, op.name))
         bias: dict[str, npt.NDArray[Any]] = {}
         if op.groups:
+            if bits == FLOAT_BITS:
+                what, hint = "float16 attention with a bias of its scores has no rule", "leave attention_bits at 8"
+                raise UnsupportedError(what, where=op.name, hint=hint)
             scales = scores.raised_scales(scales, op.scale)
             real = self.calibration.model.tensors[f"{op.name}.bias"]
             found = scores.distinct(scores.score_bias(real, scales[0] * scales[1] * op.scale))
             bias = dict(zip(("bias", "at", "pattern"), found, strict=True))
-        return self.add(
-            q.QAttention(name, (self._heads(op, scales),), op.heads, op.head_dim, bits, y.bits, op.groups),
-            S=constants.score_scale(scales[0], scales[1], op.scale),
-            P=constants.softmax_table(self.plan.softmax, bits),
-            M=np.repeat(scales[2] / y.scale, op.head_dim).astype(np.float32),
-            B=np.full(op.heads * op.head_dim, y.zero, np.float32),
-            **bias,
-        )
+        made = q.QAttention(name, (self._heads(op, scales),), op.heads, op.head_dim, bits, y.bits, op.groups)
+        return self.add(made, **self._softmax(op, scales, y), **bias)
+
+    def _head_scales(self, op: f.Attention | f.AttentionPool, tokens: int) -> npt.NDArray[np.float64]:
+        """Scales [3, heads] of q, k and v; ones where they stay float16."""
+        bits = self.plan.attention_bits
+        if bits == FLOAT_BITS:
+            return np.ones((3, op.heads))
+        largest = 1 << (bits - 1)
+        constants.check_range(op.head_dim, largest, largest, op.name)
+        constants.check_range(tokens, constants.STEPS, largest, op.name)
+        return self.calibration.attention[op.name][bits].astype(np.float64)
+
+    def _softmax(
+        self, op: f.Attention | f.AttentionPool, scales: npt.NDArray[np.float64], y: ActQuantizer
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Constants of the softmax and of what follows the values."""
+        found: dict[str, npt.NDArray[Any]] = {}
+        if self.plan.attention_bits == FLOAT_BITS:
+            found["S"] = constants.exponent_scale(op.heads, op.scale)
+        else:
+            found["S"] = constants.score_scale(scales[0], scales[1], op.scale)
+            found["P"] = constants.softmax_table(self.plan.softmax, self.plan.attention_bits)
+        found["M"] = np.repeat(scales[2] / y.scale, op.head_dim).astype(np.float32)
+        found["B"] = np.full(op.heads * op.head_dim, y.zero, np.float32)
+        return found
 
     def _attention_pool(self, name: str, op: f.AttentionPool, y: ActQuantizer) -> str:
-        bits, model = self.plan.attention_bits, self.calibration.model
-        largest, kv = 1 << (bits - 1), self._linear_before(op, 0)
-        constants.check_range(op.head_dim, largest, largest, op.name)
-        constants.check_range(token_count(model, kv.name), constants.STEPS, largest, op.name)
-        scales = self.calibration.attention[op.name][bits].astype(np.float64)
-        query = model.tensors[f"{op.name}.query"].astype(np.float64) / scales[0][:, None, None]
-        return self.add(
-            q.QAttentionPool(name, (self._product_codes(kv, scales[1:], bits),), op.heads, op.head_dim, bits, y.bits),
-            query=np.clip(np.rint(query), -largest, largest - 1).astype(np.int8),
-            S=constants.score_scale(scales[0], scales[1], op.scale),
-            P=constants.softmax_table(self.plan.softmax, bits),
-            M=np.repeat(scales[2] / y.scale, op.head_dim).astype(np.float32),
-            B=np.full(op.heads * op.head_dim, y.zero, np.float32),
-        )
+        bits, model, kv = self.plan.attention_bits, self.calibration.model, self._linear_before(op, 0)
+        scales = self._head_scales(op, token_count(model, kv.name))
+        query: npt.NDArray[Any] = model.tensors[f"{op.name}.query"].astype(np.float64) / scales[0][:, None, None]
+        if bits < FLOAT_BITS:
+            query = np.clip(np.rint(query), -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        made = q.QAttentionPool(name, (self._product_codes(kv, scales[1:], bits),), op.heads, op.head_dim, bits, y.bits)
+        return self.add(made, query=query.astype(code_type(bits)), **self._softmax(op, scales, y))
 
     def _heads(self, op: f.Attention, scales: npt.NDArray[np.float64]) -> str:
         """Codes of q, k and v at their scales [3, heads]."""
@@ -254,6 +265,10 @@ class _Builder:
     def _activation(self, name: str, op: f.Activation, y: ActQuantizer) -> str:
         linear, x = self._linear_before(op, 0), self.calibration.preactivations[op.name]
         p, row = self.product(linear), self.plan.layer(linear.name)
+        if row.is_float:
+            made = q.QProduct(name, (self.codes(linear),), "act", row.w_bits, row.a_bits, y.bits, op.kind)
+            S, B, affine = p.S.astype(np.float32), p.B.astype(np.float32), constants.to_codes(y)
+            return self.add(made, w=p.codes, S=S, B=B, affine=affine)
         M, B = constants.requantizer(p.S, p.B, x)
         made = q.QProduct(name, (self.codes(linear),), "table", row.w_bits, row.a_bits, x.bits)
         return self.add(made, w=p.codes, M=M, B=B, table=constants.activation_table(op.kind, x, y))
@@ -271,3 +286,8 @@ class _Builder:
         name = op.inputs[0]
         source = None if name == "image" else self.calibration.model.op(name)
         return source if isinstance(source, f.LayerNorm) else None
+
+
+def code_type(bits: int) -> type[np.int8] | type[np.float16]:
+    """Type of codes of a width."""
+    return np.float16 if bits == FLOAT_BITS else np.int8

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.calibrate.calibration import ActQuantizer
 from lampq_tvm.errors import UnsupportedError
 
@@ -32,13 +34,13 @@ def check_range(k: int, largest_a: int, largest_w: int, where: str) -> None:
         )
 
 
-def output_affine(codes: I8, scale: F64, bias: F64, x: ActQuantizer) -> tuple[F64, F64]:
+def output_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, x: ActQuantizer) -> tuple[F64, F64]:
     """(S, B) with y = S[n] acc[n] + B[n]: S = s_w s_x, B = bias - s_w s_x z_x sum_k w[n, k]. codes [N, K], scale [N]."""
     S = scale * x.scale
-    return S, bias - S * x.zero * codes.sum(1, dtype=np.int64)
+    return S, bias - S * x.zero * codes.sum(1, dtype=np.float64)
 
 
-def pixel_affine(codes: I8, scale: F64, bias: F64, shift: F64) -> tuple[F64, F64]:
+def pixel_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, shift: F64) -> tuple[F64, F64]:
     """(S, B) of the patch embedding on codes pixel - 128; `shift` [K] is 255 mean, which the weights see as data."""
     return scale, bias + scale * (codes @ (128.0 - shift))
 
@@ -56,6 +58,11 @@ def to_codes(y: ActQuantizer) -> F32:
 def score_scale(q: F64, k: F64, scale: float) -> F32:
     """S[h] = s_q[h] s_k[h] scale 255 / 6.4: index steps per unit of the score sum."""
     return np.asarray(q * k * (scale * STEPS / NATS), np.float64).astype(np.float32)
+
+
+def exponent_scale(heads: int, scale: float) -> F32:
+    """S[h] = scale log2(e) of float16 attention: exponents of two per unit of a score. [heads]."""
+    return np.full(heads, scale / math.log(2), np.float32)
 
 
 def _erf_gelu(x: float) -> float:
@@ -79,9 +86,11 @@ UNARY: dict[str, Callable[[float], float]] = {
 }
 
 
-def activation_table(kind: str, x: ActQuantizer, y: ActQuantizer) -> I8:
-    """[256] codes of y at index (8-bit code of x) + 128, for an activation function of `ACTIVATIONS`."""
+def activation_table(kind: str, x: ActQuantizer, y: ActQuantizer) -> npt.NDArray[Any]:
+    """[256] codes of y (float16 values at 16 bits) at index (8-bit code of x) + 128, for a function of `UNARY`."""
     values = np.array([UNARY[kind](x.scale * (code - x.zero)) for code in range(-128, 128)])
+    if y.bits == FLOAT_BITS:
+        return values.astype(np.float16)
     return np.clip(np.rint(values / y.scale + y.zero), y.low, y.high).astype(np.int8)
 
 

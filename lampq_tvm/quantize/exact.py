@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lampq_tvm.allocate.plan import FLOAT_BITS
+
 LANES = 32
+LARGEST_HALF = 65504.0
 _LOW = (1 << 29) - 1  # float64 mantissa bits that float32 does not have
 _TIE = 1 << 28
 _SMALLEST_NORMAL = 2.0**-126
@@ -48,9 +51,16 @@ def product(a: Tensor, b: Tensor, largest: int) -> Tensor:
 
 
 def saturate(x: Tensor, bits: int) -> Tensor:
-    """Nearest code, ties to even, within `bits` signed bits: int8."""
+    """Nearest code, ties to even, within `bits` signed bits: int8; at 16 bits the nearest float16 value."""
+    if bits == FLOAT_BITS:
+        return x.clamp(-LARGEST_HALF, LARGEST_HALF).half()
     half = 1 << (bits - 1)
     return x.round().clamp(-half, half - 1).to(torch.int8)
+
+
+def half_product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b of float16 values or codes, summed in float32."""
+    return a.float() @ b.float()
 
 
 def _strided(x: Tensor) -> tuple[Tensor, ...]:

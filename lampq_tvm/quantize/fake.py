@@ -8,15 +8,22 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
 from lampq_tvm.frontend.model import PatchEmbed
-from lampq_tvm.quantize.weights import pixel_units, planned_codes
+from lampq_tvm.quantize.exact import saturate
+from lampq_tvm.quantize.weights import half_weights, layer_weight, pixel_units, planned_codes
 
 
 def fake_quantize(x: Tensor, quantizer: ActQuantizer) -> Tensor:
     """The values that the codes of x stand for: s (sat(rne(x / s + z)) - z), float32."""
     codes = (x / quantizer.scale + quantizer.zero).round().clamp(quantizer.low, quantizer.high)
     return (codes - quantizer.zero) * quantizer.scale
+
+
+def half(x: Tensor) -> Tensor:
+    """Values rounded to float16, float32."""
+    return saturate(x, FLOAT_BITS).float()
 
 
 def fake_quantize_layer(
@@ -27,6 +34,10 @@ def fake_quantize_layer(
     The patch embedding's input, the image, is exact at 8 bits: its function returns it unchanged.
     """
     model, op = calibration.model, calibration.model.op(layer)
+    if w_bits == FLOAT_BITS:
+        codes, scale = half_weights(layer_weight(model, layer))
+        units = pixel_units(model, op)[0] if isinstance(op, PatchEmbed) else 1.0
+        return (codes * scale[:, None] * units).astype(np.float32), lambda x: x if isinstance(op, PatchEmbed) else half(x)
     scale = calibration.weights[layer][w_bits]
     weight = planned_codes(calibration, layer, w_bits) * scale[:, None]
     if isinstance(op, PatchEmbed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.quantize import exact
 from lampq_tvm.quantize import model as q
 
@@ -13,12 +14,22 @@ def attention_pool(op: q.QAttentionPool, t: dict[str, Tensor], codes: Tensor) ->
     """Codes kv [B, T, 2 * heads * head_dim] to codes [B, L, heads * head_dim]."""
     batch, tokens, _ = codes.shape
     key, value = codes.view(batch, tokens, 2, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    if op.bits == FLOAT_BITS:
+        mixed = half_attention(t["query"], key, value, t["S"])
+        return exact.saturate(exact.fma(mixed.transpose(1, 2).flatten(2), t["M"], t["B"]), op.out_bits)
     scores = exact.product(t["query"], key.transpose(-1, -2), op.head_dim << (2 * op.bits - 2))
     below = (scores.amax(-1, keepdim=True) - scores).float()
     p = t["P"][(below * t["S"].view(-1, 1, 1)).round().clamp(max=255).int()]
     total = p.sum(-1, keepdim=True, dtype=torch.int32).float()
     mixed = exact.product(p, value, tokens * 255 << (op.bits - 1)).float() * exact.reciprocal(total)
     return exact.saturate(exact.fma(mixed.transpose(1, 2).flatten(2), t["M"], t["B"]), op.out_bits)
+
+
+def half_attention(query: Tensor, key: Tensor, value: Tensor, S: Tensor) -> Tensor:
+    """Softmax attention of float16 values [.., heads, T, head_dim], weights rounded to float16; float32, S [heads]."""
+    scores = exact.half_product(query, key.transpose(-1, -2)) * S.view(-1, 1, 1)
+    p = torch.exp2(scores - scores.amax(-1, keepdim=True)).half()
+    return exact.half_product(p, value) * exact.reciprocal(p.float().sum(-1, keepdim=True))
 
 
 def unit(op: q.QUnitHeads, t: dict[str, Tensor], qkv: Tensor) -> Tensor:

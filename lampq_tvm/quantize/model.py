@@ -1,7 +1,8 @@
 """What quantize returns: the integer network, operator by operator, with every constant that the board will use.
 
 Oracle, torch reference and kernels read these constants; none recomputes them. The rules of each operator are the
-arithmetic table of the documentation (`docs/arithmetic.md`).
+arithmetic table of the documentation (`docs/arithmetic.md`). Where codes have 16 bits they are float16 values, made by
+clamping to +-65504 and rounding; layers at 16 bits sum their products in float32.
 """
 
 from __future__ import annotations
@@ -47,23 +48,26 @@ class QFloatNorm(Op):
 
 @dataclass(frozen=True)
 class QProduct(Op):
-    """Integer product acc[.., n] = sum_k a[.., k] w[n, k], then an epilogue.
+    """Product acc[.., n] = sum_k a[.., k] w[n, k], in integers or of float16 values in float32, then an epilogue.
 
-    Tensors: `.w` [N, K] int8 codes, and by `epilogue`:
+    Tensors: `.w` [N, K] int8 codes, float16 at 16 bits, and by `epilogue`:
         codes: `.M` `.B` [N] f32; code = sat(rne(fma(acc, M, B))) at out_bits.
-        table: the 8-bit code of `codes`, then `.table` [256] int8 at index code + 128: the next layer's codes.
+        table: the 8-bit code of `codes`, then `.table` [256] int8 or float16 at index code + 128: the next layer's codes.
+        act: of a float16 layer, `.S` `.B` [N] f32, `.affine` [2] f32; x = f(fma(acc, S, B)), then codes as `QToCodes`.
         residual: inputs (codes, stream), `.S` `.B` [N] f32; stream + fma(acc, S, B), float32.
         float: `.S` `.B` [N] f32; fma(acc, S, B), float32.
 
     Attributes:
         w_bits, a_bits: widths of the weight codes and the input codes.
-        out_bits: width of the codes that `codes` saturates to (8 before a table).
+        out_bits: width of the codes that `codes` and `act` saturate to (8 before a table).
+        act: of `act`, the activation function f.
     """
 
     epilogue: str
     w_bits: int
     a_bits: int
     out_bits: int
+    act: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class QAttention(Op):
     Tensors: `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
     With groups, window b (of all images) adds bias[h, at[pattern[b % groups], t, u]] to acc before anything else:
     `.bias` [heads, entries] int32, `.at` [patterns, T, T] and `.pattern` [groups] uint8, uint16 or uint32.
+
+    At 16 bits (no P, no groups): p = float16(2^(acc S[h] - rowmax)), R = sum p, everything else float32.
 
     Attributes:
         bits: width of q, k and v.
@@ -95,7 +101,8 @@ class QAttentionPool(Op):
     """Softmax attention of constant queries, by the rules of `QAttention`.
 
     Input: kv codes [B, T, 2 * heads * head_dim] int8 at `bits`. Output: codes [B, L, heads * head_dim] int8 at out_bits.
-    Tensors: `.query` [heads, L, head_dim] int8, `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
+    Tensors: `.query` [heads, L, head_dim] int8 (float16 at 16 bits), `.S` [heads] f32, `.P` [256] uint8,
+    `.M` `.B` [heads * head_dim] f32.
     """
 
     heads: int

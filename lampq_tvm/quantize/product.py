@@ -1,27 +1,29 @@
-"""A layer under a plan: its integer weights and the affine map from integer sums to real outputs."""
+"""A layer under a plan: its weights and the affine map from its sums to real outputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.allocate.plan import LayerPlan
+from lampq_tvm.allocate.plan import FLOAT_BITS, LayerPlan
 from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
 from lampq_tvm.frontend.model import ImportedModel, PatchEmbed, Regroup
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
-from lampq_tvm.quantize.weights import pixel_units, planned_codes
+from lampq_tvm.quantize.weights import half_weights, layer_weight, pixel_units, planned_codes
 
 F64 = npt.NDArray[np.float64]
 PIXELS = ActQuantizer(bits=8, scale=1.0, zero=-128)
+HALF = ActQuantizer(bits=FLOAT_BITS, scale=1.0, zero=0)  # float16 values are codes of themselves
 
 
 @dataclass(frozen=True)
 class Product:
-    """Integer weights [N, K] int8 and y = S acc + B, both [N] float64."""
+    """Weights [N, K], int8 codes or float16, and y = S acc + B, both [N] float64."""
 
-    codes: npt.NDArray[np.int8]
+    codes: npt.NDArray[Any]
     S: F64
     B: F64
 
@@ -31,17 +33,20 @@ class Product:
 
 
 def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
-    """The integer product of a layer at its planned widths.
+    """The product of a layer at its planned widths.
 
     Raises:
         UnsupportedError: its sums could leave int32.
     """
     model, op = calibration.model, calibration.model.op(row.name)
-    scale = calibration.weights[row.name][row.w_bits]
-    codes = planned_codes(calibration, row.name, row.w_bits)
     bias = model.tensors[f"{row.name}.bias"].astype(np.float64)
     x = input_quantizer(calibration, row)
-    check_range(codes.shape[1], 1 << (x.bits - 1), 1 << (row.w_bits - 1), row.name)
+    codes: npt.NDArray[Any]
+    if row.is_float:
+        codes, scale = half_weights(layer_weight(model, row.name))
+    else:
+        codes, scale = planned_codes(calibration, row.name, row.w_bits), calibration.weights[row.name][row.w_bits]
+        check_range(codes.shape[1], 1 << (x.bits - 1), 1 << (row.w_bits - 1), row.name)
     if isinstance(op, PatchEmbed):
         return Product(codes, *pixel_affine(codes, scale, bias, pixel_units(model, op)[1]))
     return Product(codes, *output_affine(codes, scale, bias, x))
@@ -49,7 +54,9 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
 
 def input_quantizer(calibration: Calibration, row: LayerPlan) -> ActQuantizer:
     """Quantizer of a layer's input at its planned width; the image's codes are pixels minus 128."""
-    return PIXELS if row.type == "patch_embed" else calibration.activations[row.name][row.a_bits]
+    if row.type == "patch_embed":
+        return PIXELS
+    return HALF if row.is_float else calibration.activations[row.name][row.a_bits]
 
 
 def token_count(model: ImportedModel, name: str) -> int:

@@ -1,7 +1,8 @@
-"""The torch reference: what the board will compute, bit for bit, for many images at once."""
+"""The torch reference: what the board will compute, bit for bit where no layer is float, for many images at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.quantize import exact, heads
@@ -16,6 +18,13 @@ from lampq_tvm.quantize import model as q
 
 Pixels = npt.NDArray[np.uint8]
 Values = dict[str, npt.NDArray[Any]]
+UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": torch.relu,
+    "silu": torch.nn.functional.silu,
+}
 CHUNK = 32  # images at a time: small enough for the caches, and no result depends on it
 
 
@@ -33,7 +42,7 @@ def run_reference(qm: q.QuantizedModel, pixels: Pixels, *, values: bool = False)
         values: whether to return every operator's output instead of the logits alone.
 
     Returns:
-        Logits [B, classes] float32; with `values`, int8 codes and float32 arrays by operator name.
+        Logits [B, classes] float32; with `values`, int8 codes, float16 and float32 arrays by operator name.
     """
     tensors = {k: torch.from_numpy(np.array(v)) for k, v in qm.tensors.items()}
     wanted = [op.name for op in qm.ops] if values else [qm.output]
@@ -95,26 +104,38 @@ def _run_op(op: Op, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
 def _patch_embed(op: q.QPatchEmbed, t: dict[str, Tensor], codes: Tensor) -> Tensor:
     """Patches by unfolding, their product, positions, and the precomputed prefix rows in front."""
     columns = torch.nn.functional.unfold(codes.float(), op.patch, stride=op.patch).transpose(1, 2)
-    acc = exact.product(columns, t["w"].T, columns.shape[-1] << (7 + op.w_bits - 1))
-    tokens = t["pos"] + exact.fma(acc.float(), t["S"], t["B"])
+    tokens = t["pos"] + exact.fma(_sums(columns, t["w"], 8, op.w_bits), t["S"], t["B"])
     return torch.cat([t["prefix"].expand(len(codes), -1, -1), tokens], 1)
 
 
 def _product(op: q.QProduct, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Product and epilogue."""
-    acc = exact.product(x[0], t["w"].T, x[0].shape[-1] << (op.a_bits + op.w_bits - 2)).float()
+    acc = _sums(x[0], t["w"], op.a_bits, op.w_bits)
     if op.epilogue == "float":
         return exact.fma(acc, t["S"], t["B"])
+    if op.epilogue == "act":
+        inverse, zero = t["affine"]
+        return exact.saturate(exact.fma(UNARY[op.act](exact.fma(acc, t["S"], t["B"])), inverse, zero), op.out_bits)
     if op.epilogue == "residual":
         return x[1] + exact.fma(acc, t["S"], t["B"])
     codes = exact.saturate(exact.fma(acc, t["M"], t["B"]), op.out_bits)
     return t["table"][codes.int() + 128] if op.epilogue == "table" else codes
 
 
+def _sums(a: Tensor, w: Tensor, a_bits: int, w_bits: int) -> Tensor:
+    """a w^T as float32."""
+    if w_bits == FLOAT_BITS:
+        return exact.half_product(a, w.T)
+    return exact.product(a, w.T, a.shape[-1] << (a_bits + w_bits - 2)).float()
+
+
 def _attention(op: q.QAttention, t: dict[str, Tensor], codes: Tensor) -> Tensor:
     """Attention on codes; every head's scores at once."""
     tokens = codes.shape[-2]
     query, key, value = codes.view(-1, tokens, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    if op.bits == FLOAT_BITS:
+        mixed = heads.half_attention(query, key, value, t["S"]).transpose(1, 2).reshape(*codes.shape[:-1], -1)
+        return exact.saturate(exact.fma(mixed, t["M"], t["B"]), op.out_bits)
     scores = exact.product(query, key.transpose(-1, -2), op.head_dim << (2 * op.bits - 2))
     if op.groups:
         bias = t["bias"][:, t["at"].long()[t["pattern"].long()]].transpose(0, 1)

@@ -10,6 +10,8 @@ import numpy as np
 from lampq_tvm.runtime.bits import unpack_bits
 from lampq_tvm.runtime.words import pack_words
 
+FLOAT_BITS = 16  # weights of this width are float16 and stored as they are
+
 
 def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
     """The arrays of the recipes, in order.
@@ -39,6 +41,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
 
 
 def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndarray:
+    if recipe["bits"] == FLOAT_BITS:
+        return payload[recipe["tensor"]].reshape(recipe["shape"])
     return unpack_bits(payload[recipe["tensor"]], recipe["bits"], tuple(recipe["shape"]))
 
 

@@ -21,7 +21,8 @@ def test_a_table_on_paper(tmp_path):
     assert table.kind == "estimated" and table.device == "on paper"
     for row in table.layers:
         pairs = {pair: timing.median_ms for pair, timing in row.pairs.items()}
-        assert pairs["4/8"] <= pairs["8/8"] and all(ms > 0.002 for ms in pairs.values())
+        half = pairs.pop("16/8" if row.name.startswith("patch") else "16/16")
+        assert pairs["4/8"] <= pairs["8/8"] <= half and all(ms > 0.002 for ms in pairs.values())
         assert row.name.startswith("patch") or (pairs["4/4"] <= pairs["8/8"] and pairs["3/2"] == pairs["4/4"])
     assert table.fixed_ms > 0
 

@@ -20,6 +20,8 @@ def cases(bits):
     yield Case(f"sqrt.rn.{kind} %0, %1;", one, lambda a: floats.sqrt(a, bits))
     yield Case(f"neg.{kind} %0, %1;", one, lambda a: a ^ 1 << bits - 1)
     yield Case(f"abs.{kind} %0, %1;", one, lambda a: a & ~(1 << bits - 1))
+    sign = 1 << bits - 1
+    yield Case(f"copysign.{kind} %0, %1, %2;", two, lambda a, b: a & sign | b & ~sign)
     for name in ("min", "max"):
         yield Case(f"{name}.{kind} %0, %1, %2;", two, lambda a, b, n=name: floats.extreme(a, b, bits, n == "min"))
         if bits == 32:

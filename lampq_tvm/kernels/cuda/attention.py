@@ -27,7 +27,6 @@ from lampq_tvm.kernels.cuda.emit import (
     barrier,
     butterfly,
     clear,
-    codes_of,
     copy_words,
     f32,
     i32,
@@ -39,7 +38,7 @@ from lampq_tvm.kernels.cuda.emit import (
     u32,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import code_matrix, two_codes
+from lampq_tvm.kernels.cuda.epilogue import HALF, code_matrix, packed_pair
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import row_words
 from lampq_tvm.kernels.cuda.tiles import PAD
@@ -65,7 +64,7 @@ def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, n
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; P [256] uint8; M, B [channels] f32;
-    range [2] f32; out, codes [images * tokens, channels] packed as `epilogue.code_matrix` has them.
+    range [2] f32 (not to float16 values); out, codes [images * tokens, channels] packed as `epilogue.code_matrix` has them.
     """
     return _Attention(shape, mma, out_bits, name).build()
 
@@ -103,7 +102,7 @@ class _Attention:
                 qkv = argument("qkv", (rows, row_words(3 * channels, 8)), "uint32")
                 S, P = argument("S", (s.heads,), "float32"), argument("P", (ENTRIES,), "uint8")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
-                bounds = argument("range", (2,), "float32")
+                bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
                 out = code_matrix("out", rows, channels, self.out_bits)
                 with launch(grid, s.warps) as threads:
                     self._block(_Buffers(qkv, S, P, M, B, bounds, out), threads)
@@ -277,18 +276,29 @@ class _Attention:
         inverse, bounds = registers(2, "float32"), registers(2, "float32")
         for half in range(2):
             put(inverse, half, f32(1) / T.Cast("float32", _signed(total[half])))
-            put(bounds, half, b.bounds[half])
+            if b.bounds is not None:
+                put(bounds, half, b.bounds[half])
         for j in range(-(-s.head_dim // COLUMNS)):
             channel = j * COLUMNS + lane % 4 * 2
             n = threads.block[1] * s.head_dim + channel
             for half in range(2):
                 token = row + half * 8 + lane // 4
-                inside = T.And(token < s.tokens, channel < s.head_dim) if s.head_dim % COLUMNS else token < s.tokens
+                mine = written(s, self.out_bits, channel, threads.block[1])
+                inside = T.And(token < s.tokens, mine) if s.head_dim % COLUMNS else token < s.tokens
                 with when(inside):
                     sums = [T.Cast("float32", _signed(out[4 * j + 2 * half + x])) for x in range(2)]
-                    values = [T.fma(x * inverse[half], b.M[n + i], b.B[n + i]) for i, x in enumerate(sums)]
-                    codes = [codes_of(value, bounds[0], bounds[1]) for value in values]
-                    put(b.out, (first_token + token, n // 2), two_codes(codes, self.out_bits))
+                    at = [tirx.min(n + i, i32(s.heads * s.head_dim - 1)) for i in range(2)]
+                    values = [T.fma(x * inverse[half], b.M[at[i]], b.B[at[i]]) for i, x in enumerate(sums)]
+                    put(b.out, (first_token + token, n // 2), packed_pair(values, bounds, self.out_bits))
+
+
+def written(shape: CudaAttentionShape, out_bits: int, channel: Expr, head: Expr) -> Expr:
+    """Whether a head writes a channel: its own, and the last one the row's end, which must be finite in float16."""
+    if out_bits < HALF:
+        return channel < shape.head_dim
+    row = head * shape.head_dim + channel
+    last = T.And(head == shape.heads - 1, row < round_up(shape.heads * shape.head_dim, 8))
+    return T.Or(channel < shape.head_dim, last)
 
 
 def _signed(word: Expr) -> Expr:

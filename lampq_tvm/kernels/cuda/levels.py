@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from lampq_tvm.kernels.cuda.half import FmaMma, HalfMma, TuringHalfMma
 from lampq_tvm.kernels.cuda.mma import Mma, TuringMma
 from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaMma
+
+SHARED_KIB = {53: 48, 72: 96, 75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 101: 227, 110: 227, 120: 99}
 
 
 def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
@@ -13,6 +16,9 @@ def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
     widened there. sm_72 has bytes only.
     """
     number = int(arch.removeprefix("sm_"))
+    if w_bits == 16:
+        kinds = FmaMma if number < 75 else TuringHalfMma if number < 80 else HalfMma
+        return kinds("f16", 16, 16)
     if number < 75:
         return WmmaMma("s8", 8, 8)
     kind = TuringMma if number < 80 else Mma
@@ -25,3 +31,15 @@ def attention_mma(arch: str) -> Mma:
     """The multiply-add of attention, in bytes."""
     number = int(arch.removeprefix("sm_"))
     return Dp4aMma("s8", 8, 8) if number < 75 else mma_for(8, 8, arch)
+
+
+def half_mma(arch: str) -> HalfMma:
+    """The multiply-add of float16 values."""
+    mma = mma_for(16, 16, arch)
+    assert isinstance(mma, HalfMma)
+    return mma
+
+
+def shared_limit(arch: str) -> int:
+    """Bytes of shared memory that a block may have (CUDA programming guide, specifications per compute capability)."""
+    return 1024 * SHARED_KIB[int(arch.removeprefix("sm_"))]

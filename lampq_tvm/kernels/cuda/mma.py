@@ -24,11 +24,14 @@ class Mma:
     """How codes of two widths are multiplied.
 
     Attributes:
-        name: `s8` (both operands in bytes), `s4` (both in nibbles) or `w4a8` (weights in nibbles, widened in registers).
+        name: `s8` (both operands in bytes), `s4` (both in nibbles), `w4a8` (weights in nibbles, widened in registers) or
+            `f16` (float16 values).
         a_bits, w_bits: bits that a code takes in memory.
     """
 
     asynchronous: ClassVar[bool] = True  # copies into shared memory that do not wait
+    sums: ClassVar[str] = "uint32"  # type of the sums' registers
+    large: ClassVar[bool] = True  # whether large tiles pay
 
     name: str
     a_bits: int

@@ -25,6 +25,7 @@ from lampq_tvm.kernels.cuda.emit import (
     u32,
     when,
 )
+from lampq_tvm.kernels.cuda.half import two_halves
 
 ROW_WARPS = 4  # rows of a block of the plain kernel
 
@@ -67,9 +68,12 @@ class RowNorm:
         return T.fma(scaled, self.G[channel], self.B[channel])
 
     def word(self, found: Any, row: Expr, word: Expr, bits: int, bounds: Any) -> Expr:
-        """The word of codes that begins at channel `word * 32 / bits`; what lies beyond the row holds anything."""
+        """The word of codes or float16 values that begins at channel `word * 32 / bits`; beyond the row it holds anything."""
         packed = u32(0)
         per = 32 // bits
+        if bits == 16:
+            channels = [tirx.min(word * 2 + i, i32(self.channels - 1)) for i in range(2)]
+            return two_halves([self.value(found, row, channel) for channel in channels])
         for i in range(per):
             channel = word * per + i
             channel = tirx.min(channel, i32(self.channels - 1)) if self.channels % per else channel
@@ -99,10 +103,10 @@ def build_norm(
     """LayerNorm on its own, to codes or to float.
 
     Buffers, in order: stream [rows * stride, channels] f32; G, B [channels] f32; range [2] f32 (to codes only); the output,
-    codes as [rows, words] uint32 in rows of whole 16 bytes, or [rows, channels] f32.
+    codes or float16 values as [rows, words] uint32 in rows of whole 16 bytes, or [rows, channels] f32.
 
     Args:
-        out_bits: 8 or 4; None for float32.
+        out_bits: 8 or 4; 16 for float16; None for float32.
         stride: every how manieth row is taken, for a class token alone.
     """
     grid = (-(-rows // ROW_WARPS), 1, 1)
@@ -112,7 +116,7 @@ def build_norm(
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             stream = argument("stream", (rows * stride, channels), "float32")
             norm = RowNorm(stream, argument("G", (channels,), "float32"), argument("B", (channels,), "float32"), eps)
-            bounds = argument("range", (2,), "float32") if out_bits else None
+            bounds = argument("range", (2,), "float32") if out_bits in (4, 8) else None
             words = -(-channels * out_bits // 128) * 4 if out_bits else channels
             out = argument("out", (rows, words), "uint32" if out_bits else "float32")
             with launch(grid, ROW_WARPS) as threads:
@@ -120,7 +124,7 @@ def build_norm(
                 with when(row < rows if rows % ROW_WARPS else None):
                     found = registers(2, "float32")
                     norm.statistics(found, row * stride, threads.lane)
-                    written = -(-channels * out_bits // 32) if out_bits else channels
+                    written = -(-channels * out_bits // 32) if out_bits in (4, 8) else words
                     for first in range(0, written, WARP):
                         place = threads.lane + first
                         with when(None if first + WARP <= written else place < written):

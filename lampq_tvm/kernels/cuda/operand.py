@@ -76,10 +76,11 @@ class Normed:
 
     @classmethod
     def declare(cls, shape: ProductShape, mma: Mma, tiles: CudaTiles, eps: float) -> Normed:
-        """Declare the kernel's buffers `stream` [M, K] f32, `G`, `N` [K] f32 (factor and shift) and `bounds` [2] f32."""
+        """Declare the buffers `stream` [M, K] f32, `G`, `N` [K] f32 (factor and shift) and, for codes, `bounds` [2] f32."""
         stream = argument("stream", (shape.rows, shape.k), "float32")
         G, N = (argument(name, (shape.k,), "float32") for name in "GN")
-        return cls(RowNorm(stream, G, N, eps), argument("bounds", (2,), "float32"), mma.a_bits, tiles)
+        bounds = argument("bounds", (2,), "float32") if mma.a_bits < 16 else None
+        return cls(RowNorm(stream, G, N, eps), bounds, mma.a_bits, tiles)
 
     @property
     def pitch(self) -> int:
@@ -98,7 +99,7 @@ class Normed:
     def prepare(self, memory: Any, first_row: Expr, threads: Threads) -> None:
         """A warp makes every `warps`-th row, with zeros after it."""
         found, bounds = registers(2, "float32"), registers(2, "float32")
-        for i in range(2):
+        for i in range(0 if self.bounds is None else 2):
             put(bounds, i, self.bounds[i])
         words, filled = -(-self.norm.channels * self.bits // 32), self.pitch - PAD
         with T.serial(0, self.tiles.rows // threads.warps) as turn:

@@ -1,6 +1,6 @@
-"""Integer product on tensor cores with a fused epilogue.
+"""Product on tensor cores with a fused epilogue.
 
-    acc[m, n] = sum_k A[m, k] * W[n, k]             int32
+    acc[m, n] = sum_k A[m, k] * W[n, k]             int32; float32 of float16 values
     out[m, n] = epilogue(acc[m, n])
 
 A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored.
@@ -15,11 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import CudaKernel, Threads, argument, barrier, launch, put, registers, shared, u32
+from lampq_tvm.kernels.cuda.emit import CudaKernel, Threads, argument, barrier, launch, put, registers, shared
 from lampq_tvm.kernels.cuda.epilogue import Epilogue
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitch, row_words
@@ -50,21 +51,24 @@ def build_product(
     out_bits: int = 8,
     prefix: int = 0,
     norm_eps: float | None = None,
+    act: str = "",
     tiles: CudaTiles | None = None,
     name: str = "product",
 ) -> CudaKernel:
     """The kernel, for any shape.
 
     Buffers: A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`; W [N, `weight_words`] uint32; S, B [N] f32;
-    by epilogue: `codes` range [2] f32, `table` table [256] int8, `stream` pos [period, N] f32; out: packed codes of whole 16
-    bytes a row (`epilogue.code_matrix`), or float32 [M, N], which `residual` reads and adds to in place.
+    by epilogue: `codes` range [2] f32, `table` table [256] int8 or uint16, `stream` pos [period, N] f32, `act` affine, range
+    [2] f32 (only where codes come out); out: packed codes of whole 16 bytes a row (`epilogue.code_matrix`), or float32 [M, N],
+    which `residual` reads and adds to in place.
 
     Args:
-        out_bits: 8, or 4 for codes packed two a byte.
+        out_bits: 8, 4 for codes packed two a byte, 16 for float16 values.
         prefix: for `stream`, rows left free before each image's.
         norm_eps: eps of the LayerNorm that makes the codes; None where they lie in memory.
+        act: function of the epilogue `act`.
     """
-    return _Product(shape, mma, tiles or default_tiles(shape, mma), out_bits, prefix, norm_eps, name).build()
+    return _Product(shape, mma, tiles or default_tiles(shape, mma), out_bits, prefix, norm_eps, act, name).build()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class _Product:
     out_bits: int
     prefix: int
     norm_eps: float | None
+    act: str
     name: str
 
     def build(self) -> CudaKernel:
@@ -91,7 +96,7 @@ class _Product:
                 else:
                     a = Normed.declare(shape, self.mma, tiles, self.norm_eps)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
-                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix)
+                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act)
                 with launch(grid, tiles.warps) as threads:
                     self._block(a, w, epilogue, threads)
             func = builder.get()
@@ -110,9 +115,9 @@ class _Product:
         tiles, mma, stage_words = self.tiles, self.mma, self._stage_words(a)
         m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
         memory = shared(shared_words(self.shape, mma, tiles, normed=self.norm_eps is not None))
-        acc = registers(m // ROWS * (n // COLUMNS) * 4)
+        acc = registers(m // ROWS * (n // COLUMNS) * 4, mma.sums)
         for i in range(m // ROWS * (n // COLUMNS) * 4):
-            put(acc, i, u32(0))
+            put(acc, i, tirx.const(0, mma.sums))
         first_row, first_column = threads.block[1] * tiles.rows, threads.block[0] * tiles.columns
         weights = Copy(w, first_column, tiles.columns, self._w_pitch - PAD, self._w_pitch, a.stage_words)
         steps = int(w.shape[1]) // weights.words
@@ -127,7 +132,7 @@ class _Product:
         if mma.scratch_words(m, n):
             barrier()
             mma.settle(acc, memory, threads.warp * mma.scratch_words(m, n), m, n, threads.lane)
-        epilogue.write(acc, mma.shift, first_row + warp_row, first_column + warp_column, m, n, threads.lane)
+        epilogue.write(acc, mma, first_row + warp_row, first_column + warp_column, m, n, threads.lane)
 
     def _step(self, memory: Any, acc: Any, a_word: Expr, a_pitch: int, w_word: Expr, lane: Expr) -> None:
         """A step of the pipeline: multiply what lies in shared memory from these words on."""

@@ -54,6 +54,6 @@ def default_tiles(shape: ProductShape, mma: Mma) -> CudaTiles:
     Served: batch 1 of a ViT (197 rows) by 64 x 64, large batches by 128 x 128, one row (a head) by 16 x 64.
     """
     if shape.rows <= 16:
-        return CudaTiles(16, 64, warp_rows=1, warp_columns=2)
+        return CudaTiles(16, 64, warp_rows=1, warp_columns=4 if mma.name == "f16" else 2)
     blocks = -(-shape.rows // 128) * -(-shape.n // 128)
-    return CudaTiles(128, 128, stages=3) if blocks >= 128 else CudaTiles(64, 64)
+    return CudaTiles(128, 128, stages=3) if blocks >= 128 and mma.large else CudaTiles(64, 64)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, argument, f32, launch, put, registers, u32, when
+from lampq_tvm.kernels.cuda.half import two_halves
 from lampq_tvm.kernels.shapes import round_up
 
 WARPS = 8
@@ -31,13 +31,16 @@ def elementwise(name: str, items: int, declare: Callable[[], Callable[[Expr], No
     return CudaKernel(func, grid, (WARP, WARPS, 1))
 
 
-def build_patches(batch: int, channels: int, height: int, width: int, patch: int, name: str = "patches") -> CudaKernel:
+def build_patches(
+    batch: int, channels: int, height: int, width: int, patch: int, name: str = "patches", bits: int = 8
+) -> CudaKernel:
     """Pixels to rows of codes: image [B, C, H, W] uint8, out [B * patches, words] uint32, k in the order channel, row, column.
 
-    A code is pixel - 128; bytes beyond K hold the row's last code.
+    A code is pixel - 128, in a byte or (bits 16) a float16 value; what lies beyond K holds the row's last code.
     """
     k, down, across = channels * patch * patch, height // patch, width // patch
-    words = round_up(k, 16) // 4
+    per = 32 // bits
+    words = round_up(k, 4 * per) // per
 
     def declare() -> Callable[[Expr], None]:
         image = argument("image", (batch, channels, height, width), "uint8")
@@ -46,12 +49,17 @@ def build_patches(batch: int, channels: int, height: int, width: int, patch: int
         def work(item: Expr) -> None:
             row, word = item // words, item % words
             b, y, x = row // (down * across), row // across % down, row % across
-            packed: Any = None
-            for i in range(4):
-                at = T.min(word * 4 + i, k - 1)
+            pixels = []
+            for i in range(per):
+                at = T.min(word * per + i, k - 1)
                 line, column = y * patch + at // patch % patch, x * patch + at % patch
-                pixel = T.Cast("uint32", image[b, at // (patch * patch), line, column])
-                packed = pixel if packed is None else T.bitwise_or(packed, T.shift_left(pixel, u32(8 * i)))
+                pixels.append(image[b, at // (patch * patch), line, column])
+            if bits == 16:
+                put(out, (row, word), two_halves([T.Cast("float32", pixel) - f32(128) for pixel in pixels]))
+                return
+            packed = T.Cast("uint32", pixels[0])
+            for i, pixel in enumerate(pixels[1:], 1):
+                packed = T.bitwise_or(packed, T.shift_left(T.Cast("uint32", pixel), u32(8 * i)))
             put(out, (row, word), T.bitwise_xor(packed, u32(0x80808080)))
 
         return work

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.frontend.model import InputSpec, Op
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
@@ -69,6 +70,6 @@ class CudaContext:
         self.values[name] = Value(name, self.rows(name), shape[-1], dtype)
         return self.values[name]
 
-    def coded(self, name: str, shape: tuple[int, ...]) -> Value:
-        """Note a new value of codes."""
-        return self.add(name, shape, f"int{self.code_bits(name)}")
+    def coded(self, name: str, shape: tuple[int, ...], bits: int) -> Value:
+        """Note a new value of codes of a width, or of float16 values."""
+        return self.add(name, shape, "float16" if bits == FLOAT_BITS else f"int{self.code_bits(name)}")

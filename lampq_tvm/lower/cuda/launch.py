@@ -10,7 +10,7 @@ from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.shapes import round_up
 
 Recipe = dict[str, Any]
-BITS = {"int4": 4, "int8": 8, "uint8": 8, "float32": 32}
+BITS = {"int4": 4, "int8": 8, "uint8": 8, "float16": 16, "float32": 32}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Value:
     Attributes:
         name: the operator that gives it, or a step of one.
         rows, channels: as a matrix, the batch included.
-        dtype: `int8`, `int4` (two codes a byte, the first in the low half), `uint8` or `float32`.
+        dtype: `int8`, `int4` (two codes a byte, the first in the low half), `uint8`, `float16` or `float32`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Launch:
         params: recipes of constants by the kernel's buffers.
         out: the buffer that it writes, and the value that this gives.
         over: name of the value whose memory it writes over, in place; None where it writes somewhere new.
-        macs: multiply-adds on tensor cores; rate: the width at which they run (`int8`, `int4`).
+        macs: multiply-adds on tensor cores; rate: the width at which they run (`int8`, `int4`, `fp16`).
     """
 
     kernel: str

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.attention_half import build_half_attention
 from lampq_tvm.kernels.cuda.emit import CudaKernel
-from lampq_tvm.kernels.cuda.levels import attention_mma, mma_for
+from lampq_tvm.kernels.cuda.epilogue import CODED
+from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for, shared_limit
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import build_norm
-from lampq_tvm.kernels.cuda.product import build_product, weight_words
+from lampq_tvm.kernels.cuda.product import build_product, shared_words, weight_words
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value
@@ -53,24 +58,28 @@ def product_launch(
     params = {"W": {"from": "words", "tensor": f"{op.name}.w", "bits": op.w_bits, "shape": [shape.n, shape.k]}}
     params["W"] |= {"layout": mma.name, "words": words}
     params |= {"S": array(f"{op.name}.{scale}"), "B": array(f"{op.name}.B")}
-    if shape.epilogue == "codes":
-        params["range"] = code_range(op.out_bits if isinstance(op, q.QProduct) else 8)
+    if shape.epilogue == "codes" and _out_bits(op) < FLOAT_BITS:
+        params["range"] = code_range(_out_bits(op))
     if shape.epilogue in ("table", "stream"):
         name = "table" if shape.epilogue == "table" else "pos"
         params[name] = array(f"{op.name}.{name}")
+    bits = BITS[out.dtype] if shape.epilogue in CODED else 8
+    if shape.epilogue == "act" and bits < FLOAT_BITS:
+        params |= {"affine": array(f"{op.name}.affine"), "range": code_range(_out_bits(op))}
     norm = c.fused.get(source)
     reads = {"A": source}
     if norm is not None:
         reads = {"stream": norm.inputs[0]}
-        params |= {"G": array(f"{norm.name}.G"), "N": array(f"{norm.name}.B"), "bounds": code_range(norm.out_bits)}
-    eps, bits = None if norm is None else norm.eps, BITS[out.dtype] if shape.epilogue in ("codes", "table") else 8
-    suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{_text(eps)}")
+        params |= {"G": array(f"{norm.name}.G"), "N": array(f"{norm.name}.B")}
+        params |= {} if norm.out_bits == FLOAT_BITS else {"bounds": code_range(norm.out_bits)}
+    eps, act = None if norm is None else norm.eps, op.act if isinstance(op, q.QProduct) else ""
+    suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{_text(eps)}") + act
 
     def build(name: str) -> CudaKernel:
-        return build_product(shape, mma, out_bits=bits, prefix=prefix, norm_eps=eps, tiles=tiles, name=name)
+        return build_product(shape, mma, out_bits=bits, prefix=prefix, norm_eps=eps, act=act, tiles=tiles, name=name)
 
     over = op.inputs[1] if shape.epilogue == "residual" else None
-    rate = "int4" if mma.name == "s4" else "int8"
+    rate = {"s4": "int4", "f16": "fp16"}.get(mma.name, "int8")
     macs = shape.rows * shape.n * shape.k
     return Launch(f"{shape.key}_{mma.name}{suffix}_t{tiles.key}", build, reads, params, ("out", out), over, macs, rate)
 
@@ -79,8 +88,8 @@ def lower_product(op: q.QProduct, c: CudaContext) -> list[Launch]:
     """Product with its epilogue."""
     source, (n, k) = op.inputs[0], c.tensors[f"{op.name}.w"].shape
     shape, rows = (*c.shapes[source][:-1], n), c.rows(source)
-    coded = op.epilogue in ("codes", "table")
-    out = c.coded(op.name, shape) if coded else c.add(op.name, shape, "float32")
+    bits = FLOAT_BITS if op.epilogue == "table" and c.tensors[f"{op.name}.table"].dtype == np.float16 else op.out_bits
+    out = c.coded(op.name, shape, bits) if op.epilogue in CODED else c.add(op.name, shape, "float32")
     return [product_launch(c, op, source, ProductShape(rows, n, k, op.epilogue), c.mma(op), out)]
 
 
@@ -89,12 +98,12 @@ def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:
     spec, n = c.input, c.tensors[f"{op.name}.w"].shape[0]
     count, k = (spec.height // op.patch) * (spec.width // op.patch), spec.channels * op.patch * op.patch
     prefix, period = len(c.tensors[f"{op.name}.prefix"]), len(c.tensors[f"{op.name}.pos"])
-    sizes = (c.batch, spec.channels, spec.height, spec.width, op.patch)
-    patches = c.add(f"{op.name}.patches", (count, k), "int8")
+    sizes, bits = (c.batch, spec.channels, spec.height, spec.width, op.patch), FLOAT_BITS if op.w_bits == FLOAT_BITS else 8
+    patches = c.add(f"{op.name}.patches", (count, k), "float16" if bits == FLOAT_BITS else "int8")
     launches = [
         Launch(
-            "patches_" + "x".join(map(str, sizes)),
-            lambda name: tokens.build_patches(*sizes, name=name),
+            "patches_" + "x".join(map(str, sizes)) + ("" if bits == 8 else "_f16"),
+            lambda name: tokens.build_patches(*sizes, name=name, bits=bits),
             {"image": "image"},
             {},
             ("out", patches),
@@ -126,15 +135,16 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     source = op.inputs[0]
     rows, channels = c.rows(source), c.shapes[source][-1]
     readers = c.readers(op.name)
-    if isinstance(op, q.QLayerNorm) and len(readers) == 1 and isinstance(readers[0], q.QProduct) and rows <= FUSED_ROWS:
+    if isinstance(op, q.QLayerNorm) and len(readers) == 1 and _makes_norm(readers[0], rows, channels, c):
         c.fused[op.name] = op
         c.shapes[op.name] = c.shapes[source]
         return []
     params = {"G": array(f"{op.name}.G"), "B": array(f"{op.name}.B")}
     bits: int | None = None
     if isinstance(op, q.QLayerNorm):
-        out = c.coded(op.name, c.shapes[source])
-        bits, params["range"] = BITS[out.dtype], code_range(op.out_bits)
+        out = c.coded(op.name, c.shapes[source], op.out_bits)
+        bits = BITS[out.dtype]
+        params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
     else:
         out = c.add(op.name, c.shapes[source], "float32")
     name = f"norm_{out.dtype}_r{rows}_c{channels}_e{_text(op.eps)}"
@@ -149,6 +159,19 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     ]
 
 
+def _makes_norm(reader: Op, rows: int, channels: int, c: CudaContext) -> bool:
+    """Whether a LayerNorm's only reader makes it itself: a product of few rows, whose shared memory holds them."""
+    if not isinstance(reader, q.QProduct) or rows > FUSED_ROWS:
+        return False
+    mma, n = c.mma(reader), c.tensors[f"{reader.name}.w"].shape[0]
+    shape = ProductShape(rows, n, channels, reader.epilogue)
+    return 4 * shared_words(shape, mma, c.tiles(shape, mma), normed=True) <= shared_limit(c.arch)
+
+
+def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:
+    return op.out_bits if isinstance(op, q.QProduct) else 8
+
+
 def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     """Scores, table softmax and values in one kernel."""
     if op.groups or op.head_dim % 4:
@@ -157,14 +180,21 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     source = op.inputs[0]
     count = c.shapes[source][-2]
     shape = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim)
-    out = c.coded(op.name, (*c.shapes[source][:-1], op.heads * op.head_dim))
-    bits = BITS[out.dtype]
-    name = f"attention_i{shape.images}_t{count}_h{op.heads}x{op.head_dim}_o{bits}"
-    params = {letter: array(f"{op.name}.{letter}") for letter in "SPMB"} | {"range": code_range(op.out_bits)}
+    out = c.coded(op.name, (*c.shapes[source][:-1], op.heads * op.head_dim), op.out_bits)
+    bits, half = BITS[out.dtype], op.bits == FLOAT_BITS
+    name = f"attention{'_f16' if half else ''}_i{shape.images}_t{count}_h{op.heads}x{op.head_dim}_o{bits}"
+    params = {letter: array(f"{op.name}.{letter}") for letter in ("SMB" if half else "SPMB")}
+    params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
+
+    def build(name: str) -> CudaKernel:
+        if half:
+            return build_half_attention(shape, half_mma(c.arch), out_bits=bits, name=name)
+        return build_attention(shape, attention_mma(c.arch), out_bits=bits, name=name)
+
     return [
         Launch(
             name,
-            lambda name: build_attention(shape, attention_mma(c.arch), out_bits=bits, name=name),
+            build,
             {"qkv": source},
             params,
             ("out", out),

@@ -107,6 +107,38 @@ def root(instruction: Instruction) -> Meaning:
     return Lanewise(_finish(function, kind, False), (kind,), (kind,))
 
 
+@meaning("copysign")
+def copysign(instruction: Instruction) -> Meaning:
+    """`b` with the sign of `a`, per lane (9.7.3.2)."""
+    types, _ = parts(instruction)
+    kind = only(instruction, types, "f32 f64")
+    return Lanewise(lambda a, b: np.copysign(b, a), (kind, kind), (kind,))
+
+
+@meaning("ex2")
+def power(instruction: Instruction) -> Meaning:
+    """`2^a` per lane, results and operands below the normal range as 0 (9.7.3.21, `ex2.approx.ftz.f32`).
+
+    A GPU's is approximate, within 2^-22.5 of the result; here it is the exact one, rounded once.
+    """
+    types, flags = parts(instruction, "approx", "ftz")
+    kind = only(instruction, types, "f32")
+    if flags != {"approx", "ftz"}:
+        raise unknown(instruction)
+
+    def exponential(a: Array) -> Array:
+        with np.errstate(over="ignore", under="ignore"):
+            exact = np.exp2(_flushed(a).astype(np.float64)).astype(np.float32)
+        return canonical(_flushed(exact), kind)
+
+    return Lanewise(exponential, (kind,), (kind,))
+
+
+def _flushed(values: Array) -> Array:
+    """Numbers below the normal range as zeros of their sign."""
+    return np.where(np.abs(values) < np.float32(2.0**-126), np.copysign(np.float32(0), values), values)
+
+
 def extreme(instruction: Instruction) -> Meaning | None:
     """The smaller or larger of `a` and `b` per lane; -0 is below 0; of one NaN and a number the number, with `.NaN` the NaN
 

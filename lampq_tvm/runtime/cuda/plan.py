@@ -30,7 +30,7 @@ SHARED_KIB = {
     "sm_110": 227,
     "sm_120": 99,
 }
-ITEM_BITS = {"int4": 4, "int8": 8, "uint8": 8, "float32": 32}
+ITEM_BITS = {"int4": 4, "int8": 8, "uint8": 8, "float16": 16, "float32": 32}
 Size = Annotated[int, pydantic.Field(ge=0)]
 Count = Annotated[int, pydantic.Field(gt=0)]
 Region = tuple[Size, Count]  # offset in the arena, bytes
@@ -70,7 +70,7 @@ class Value(Part):
     offset: Size
     shape: tuple[Count, ...] = pydantic.Field(min_length=2)
     row_bytes: Count
-    dtype: Literal["int4", "int8", "uint8", "float32"]
+    dtype: Literal["int4", "int8", "uint8", "float16", "float32"]
 
     @property
     def rows(self) -> int:

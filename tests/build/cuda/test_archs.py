@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.build.cuda.disassembly import sass, usage
 from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
-from lampq_tvm.kernels.cuda.levels import attention_mma, mma_for
+from lampq_tvm.kernels.cuda.attention_half import build_half_attention
+from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tokens import build_patches, build_prefix, build_take
@@ -36,6 +39,14 @@ def compiled(request) -> tuple[str, dict[str, CompiledKernel]]:
         for name, (shape, eps) in PRODUCTS.items()
         for pair, widths in WIDTHS.items()
     }
+    builders |= {
+        f"{name}_16": lambda name, s=shape, e=eps: build_product(
+            replace(s, epilogue={"table": "act"}.get(s.epilogue, s.epilogue)), mma_for(16, 16, arch), out_bits=16,
+            norm_eps=e, act="gelu", name=name,
+        )
+        for name, (shape, eps) in PRODUCTS.items()
+    }  # fmt: skip
+    builders["attention_f16"] = lambda name: build_half_attention(CudaAttentionShape(1, 197, 3, 64), half_mma(arch), name=name)
     builders["attention"] = lambda name: build_attention(CudaAttentionShape(1, 197, 3, 64), attention_mma(arch), name=name)
     builders["norm"] = lambda name: build_norm(197, 192, 1e-6, out_bits=8, name=name)
     builders["patches"] = lambda name: build_patches(1, 3, 224, 224, 16, name)
@@ -55,7 +66,7 @@ def test_nothing_spills(compiled):
 
 
 def test_the_native_instruction_is_there(compiled):
-    """s8 by 16832 (8816 on Turing), s4 by 16864 (8832) where the chip has it, else nibbles widened to s8."""
+    """s8 by 16832 (8816 on Turing), s4 by 16864 (8832) where the chip has it, else nibbles widened to s8; halves by 16816."""
     arch, kernels = compiled
     if arch == "sm_72":  # today's disassembler does not read it
         return
@@ -63,7 +74,10 @@ def test_the_native_instruction_is_there(compiled):
     for name, kernel in kernels.items():
         opcodes = {instruction.opcode.removesuffix(".SAT") for instruction in sass(kernel.cubin)}
         product = name.rpartition("_")[0] in PRODUCTS
-        if product:
+        if name.endswith("16"):
+            wanted = {"HMMA.1688.F32" if arch == "sm_75" else "HMMA.16816.F32"}
+            assert {op for op in opcodes if op.startswith("HMMA")} == wanted, (arch, name)
+        elif product:
             native4 = name.endswith("_44") and arch not in ("sm_90", "sm_110")
             assert {op for op in opcodes if op.startswith("IMMA")} == {s4 if native4 else s8}, (arch, name)
             assert any(op.startswith("LDGSTS") for op in opcodes) == (arch != "sm_75"), (arch, name)

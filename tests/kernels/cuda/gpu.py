@@ -13,7 +13,8 @@ from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.parse import parse
 from lampq_tvm.ptx.run import launch
 
-MAJORS = {"sm_72": 11, "sm_75": 13, "sm_80": 11, "sm_87": 12, "sm_90": 12, "sm_110": 13, "sm_120": 13}  # the compiler used here
+# The compiler that is used here.
+MAJORS = {"sm_53": 12, "sm_72": 11, "sm_75": 13, "sm_80": 11, "sm_87": 12, "sm_90": 12, "sm_110": 13, "sm_120": 13}
 
 
 def run(kernel: CudaKernel, arch: str, buffers: Mapping[str, np.ndarray], out: np.ndarray) -> np.ndarray:
