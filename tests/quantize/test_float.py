@@ -122,10 +122,9 @@ def test_the_gate_sees_what_is_not_close():
     assert "away from the reference" in difference(wanted, wanted * np.float32(1.01), close=True)
 
 
-@pytest.mark.parametrize("variant", ["token", "cosine"])
-def test_the_payload_is_as_large_as_the_plan_says(variant):
+def test_the_payload_is_as_large_as_the_plan_says():
     """Constants and tables beside float layers are counted, but for names and types of the arrays."""
-    calibration = tiny_calibration(variant)
+    calibration = tiny_calibration()
     for name, plan in plans(calibration.model).items():
         arrays = quantize(calibration, plan).tensors
         stored = sum(array.nbytes for key, array in arrays.items() if not key.endswith(".w"))
