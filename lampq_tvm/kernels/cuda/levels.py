@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lampq_tvm.kernels.cuda.half import FmaMma, HalfMma, TuringHalfMma
 from lampq_tvm.kernels.cuda.mma import Mma, TuringMma
-from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaMma
+from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaHalfMma, WmmaMma
 
 SHARED_KIB = {53: 48, 72: 96, 75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 101: 227, 110: 227, 120: 99}
 
@@ -17,8 +17,7 @@ def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
     """
     number = int(arch.removeprefix("sm_"))
     if w_bits == 16:
-        kinds = FmaMma if number < 75 else TuringHalfMma if number < 80 else HalfMma
-        return kinds("f16", 16, 16)
+        return WmmaHalfMma("f16", 16, 16) if number == 72 else half_mma(arch)
     if number < 75:
         return WmmaMma("s8", 8, 8)
     kind = TuringMma if number < 80 else Mma
@@ -34,10 +33,10 @@ def attention_mma(arch: str) -> Mma:
 
 
 def half_mma(arch: str) -> HalfMma:
-    """The multiply-add of float16 values."""
-    mma = mma_for(16, 16, arch)
-    assert isinstance(mma, HalfMma)
-    return mma
+    """The multiply-add of float16 values in the registers' order of `mma.Mma`, which attention needs."""
+    number = int(arch.removeprefix("sm_"))
+    kind = FmaMma if number < 75 else TuringHalfMma if number < 80 else HalfMma
+    return kind("f16", 16, 16)
 
 
 def shared_limit(arch: str) -> int:

@@ -32,6 +32,9 @@ class Mma:
     asynchronous: ClassVar[bool] = True  # copies into shared memory that do not wait
     sums: ClassVar[str] = "uint32"  # type of the sums' registers
     large: ClassVar[bool] = True  # whether large tiles pay
+    pad: ClassVar[int] = 4  # words between rows in shared memory: eight rows of 16 bytes then lie in different banks
+    a_registers: ClassVar[int] = 4  # of 16 rows and a step
+    b_registers: ClassVar[int] = 2  # of 8 columns and a step
 
     name: str
     a_bits: int

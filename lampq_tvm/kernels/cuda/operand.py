@@ -13,7 +13,7 @@ from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, i32, put, regis
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import RowNorm
 from lampq_tvm.kernels.cuda.pipeline import Copy
-from lampq_tvm.kernels.cuda.tiles import PAD, CudaTiles
+from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
 
@@ -22,9 +22,9 @@ def row_words(codes: int, bits: int) -> int:
     return round_up(codes * bits, 128) // 32
 
 
-def panel_pitch(channels: int, bits: int, tiles: CudaTiles) -> int:
+def panel_pitch(channels: int, mma: Mma, tiles: CudaTiles) -> int:
     """Words between rows of codes that lie in shared memory for all of K: whole steps, never a multiple of eight words."""
-    return round_up(row_words(channels, bits), tiles.words) + PAD
+    return round_up(row_words(channels, mma.a_bits), tiles.words) + mma.pad
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Streamed:
     """Codes [rows, words] in memory, copied step by step."""
 
     source: Any
+    mma: Mma
     tiles: CudaTiles
 
     fixed_words = 0  # of shared memory that all steps share
@@ -39,12 +40,12 @@ class Streamed:
     @classmethod
     def declare(cls, shape: ProductShape, mma: Mma, tiles: CudaTiles) -> Streamed:
         """Declare the kernel's buffer `A`."""
-        return cls(argument("A", (shape.rows, row_words(shape.k, mma.a_bits)), "uint32"), tiles)
+        return cls(argument("A", (shape.rows, row_words(shape.k, mma.a_bits)), "uint32"), mma, tiles)
 
     @property
     def pitch(self) -> int:
         """Words between rows in shared memory."""
-        return self.tiles.words + PAD
+        return self.tiles.words + self.mma.pad
 
     @property
     def stage_words(self) -> int:
@@ -69,7 +70,7 @@ class Normed:
 
     norm: RowNorm
     bounds: Any
-    bits: int
+    mma: Mma
     tiles: CudaTiles
 
     stage_words = 0
@@ -80,12 +81,12 @@ class Normed:
         stream = argument("stream", (shape.rows, shape.k), "float32")
         G, N = (argument(name, (shape.k,), "float32") for name in "GN")
         bounds = argument("bounds", (2,), "float32") if mma.a_bits < 16 else None
-        return cls(RowNorm(stream, G, N, eps), bounds, mma.a_bits, tiles)
+        return cls(RowNorm(stream, G, N, eps), bounds, mma, tiles)
 
     @property
     def pitch(self) -> int:
         """Words between rows in shared memory."""
-        return panel_pitch(self.norm.channels, self.bits, self.tiles)
+        return panel_pitch(self.norm.channels, self.mma, self.tiles)
 
     @property
     def fixed_words(self) -> int:
@@ -101,7 +102,7 @@ class Normed:
         found, bounds = registers(2, "float32"), registers(2, "float32")
         for i in range(0 if self.bounds is None else 2):
             put(bounds, i, self.bounds[i])
-        words, filled = -(-self.norm.channels * self.bits // 32), self.pitch - PAD
+        words, filled = -(-self.norm.channels * self.mma.a_bits // 32), self.pitch - self.mma.pad
         with T.serial(0, self.tiles.rows // threads.warps) as turn:
             line = turn * threads.warps + threads.warp
             row = tirx.min(first_row + line, i32(int(self.norm.stream.shape[0]) - 1))
@@ -113,7 +114,7 @@ class Normed:
                     with when(word < filled):
                         put(memory, place, u32(0))
                 with when(None if first + WARP <= words else word < words):
-                    put(memory, place, self.norm.word(found, row, word, self.bits, bounds))
+                    put(memory, place, self.norm.word(found, row, word, self.mma.a_bits, bounds))
 
     def word(self, stage: Expr, step: Expr) -> Expr:
         """First word of the tile of a step."""

@@ -25,7 +25,7 @@ from lampq_tvm.kernels.cuda.epilogue import Epilogue
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitch, row_words
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
-from lampq_tvm.kernels.cuda.tiles import PAD, CudaTiles, default_tiles
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 
 
@@ -37,9 +37,9 @@ def weight_words(shape: ProductShape, mma: Mma, tiles: CudaTiles) -> int:
 
 def shared_words(shape: ProductShape, mma: Mma, tiles: CudaTiles, *, normed: bool) -> int:
     """Words of shared memory of a block; `normed`: its codes are made by LayerNorm and stay there for all of K."""
-    w_stage = tiles.columns * (tiles.words * mma.w_bits // mma.a_bits + PAD)
-    a_stage = 0 if normed else tiles.rows * (tiles.words + PAD)
-    fixed = tiles.rows * panel_pitch(shape.k, mma.a_bits, tiles) if normed else 0
+    w_stage = tiles.columns * (tiles.words * mma.w_bits // mma.a_bits + mma.pad)
+    a_stage = 0 if normed else tiles.rows * (tiles.words + mma.pad)
+    fixed = tiles.rows * panel_pitch(shape.k, mma, tiles) if normed else 0
     scratch = mma.scratch_words(tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns)
     return max(fixed + tiles.stages * (a_stage + w_stage), scratch * tiles.warps)
 
@@ -105,7 +105,7 @@ class _Product:
 
     @property
     def _w_pitch(self) -> int:
-        return self.tiles.words * self.mma.w_bits // self.mma.a_bits + PAD
+        return self.tiles.words * self.mma.w_bits // self.mma.a_bits + self.mma.pad
 
     def _stage_words(self, a: Operand) -> int:
         return a.stage_words + self.tiles.columns * self._w_pitch
@@ -119,7 +119,7 @@ class _Product:
         for i in range(m // ROWS * (n // COLUMNS) * 4):
             put(acc, i, tirx.const(0, mma.sums))
         first_row, first_column = threads.block[1] * tiles.rows, threads.block[0] * tiles.columns
-        weights = Copy(w, first_column, tiles.columns, self._w_pitch - PAD, self._w_pitch, a.stage_words)
+        weights = Copy(w, first_column, tiles.columns, self._w_pitch - mma.pad, self._w_pitch, a.stage_words)
         steps = int(w.shape[1]) // weights.words
         pipeline = Pipeline((*a.copies(first_row), weights), tiles.stages, a.fixed_words, stage_words, steps, mma.asynchronous)
         pipeline.start(memory, threads)
@@ -138,12 +138,14 @@ class _Product:
         """A step of the pipeline: multiply what lies in shared memory from these words on."""
         mma, tiles = self.mma, self.tiles
         m, n = tiles.rows // tiles.warp_rows // ROWS, tiles.columns // tiles.warp_columns // COLUMNS
-        a, b = registers(m * 4), registers(n * 2)
+        a_size, b_size = mma.a_registers, mma.b_registers
+        a, b = registers(m * a_size), registers(n * b_size)
         for k in range(tiles.words // STEP):
             for i in range(m):
-                mma.load_a(a, 4 * i, memory, a_word + i * ROWS * a_pitch + k * STEP, a_pitch, lane)
+                mma.load_a(a, a_size * i, memory, a_word + i * ROWS * a_pitch + k * STEP, a_pitch, lane)
             for j in range(0, n, mma.columns // COLUMNS):
-                mma.load_b(b, 2 * j, memory, w_word + j * COLUMNS * self._w_pitch + k * mma.w_step, self._w_pitch, lane)
+                w_first = w_word + j * COLUMNS * self._w_pitch + k * mma.w_step
+                mma.load_b(b, b_size * j, memory, w_first, self._w_pitch, lane)
             for i in range(m):
                 for j in range(n):
-                    mma.multiply(acc, 4 * (i * n + j), a, 4 * i, b, 2 * j, lane)
+                    mma.multiply(acc, 4 * (i * n + j), a, a_size * i, b, b_size * j, lane)

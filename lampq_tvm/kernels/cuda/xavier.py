@@ -45,6 +45,37 @@ __forceinline__ __device__ void lampq_wmma_store(const uint* c, uint m, int pitc
                : "memory");
 }
 """,
+    "lampq_wmma_half_a": """
+__forceinline__ __device__ void lampq_wmma_half_a(uint* r, uint m, int pitch) {
+  asm volatile("wmma.load.a.sync.aligned.row.m16n16k16.shared.f16 {%0, %1, %2, %3, %4, %5, %6, %7}, [%8], %9;"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]), "=r"(r[4]), "=r"(r[5]), "=r"(r[6]), "=r"(r[7])
+               : "r"(m), "r"(pitch) : "memory");
+}
+""",
+    "lampq_wmma_half_b": """
+__forceinline__ __device__ void lampq_wmma_half_b(uint* r, uint m, int pitch) {
+  asm volatile("wmma.load.b.sync.aligned.col.m16n16k16.shared.f16 {%0, %1, %2, %3, %4, %5, %6, %7}, [%8], %9;"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]), "=r"(r[4]), "=r"(r[5]), "=r"(r[6]), "=r"(r[7])
+               : "r"(m), "r"(pitch) : "memory");
+}
+""",
+    "lampq_wmma_half": """
+__forceinline__ __device__ void lampq_wmma_half(float* c, const uint* a, const uint* b) {
+  asm volatile("wmma.mma.sync.aligned.row.col.m16n16k16.f32.f32 {%0, %1, %2, %3, %4, %5, %6, %7}, "
+               "{%8, %9, %10, %11, %12, %13, %14, %15}, {%16, %17, %18, %19, %20, %21, %22, %23}, "
+               "{%0, %1, %2, %3, %4, %5, %6, %7};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(a[4]), "r"(a[5]), "r"(a[6]), "r"(a[7]),
+                 "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(b[4]), "r"(b[5]), "r"(b[6]), "r"(b[7]));
+}
+""",
+    "lampq_wmma_half_store": """
+__forceinline__ __device__ void lampq_wmma_half_store(const float* c, uint m, int pitch) {
+  asm volatile("wmma.store.d.sync.aligned.row.m16n16k16.shared.f32 [%8], {%0, %1, %2, %3, %4, %5, %6, %7}, %9;"
+               :: "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]), "f"(c[4]), "f"(c[5]), "f"(c[6]), "f"(c[7]), "r"(m), "r"(pitch)
+               : "memory");
+}
+""",
 }
 
 
@@ -53,6 +84,7 @@ class WmmaMma(Mma):
     """16 x 16 sums over 16 bytes of K by `wmma`; a call of `multiply` at an even tile of columns serves the next one too."""
 
     asynchronous: ClassVar[bool] = False
+    store: ClassVar[str] = "lampq_wmma_store"
 
     def load_a(self, a: Any, first: int, memory: Any, row: Expr, pitch: int, lane: Expr) -> None:
         """Two fragments of 16 rows by 16 bytes."""
@@ -80,13 +112,39 @@ class WmmaMma(Mma):
         for i in range(rows // ROWS):
             for j in range(0, across, 2):
                 place = _place(memory, word + i * ROWS * pitch + j * COLUMNS)
-                _call("lampq_wmma_store", at(acc, 4 * (i * across + j)), place, i32(pitch))
+                _call(self.store, at(acc, 4 * (i * across + j)), place, i32(pitch))
         ptx("bar.warp.sync", u32(0xFFFFFFFF))
         for i in range(rows // ROWS):
             for j in range(across):
                 for x in range(4):
                     row, column = i * ROWS + x // 2 * 8 + lane // 4, j * COLUMNS + lane % 4 * 2 + x % 2
-                    put(acc, 4 * (i * across + j) + x, memory[word + row * pitch + column])
+                    found = memory[word + row * pitch + column]
+                    found = T.reinterpret(found, dtype=self.sums) if self.sums != "uint32" else found
+                    put(acc, 4 * (i * across + j) + x, found)
+
+
+@dataclass(frozen=True)
+class WmmaHalfMma(WmmaMma):
+    """The same for float16 values, summed in float32; a fragment holds every value twice."""
+
+    sums: ClassVar[str] = "float32"
+    store: ClassVar[str] = "lampq_wmma_half_store"
+    pad: ClassVar[int] = 8  # a fragment's rows of 32 bytes lie at multiples of as many
+    a_registers: ClassVar[int] = 8
+    b_registers: ClassVar[int] = 4
+
+    def load_a(self, a: Any, first: int, memory: Any, row: Expr, pitch: int, lane: Expr) -> None:
+        """A fragment of 16 rows by 16 values."""
+        _call("lampq_wmma_half_a", at(a, first), _place(memory, row), i32(2 * pitch))
+
+    def load_b(self, b: Any, first: int, memory: Any, row: Expr, pitch: int, lane: Expr) -> None:
+        """A fragment of 16 columns by 16 values."""
+        _call("lampq_wmma_half_b", at(b, first), _place(memory, row), i32(2 * pitch))
+
+    def multiply(self, acc: Any, c: int, a: Any, i: int, b: Any, j: int, lane: Expr, unsigned: bool = False) -> None:
+        """acc[c..c+7] += a times b; nothing at an odd tile."""
+        if j % 8 == 0:
+            _call("lampq_wmma_half", at(acc, c), at(a, i), at(b, j))
 
 
 @dataclass(frozen=True)

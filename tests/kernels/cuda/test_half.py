@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lampq_tvm.kernels.cuda.attention import CudaAttentionShape
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
-from lampq_tvm.kernels.cuda.levels import mma_for
+from lampq_tvm.kernels.cuda.levels import half_mma, mma_for
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
@@ -29,7 +29,7 @@ from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
 
 ARCHS = ("sm_75", "sm_87", "sm_90")
-PLAIN = ("sm_53", "sm_72")  # without tensor cores for this: a large kernel for the interpreter, so few and small cases
+PLAIN = ("sm_53", "sm_72")  # without `mma.sync` for this: large kernels for the interpreter, so few and small cases
 TILES = (CudaTiles(16, 64, 8, 2, 1, 2), CudaTiles(32, 32, 24, 4, 1, 1), CudaTiles(64, 128, 32, 2, 4, 1))
 EPILOGUES = ("codes", "half", "table", "float", "residual", "stream", "act")
 EPS = 1e-6
@@ -161,7 +161,7 @@ def check_attention(shape: CudaAttentionShape, arch: str, out_bits: int, seed: i
     slack = each * float(np.abs(v).max()) * M
     buffers = {"qkv": pack_halves(qkv), "S": S, "M": M, "B": B, "range": data.code_range(8)}
     out = pack_halves(np.zeros((rows, channels))) if out_bits == 16 else pack_rows(np.zeros((rows, channels), np.int8), 8)
-    found = run(build_half_attention(shape, mma_for(16, 16, arch), out_bits=out_bits), arch, buffers, out)
+    found = run(build_half_attention(shape, half_mma(arch), out_bits=out_bits), arch, buffers, out)
     if out_bits == 16:
         assert np.isfinite(found).all()
         got, step = found[:, :channels].astype(float), 2.0**-11 * np.abs(exact) + 2.0**-25
