@@ -20,6 +20,7 @@ from lampq_tvm.data import Dataset, open_dataset
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.lower.cuda.support import check_cuda_model
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
@@ -49,7 +50,9 @@ class Pipeline:
             LampqError: the first thing that is wrong.
         """
         _ = self.model
-        _ = self.target
+        if self.target.board is not None and self.target.kind == "cuda":
+            board = self.target.board
+            check_cuda_model(self.model, self.target.name, f"{board.name}:cpu" if board.cpu else None)
         max(self.calib_data, self.sens_data, key=len).verify()
         if self.plan_file is not None:
             _ = self.plan

@@ -1,0 +1,36 @@
+"""What of a model has no CUDA kernel, told before any work starts; knows the imported model alone and loads no compiler."""
+
+from __future__ import annotations
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend import model as m
+
+LACKING = {
+    m.AttentionPool: "attention pooling",
+    m.UnitHeads: "cosine attention",
+    m.Rotary: "rotary positions",
+    m.Gate: "gated activations",
+    m.Regroup: "tokens in windows",
+}
+HEAD_STEP = 4  # channels of a head come in whole words of codes
+
+
+def check_cuda_model(model: m.ImportedModel, target: str, cpu: str | None) -> None:
+    """Refuse a model that a GPU has no kernel for.
+
+    Args:
+        target: named in the error.
+        cpu: the same board's Arm cores, offered instead; None where it has none.
+
+    Raises:
+        UnsupportedError: the first operator without a kernel, by name.
+    """
+    for op in model.ops:
+        what = LACKING.get(type(op))
+        if isinstance(op, m.Attention) and op.groups:
+            what = "attention with a bias of its scores"
+        elif isinstance(op, m.Attention) and op.head_dim % HEAD_STEP:
+            what = f"attention heads of {op.head_dim} channels"
+        if what is not None:
+            hint = f"compile for {cpu}" if cpu else "compile for host"
+            raise UnsupportedError(f"{target}: there is no CUDA kernel for {what}", where=op.name, hint=hint)
