@@ -161,9 +161,10 @@ def bundle_models(target: Target, folder: Path, models: list[str]) -> None:
     """`MODEL-PLAN.lampq` and the logits of two images beside it."""
     for name in models:
         source, batches, _ = MODELS[name]
-        for label in ("8", "mixed"):
+        for label in ("16", "8", "mixed"):
             pipeline = Pipeline(Options(source, target=target.name, calib_images=4, batch=max(batches)))
-            plan = uniform_plan(pipeline.model, 8, 8) if label == "8" else mixed_plan(pipeline)
+            uniform = {"16": (16, 16, 16), "8": (8, 8, 8)}.get(label)
+            plan = uniform_plan(pipeline.model, *uniform) if uniform else mixed_plan(pipeline)
             file = folder / f"{name}-{label}.json"
             plan.save(file)
             pipeline = Pipeline(pipeline.options, file)
