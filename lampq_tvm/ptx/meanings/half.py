@@ -11,7 +11,7 @@ import numpy as np
 
 from lampq_tvm.oracle.fma import odd_sum
 from lampq_tvm.ptx.meanings import single
-from lampq_tvm.ptx.meanings.registry import Lanewise, Meaning, only, parts
+from lampq_tvm.ptx.meanings.registry import Lanewise, Meaning, meaning, only, parts
 from lampq_tvm.ptx.module import Instruction
 from lampq_tvm.ptx.types import Array
 
@@ -39,8 +39,12 @@ def arithmetic(instruction: Instruction) -> Meaning:
     return lanewise(instruction, rounded, kind, 2)
 
 
+@meaning("fma")
 def fma(instruction: Instruction) -> Meaning:
-    """`a * b + c` per half with one rounding; `.sat` clamps to 0..1, `.relu` negative results to 0."""
+    """`a * b + c` per lane or half with one rounding; `.sat` clamps to 0..1, `.relu` negative results to 0."""
+    whole = single.fma(instruction)
+    if whole is not None:
+        return whole
     types, flags = parts(instruction, "rn", "sat", "relu")
     kind = only(instruction, types, "f16 f16x2")
 

@@ -65,13 +65,14 @@ def arithmetic(instruction: Instruction) -> Meaning | None:
     return Lanewise(_finish(directed, kind, "sat" in flags), (kind, kind), (kind,))
 
 
-@meaning("fma")
-def fma(instruction: Instruction) -> Meaning:
-    """`a * b + c` per lane with one rounding."""
-    from lampq_tvm.ptx.meanings import half  # which uses this file
+def fma(instruction: Instruction) -> Meaning | None:
+    """`a * b + c` per lane with one rounding.
 
+    Returns:
+        None where the type is one of `half`.
+    """
     if instruction.modifiers[-1] != "f32":
-        return half.fma(instruction)
+        return None
     types, flags = parts(instruction, *ROUNDINGS, "sat")
     kind = only(instruction, types, "f32")
     rounding = next(iter(flags - {"sat"}), "")
