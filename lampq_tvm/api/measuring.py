@@ -87,7 +87,8 @@ def _cuda_table(pipeline: Pipeline) -> LatencyTable:
     try:
         if gpu is not None and gpu.arch != target.isa:
             raise DeviceError(f"this GPU is {gpu.arch}, not {target.isa}", where=target.name, hint="give --allow-estimates")
-        folder = pipeline.cache.folder("latency", pipeline.calibration_key, target.name, gpu and gpu.name, o.batch)
+        figures = target.board.model_dump() if gpu is None and target.board else None
+        folder = pipeline.cache.folder("latency", pipeline.calibration_key, target.name, gpu and gpu.name, o.batch, figures)
 
         def compute() -> LatencyTable:
             return cuda_table(pipeline.calibration, target, units=Units(folder / "units"), batch=o.batch, gpu=gpu)
