@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import paired_plan
 
-from lampq_tvm.allocate.plan import BitPlan, LayerPlan, uniform_plan
+from lampq_tvm.allocate.plan import BitPlan, uniform_plan
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.build.artifact import pack
@@ -148,13 +149,10 @@ def candidate(shape: ProductShape, mma: Mma, tiles: CudaTiles, normed: bool, tar
 
 def mixed_plan(pipeline: Pipeline) -> BitPlan:
     """What LampQ chooses at 4 bits looks like this on random weights: blocks at the ends wide, the others narrow."""
-    layers, count = pipeline.model.layers, len(pipeline.model.layers)
-    rows = []
-    for i, layer in enumerate(layers):
-        wide = i < count // 8 or i >= count - count // 8
-        w, a = (8, 8) if wide else (4, 8) if i % 2 else (4, 4)
-        rows.append(LayerPlan(name=layer.name, type=layer.type, params=layer.params, w_bits=w, a_bits=8 if i == 0 else a))
-    return BitPlan(model=pipeline.model.source, attention_bits=8, layers=tuple(rows))
+    count = len(pipeline.model.layers)
+    middle = range(count // 8, count - count // 8)
+    pairs = [((4, 8) if i % 2 else (4, 4)) if i in middle else (8, 8) for i in range(count)]
+    return paired_plan(pipeline.model, pairs)
 
 
 def bundle_models(target: Target, folder: Path, models: list[str]) -> None:

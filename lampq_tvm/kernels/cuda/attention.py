@@ -60,6 +60,25 @@ class CudaAttentionShape:
     warps: int = 4
 
 
+def load_queries(
+    qkv: Any, shape: CudaAttentionShape, head_words: int, first_token: Expr, row: Expr, threads: Threads
+) -> Any:
+    """A warp's 16 query rows from `row` on in the registers' order of `mma.Mma`; zeros beyond the head's words.
+
+    Args:
+        head_words: words of a head's channels in a row of qkv.
+    """
+    lane, steps = threads.lane, -(-head_words // STEP)
+    q = registers(steps * 4)
+    for i in range(steps * 4):
+        token = tirx.min(row + lane // 4 + i % 2 * 8, i32(shape.tokens - 1))
+        word = i // 4 * STEP + i % 4 // 2 * 4 + lane % 4
+        put(q, i, u32(0))
+        with when(word < head_words if head_words % STEP else None):
+            put(q, i, qkv[first_token + token, threads.block[1] * head_words + word])
+    return q
+
+
 def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, name: str = "attention") -> CudaKernel:
     """The kernel, for heads of a multiple of 4 channels.
 
@@ -207,13 +226,7 @@ class _Attention:
     def _rows(self, b: _Buffers, memory: Any, first_token: Expr, row: Expr, threads: Threads) -> None:
         """A warp's 16 query rows."""
         s, lane, head = self.shape, threads.lane, threads.block[1]
-        q = registers(self._k_words // STEP * 4)
-        for i in range(self._k_words // STEP * 4):
-            token = tirx.min(row + lane // 4 + i % 2 * 8, i32(s.tokens - 1))
-            word = i // 4 * STEP + i % 4 // 2 * 4 + lane % 4
-            put(q, i, u32(0))
-            with when(word < self._head_words if self._k_words > self._head_words else None):
-                put(q, i, b.qkv[first_token + token, head * self._head_words + word])
+        q = load_queries(b.qkv, s, self._head_words, first_token, row, threads)
         peak, total = registers(2, "int32"), registers(2)
         for half in range(2):
             put(peak, half, i32(LOWEST))

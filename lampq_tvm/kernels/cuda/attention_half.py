@@ -17,7 +17,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, written
+from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, load_queries, written
 from lampq_tvm.kernels.cuda.emit import (
     WARP,
     CudaKernel,
@@ -34,7 +34,6 @@ from lampq_tvm.kernels.cuda.emit import (
     put,
     registers,
     shared,
-    u32,
     when,
 )
 from lampq_tvm.kernels.cuda.epilogue import HALF, code_matrix, packed_pair
@@ -194,14 +193,7 @@ class _HalfAttention:
 
     def _start(self, b: _Buffers, first_token: Expr, row: Expr, threads: Threads) -> _Row:
         """A warp's 16 query rows, and nothing summed yet."""
-        s, lane = self.shape, threads.lane
-        q = registers(self._words // STEP * 4)
-        for i in range(self._words // STEP * 4):
-            token = tirx.min(row + lane // 4 + i % 2 * 8, i32(s.tokens - 1))
-            word = i // 4 * STEP + i % 4 // 2 * 4 + lane % 4
-            put(q, i, u32(0))
-            with when(word < self._head_words if self._words > self._head_words else None):
-                put(q, i, b.qkv[first_token + token, threads.block[1] * self._head_words + word])
+        q = load_queries(b.qkv, self.shape, self._head_words, first_token, row, threads)
         out, peak, total = registers(self._words // STEP * 8, "float32"), registers(2, "float32"), registers(2, "float32")
         for i in range(self._words // STEP * 8):
             put(out, i, f32(0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from lampq_tvm.kernels.cuda.half import FmaMma, HalfMma, TuringHalfMma
 from lampq_tvm.kernels.cuda.mma import Mma, TuringMma
 from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaHalfMma, WmmaMma
+from lampq_tvm.runtime.cuda.plan import SHARED_KIB
 
-SHARED_KIB = {53: 48, 72: 96, 75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 101: 227, 110: 227, 120: 99}
+WITHOUT_MATRIX_UNIT_KIB = {"sm_53": 48}  # not among the architectures that plans are accepted for
 
 
 def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
@@ -41,4 +42,4 @@ def half_mma(arch: str) -> HalfMma:
 
 def shared_limit(arch: str) -> int:
     """Bytes of shared memory that a block may have (CUDA programming guide, specifications per compute capability)."""
-    return 1024 * SHARED_KIB[int(arch.removeprefix("sm_"))]
+    return 1024 * (SHARED_KIB | WITHOUT_MATRIX_UNIT_KIB)[arch]

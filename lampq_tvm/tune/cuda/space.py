@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from lampq_tvm.kernels.cuda.levels import shared_limit
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
 from lampq_tvm.kernels.cuda.product import shared_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape, round_up
-from lampq_tvm.runtime.cuda.plan import SHARED_KIB
 
 SIZES = (16, 32, 64, 96, 128, 192, 256)
 WORDS, STAGES, WARPS = (8, 16, 32), (2, 3, 4, 5), (1, 2, 4)
@@ -37,7 +37,7 @@ def sensible(tiles: CudaTiles, shape: ProductShape, mma: Mma, arch: str, normed:
     least = round_up(shape.rows, ROWS) * round_up(shape.n, COLUMNS)
     shared = 4 * shared_words(shape, mma, tiles, normed=normed)
     whole = tiles.rows % tiles.warps == 0 or not normed
-    return whole and m * n <= MOST_SUMS * 32 and rows * columns <= WASTE * least and shared <= SHARED_KIB[arch] << 10
+    return whole and m * n <= MOST_SUMS * 32 and rows * columns <= WASTE * least and shared <= shared_limit(arch)
 
 
 def _all() -> Iterator[CudaTiles]:
