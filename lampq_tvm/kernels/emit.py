@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tvm import tirx
 from tvm.ir import Expr
+from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
+from tvm.tirx import PrimFunc
+
+Argument = tuple[str, tuple[int, ...], str]  # name, shape, dtype
+
+
+def function(name: str, arguments: Sequence[Argument], body: Callable[..., None], *, apart: bool = True) -> PrimFunc:
+    """A kernel of these buffers, the output last; `body` is called with them and writes it.
+
+    Args:
+        apart: the buffers never overlap; False where the output may be an input itself.
+    """
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name(name)
+            if apart:
+                T.func_attr({"tirx.noalias": True})
+            buffers = [argument(*each) for each in arguments]
+            with T.sblock("root"):
+                T.reads()
+                T.writes()
+                body(*buffers)
+        return builder.get()
 
 
 def argument(name: str, shape: tuple[int, ...], dtype: str) -> Any:

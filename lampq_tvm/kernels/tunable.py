@@ -10,9 +10,10 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.attention import AttentionShape, attention_tiles, build_attention, factors
 from lampq_tvm.kernels.isa import LEVELS, dot_for
 from lampq_tvm.kernels.isa.dot import Dot
-from lampq_tvm.kernels.layernorm import LANES, build_layernorm, layernorm_tiles
+from lampq_tvm.kernels.layernorm import build_layernorm, layernorm_tiles
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape, padded
+from lampq_tvm.kernels.sums import LANES
 from lampq_tvm.kernels.tiles import Tiles, default_tiles
 
 

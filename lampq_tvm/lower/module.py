@@ -16,8 +16,8 @@ from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
 
 from lampq_tvm.frontend.model import canonical_json
+from lampq_tvm.kernels.image import build_pixels
 from lampq_tvm.kernels.tiles import Tiles
-from lampq_tvm.kernels.tokens import build_pixels
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.lower.context import Context, TilesFor
 from lampq_tvm.lower.kernel import Call, Recipe
@@ -83,7 +83,7 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     arena = plan_memory([call.step for call in calls], apart={qm.output})
     program.emit(builder, kernels, "main", image, [qm.output], arena)
     program.emit(builder, kernels, "trace", image, [value.name for value in values], Arena(0, {}))
-    _emit_pixels(builder, image)
+    _emit_pixels(builder, image, isa)
     return Lowered(builder.finalize(), tuple(program.recipes), tuple(calls), values, arena.size)
 
 
@@ -152,12 +152,12 @@ class _Program:
             builder.emit_func_output(values[results[0]] if len(results) == 1 else [values[r] for r in results])
 
 
-def _emit_pixels(builder: relax.BlockBuilder, image: relax.TensorType) -> None:
-    shape = [int(extent) for extent in image.shape]
+def _emit_pixels(builder: relax.BlockBuilder, image: relax.TensorType, isa: str) -> None:
+    batch, channels, height, width = shape = [int(extent) for extent in image.shape]
     name = "pixels_from_float"
-    kernel = builder.add_func(build_pixels(*shape).with_attr("global_symbol", name), name)
+    kernel = builder.add_func(build_pixels(batch, channels, height, width, isa).with_attr("global_symbol", name), name)
     x = relax.Var("x", relax.TensorType(shape, "float32"))
-    constants = [relax.Var(name, relax.TensorType([shape[1]], "float32")) for name in ("scale", "shift")]
+    constants = [relax.Var(name, relax.TensorType([channels], "float32")) for name in ("scale", "shift")]
     with builder.function("pixels", [x, *constants], pure=False):
         out = Tensors(builder, Arena(0, {})).take("pixels", tuple(shape), "uint8")
         builder.emit(relax.Call(kernel, [x, *constants, out]))

@@ -9,9 +9,12 @@ import numpy as np
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
-from lampq_tvm.kernels import tokens
 from lampq_tvm.kernels.attention import AttentionShape, bias_shape
+from lampq_tvm.kernels.elementwise import build_average, build_to_codes
+from lampq_tvm.kernels.image import build_patches
 from lampq_tvm.kernels.isa import weight_peak
+from lampq_tvm.kernels.moves import build_prepend, build_take_token
+from lampq_tvm.kernels.pooling import build_mean_tokens
 from lampq_tvm.kernels.shapes import ProductShape, padded
 from lampq_tvm.kernels.tunable import AttentionKernel, LayerNormKernel, ProductKernel
 from lampq_tvm.lower.context import Context
@@ -89,7 +92,7 @@ def lower_patch_embed(op: q.QPatchEmbed, c: Context) -> list[Call]:
     calls = [
         gather.call(
             "patches_" + "x".join(map(str, image)),
-            lambda: tokens.build_patches(*image),
+            lambda: build_patches(*image, c.isa),
             gathered,
             (c.batch * count, k),
             "int8",
@@ -106,7 +109,7 @@ def lower_patch_embed(op: q.QPatchEmbed, c: Context) -> list[Call]:
             .arrays(f"{op.name}.prefix")
             .call(
                 f"prepend_b{c.batch}_p{prefix}_t{count}_c{n}",
-                lambda: tokens.build_prepend(c.batch, prefix, count, n),
+                lambda: build_prepend(c.batch, prefix, count, n, c.isa),
                 op.name,
                 (c.batch * (prefix + count), n),
                 "float32",
@@ -155,7 +158,7 @@ def lower_take_token(op: q.QTakeToken, c: Context) -> list[Call]:
         .value(source)
         .call(
             f"take_token_b{c.batch}_t{token_count}_c{channels}_i{op.index}",
-            lambda: tokens.build_take_token(c.batch, token_count, channels, op.index),
+            lambda: build_take_token(c.batch, token_count, channels, op.index, c.isa),
             op.name,
             (c.batch, channels),
             "float32",
@@ -174,7 +177,7 @@ def lower_mean_tokens(op: q.QMeanTokens, c: Context) -> list[Call]:
         .arrays(f"{op.name}.inv")
         .call(
             f"mean_tokens_b{c.batch}_t{token_count}_c{channels}_s{op.start}",
-            lambda: tokens.build_mean_tokens(c.batch, token_count, channels, op.start),
+            lambda: build_mean_tokens(c.batch, token_count, channels, op.start, c.isa),
             op.name,
             (c.batch, channels),
             "float32",
@@ -189,7 +192,7 @@ def lower_to_codes(op: q.QToCodes, c: Context) -> list[Call]:
     c.shapes[op.name] = c.shapes[source]
     arguments = Arguments().value(source).arrays(f"{op.name}.affine").code_range(op.out_bits)
     name = f"to_codes_r{rows}_c{channels}"
-    return [arguments.call(name, lambda: tokens.build_to_codes(rows, channels), op.name, (rows, channels), "int8")]
+    return [arguments.call(name, lambda: build_to_codes(rows, channels, c.isa), op.name, (rows, channels), "int8")]
 
 
 def lower_average(op: q.QAverageHeads, c: Context) -> list[Call]:
@@ -199,7 +202,7 @@ def lower_average(op: q.QAverageHeads, c: Context) -> list[Call]:
     c.shapes[op.name] = c.shapes[a]
     arguments = Arguments().value(a).value(b)
     name = f"average_r{rows}_c{channels}"
-    return [arguments.call(name, lambda: tokens.build_average(rows, channels), op.name, (rows, channels), "float32")]
+    return [arguments.call(name, lambda: build_average(rows, channels, c.isa), op.name, (rows, channels), "float32")]
 
 
 HANDLERS: dict[type, Callable[..., list[Call]]] = {

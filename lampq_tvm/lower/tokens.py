@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 
-from lampq_tvm.kernels import heads, regroup
+from lampq_tvm.kernels import heads
+from lampq_tvm.kernels.elementwise import build_add
+from lampq_tvm.kernels.gate import build_gate
+from lampq_tvm.kernels.moves import build_regroup
+from lampq_tvm.kernels.rotary import build_rotary
+from lampq_tvm.kernels.unit_heads import build_unit_heads
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.kernel import Arguments, Call
 from lampq_tvm.quantize import model as q
@@ -23,7 +30,7 @@ def lower_regroup(op: q.QRegroup, c: Context) -> list[Call]:
     name = "regroup_" + "_".join(map(str, sizes))
     return [
         arguments.call(
-            name, lambda: regroup.build_regroup(*sizes), op.name, (c.batch * taken, parts * channels), dtype
+            name, lambda: build_regroup(*sizes, c.isa), op.name, (c.batch * taken, parts * channels), dtype
         )
     ]
 
@@ -34,7 +41,7 @@ def lower_add(op: q.QAdd, c: Context) -> list[Call]:
     rows, channels = c.rows(a), c.channels(a)
     c.shapes[op.name] = c.shapes[a]
     arguments, name = Arguments().value(a).value(b), f"add_r{rows}_c{channels}"
-    return [arguments.call(name, lambda: regroup.build_add(rows, channels), op.name, (rows, channels), "float32", a)]
+    return [arguments.call(name, lambda: build_add(rows, channels, c.isa), op.name, (rows, channels), "float32", a)]
 
 
 def lower_attention_pool(op: q.QAttentionPool, c: Context) -> list[Call]:
@@ -57,9 +64,10 @@ def lower_unit_heads(op: q.QUnitHeads, c: Context) -> list[Call]:
     c.shapes[op.name] = c.shapes[source]
     arguments = Arguments().value(source).arrays(f"{op.name}.inv").code_range(op.out_bits)
     name = f"unit_heads_r{rows}_h{op.heads}_d{op.head_dim}_e{op.eps!r}".replace("-", "m").replace(".", "p")
-    build = heads.build_unit_heads
     return [
-        arguments.call(name, lambda: build(rows, op.heads, op.head_dim, op.eps), op.name, (rows, channels), "int8")
+        arguments.call(
+            name, lambda: build_unit_heads(rows, op.heads, op.head_dim, op.eps, c.isa), op.name, (rows, channels), "int8"
+        )
     ]
 
 
@@ -68,12 +76,14 @@ def lower_rotary(op: q.QRotary, c: Context) -> list[Call]:
     source, count = op.inputs[0], len(c.tensors[f"{op.name}.cos"])
     rows, channels = c.rows(source), c.channels(source)
     c.shapes[op.name] = c.shapes[source]
-    arguments = Arguments().value(source).arrays(*(f"{op.name}.{field}" for field in ("cos", "sin", "partner", "inv")))
+    arguments = Arguments().value(source).arrays(*(f"{op.name}.{field}" for field in ("cos", "sin", "inv")))
     arguments.code_range(op.out_bits)
-    name = f"rotary_r{rows}_t{count}_h{op.heads}_d{op.head_dim}"
-    build = heads.build_rotary
+    partner = tuple(c.tensors[f"{op.name}.partner"].tolist())
+    name = f"rotary_r{rows}_t{count}_h{op.heads}_d{op.head_dim}_p{zlib.crc32(repr(partner).encode()):08x}"
     return [
-        arguments.call(name, lambda: build(rows, count, op.heads, op.head_dim), op.name, (rows, channels), "int8")
+        arguments.call(
+            name, lambda: build_rotary(rows, count, op.heads, partner, c.isa), op.name, (rows, channels), "int8"
+        )
     ]
 
 
@@ -85,4 +95,4 @@ def lower_gate(op: q.QGate, c: Context) -> list[Call]:
     arguments = Arguments().value(gate).value(value).arrays(f"{op.name}.table")
     name, shape = "gate_" + "_".join(map(str, sizes)), (sizes[0], op.width)
     over = next((operand for operand in (value, gate) if c.channels(operand) == op.width), None)
-    return [arguments.call(name, lambda: heads.build_gate(*sizes), op.name, shape, "float32", over)]
+    return [arguments.call(name, lambda: build_gate(*sizes, c.isa), op.name, shape, "float32", over)]

@@ -13,7 +13,7 @@ from functools import singledispatch
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.attention import factors
 from lampq_tvm.kernels.isa.dot import Dot
-from lampq_tvm.kernels.layernorm import LANES
+from lampq_tvm.kernels.sums import LANES
 from lampq_tvm.kernels.tiles import MAX_ROWS, MAX_VECTORS, Tiles
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from lampq_tvm.kernels import heads
+from lampq_tvm.kernels.gate import build_gate
+from lampq_tvm.kernels.rotary import build_rotary
+from lampq_tvm.kernels.unit_heads import build_unit_heads
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.machine import Case
@@ -36,7 +39,7 @@ def test_heads_over_their_lengths(machine, bits):
         inv = rng.uniform(0.5, 200, (3, count)).astype(np.float32)
         expected = ops.unit_heads(x, inv, count, 1e-12, bits).reshape(batch * tokens, -1)
         args = (x.reshape(batch * tokens, -1), inv, data.code_range(bits))
-        cases.append(case("unit", heads.build_unit_heads, args, expected, batch * tokens, count, head_dim, 1e-12))
+        cases.append(case("unit", build_unit_heads, args, expected, batch * tokens, count, head_dim, 1e-12, machine.isa))
     machine.check(cases)
 
 
@@ -47,11 +50,13 @@ def test_rotary(machine, bits):
         x = qkv_values(rng, batch, tokens, count, head_dim)
         angle = rng.uniform(-4, 4, (tokens, head_dim))
         cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
-        partner = rng.permutation(head_dim).astype(np.int32)
         inv = rng.uniform(0.5, 200, (3, count)).astype(np.float32)
-        expected = ops.rotary(x, cos, sin, partner, inv, bits).reshape(batch * tokens, -1)
-        args = (x.reshape(batch * tokens, -1), cos, sin, partner, inv, data.code_range(bits))
-        cases.append(case("rotary", heads.build_rotary, args, expected, batch * tokens, tokens, count, head_dim))
+        args = (x.reshape(batch * tokens, -1), cos, sin, inv, data.code_range(bits))
+        channel = np.arange(head_dim)
+        for partner in (channel ^ 1, np.roll(channel, head_dim // 2), rng.permutation(head_dim)):
+            expected = ops.rotary(x, cos, sin, partner.astype(np.int32), inv, bits).reshape(batch * tokens, -1)
+            sizes = (batch * tokens, tokens, count, tuple(partner.tolist()), machine.isa)
+            cases.append(case("rotary", build_rotary, args, expected, *sizes))
     machine.check(cases)
 
 
@@ -74,16 +79,18 @@ def test_attention_of_constant_queries(machine, bits):
 
 
 def test_gates(machine):
-    """Columns of one value and of two; codes on ties, and far outside."""
+    """Columns of one value and of two; codes on ties, and far outside; one to some blocks of look-ups."""
     rng, cases = np.random.default_rng(0), []
     table = rng.normal(size=256).astype(np.float32)
-    sizes = ((1, 1, 1, 0, 0, 1), (7, 66, 66, 0, 33, 33), (5, 32, 40, 0, 8, 32), (3, 40, 37, 2, 0, 37))
-    for rows, gates, values, gate_at, value_at, width in sizes:
+    every = [(1, 1, 1, 0, 0, 1), (7, 66, 66, 0, 33, 33), (5, 32, 40, 0, 8, 32), (3, 40, 37, 2, 0, 37)]
+    every += [(3, 302, 151, 151, 0, 151)]
+    for rows, gates, values, gate_at, value_at, width in every:
         g = (rng.integers(-600, 600, (rows, gates)) / 2).astype(np.float32)
         g[rng.random(g.shape) < 0.1] = 1e30
         x = rng.normal(size=(rows, values)).astype(np.float32)
         expected = ops.gate(g[:, gate_at : gate_at + width], x[:, value_at : value_at + width], table)
-        gated = case("gate", heads.build_gate, (g, x, table), expected, rows, gates, values, gate_at, value_at, width)
+        sizes = (rows, gates, values, gate_at, value_at, width, machine.isa)
+        gated = case("gate", build_gate, (g, x, table), expected, *sizes)
         over = next((i for i, columns in enumerate((gates, values)) if columns == width), None)
         cases.append(dataclasses.replace(gated, over=over))
     machine.check(cases)

@@ -30,7 +30,8 @@ def test_both_blocks_read_one_table():
     assert sorted(k.rpartition(".")[2] for k in copies) == ["cos", "partner", "sin"]
     assert not set(copies) & set(stored) and set(copies.values()) <= set(stored)
     read = {r.get("tensor") for r in lower(qm, "vnni").recipes} | {r.get("at") for r in lower(qm, "vnni").recipes}
-    assert read - {None} <= set(stored) and set(copies.values()) <= read
+    built_in = {name for name in copies.values() if name.endswith(".partner")}  # kernels are made for them
+    assert read - {None} <= set(stored) and set(copies.values()) - built_in <= read
 
 
 def test_windows_add_little_to_a_payload(tmp_path):

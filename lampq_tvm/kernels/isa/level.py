@@ -28,6 +28,11 @@ class Level(ABC):
     look_lanes: int = 0
     side: int = 1
 
+    @property
+    def code_vectors(self) -> int:
+        """Neighbouring vectors that `narrow` takes well together."""
+        return max(4, 32 // self.lanes)
+
     @abstractmethod
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The multiply-add of signed codes of a_bits with codes of magnitude up to w_peak.

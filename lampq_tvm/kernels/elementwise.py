@@ -1,0 +1,55 @@
+"""Float rows to rows of the same shape: sums and means of two, codes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+from tvm.tirx import PrimFunc
+
+from lampq_tvm.kernels.emit import function
+from lampq_tvm.kernels.isa import LEVELS
+from lampq_tvm.kernels.rows import put, put_codes, read, spans, spread
+
+VECTORS = 4
+
+
+def build_add(rows: int, channels: int, isa: str) -> PrimFunc:
+    """fl(a + b) of a, b [rows, C] f32; the output may be a or b itself."""
+    return _of_two("add", rows, channels, isa, lambda a, b, lanes: a + b)
+
+
+def build_average(rows: int, channels: int, isa: str) -> PrimFunc:
+    """fl(fl(a + b) * 0.5) of a, b [rows, C] f32."""
+    return _of_two("average", rows, channels, isa, lambda a, b, lanes: (a + b) * spread(tirx.const(0.5, "float32"), lanes))
+
+
+def _of_two(name: str, rows: int, channels: int, isa: str, combine: Callable[[Expr, Expr, int], Expr]) -> PrimFunc:
+    shape = (rows, channels)
+
+    def body(a: Any, b: Any, out: Any) -> None:
+        with T.parallel(0, rows) as row:
+            for c, count, lanes in spans(channels, LEVELS[isa].lanes, VECTORS):
+                places = [c + i * lanes for i in range(count)]
+                sums = [T.Bind(combine(read(a, at, lanes, row), read(b, at, lanes, row), lanes)) for at in places]
+                put(out, sums, c, lanes, row)
+
+    return function(name, [(each, shape, "float32") for each in ("a", "b", "out")], body, apart=False)
+
+
+def build_to_codes(rows: int, channels: int, isa: str) -> PrimFunc:
+    """Float to codes: x [rows, C] f32, affine [2] f32 (1/s, z), range [2] f32 to sat(rne(fma(x, 1/s, z))) int8."""
+    level, shape = LEVELS[isa], (rows, channels)
+
+    def body(x: Any, affine: Any, bounds: Any, out: Any) -> None:
+        with T.parallel(0, rows) as row:
+            for c, count, lanes in spans(channels, level.lanes, level.code_vectors):
+                scale, zero = (spread(affine[i], lanes) for i in range(2))
+                values = [T.fma(read(x, c + i * lanes, lanes, row), scale, zero) for i in range(count)]
+                put_codes(level, out, values, bounds, c, lanes, row)
+
+    arguments = [("x", shape, "float32"), ("affine", (2,), "float32"), ("range", (2,), "float32"), ("out", shape, "int8")]
+    return function("to_codes", arguments, body)
