@@ -1,11 +1,12 @@
-/* Calls one kernel of a library on one thread and counts it: `call LIBRARY SYMBOL CASE OUTPUT COUNTER SECONDS`.
+/* Calls one kernel of a library on one thread and counts it: `call LIBRARY SYMBOL CASE OUTPUT COUNTER SECONDS THREADS`.
  *
  * A kernel is a packed function of TVM's over DLTensors; what it wants of TVM's runtime is stood in for below, so no runtime
  * is loaded. CASE holds 64-bit words: the number of arrays, how many of them are inputs, and 12 words for each array (DLPack's
  * type code, bits, dimensions, offset and bytes of the data in this file, the shape padded to 6, one unused). OUTPUT receives
  * the bytes of the other arrays, one after another. COUNTER is count.c's file; standard output gets the kernel's address and
- * what one call adds to the counter's row. A kernel that runs longer than SECONDS is ended by SIGALRM, also when nobody waits
- * for it any more. */
+ * what one call adds to the counter's row. THREADS is 0, or how many tasks a parallel loop is split into: they run one after
+ * another, and each one's instructions follow on standard output, loop by loop. A kernel that runs longer than SECONDS is ended
+ * by SIGALRM, also when nobody waits for it any more. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -22,6 +23,7 @@
 #define ROW 32 /* slots of a virtual CPU */
 #define ARRAYS 32
 #define DIMENSIONS 6
+#define TASKS 4096
 #define POOL ((size_t)1 << 30)
 #define DLTENSOR_PTR 7 /* TVMFFITypeIndex */
 
@@ -63,14 +65,50 @@ static int free_workspace(int type, int id, void *start) {
     return 0;
 }
 
+/* A kernel and a task of exactly two instructions, an INTEGER and a BRANCH. */
+__asm__(".text\n.p2align 4\nnothing:\n mov w0, wzr\n ret\n");
+extern int nothing(void *self, const Any *args, int32_t count, Any *result);
+
+static const volatile uint64_t *counter;
+static int threads, recorded;
+static uint64_t spent_by_tasks[TASKS];
+
+static void fail(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    exit(1);
+}
+
+static uint64_t instructions(void) {
+    uint64_t sum = 0;
+    for (int i = 0; i <= TRANSFER; i++) sum += counter[i];
+    return sum;
+}
+
+/* What a task adds to the count; the same code whatever is called, so that the rest of it cancels out. */
+static __attribute__((noinline)) int timed(Task task, int id, Group *group, void *data, uint64_t *spent) {
+    uint64_t before = instructions();
+    int failed = task(id, group, data);
+    *spent = instructions() - before;
+    return failed;
+}
+
 static int parallel_launch(Task task, void *data, int tasks) {
-    (void)tasks; /* one thread, as TVM's pool of one: the task sees that it is alone */
-    Group group = {NULL, 1};
-    return task(0, &group, data);
+    (void)tasks; /* 0, as many as there are threads */
+    Group group = {NULL, threads ? threads : 1};
+    if (!threads) return task(0, &group, data);
+    if (recorded + threads > TASKS) fail("too many parallel loops");
+    uint64_t empty;
+    timed((Task)(void *)nothing, 0, &group, data, &empty);
+    for (int id = 0; id < threads; id++, recorded++) {
+        if (timed(task, id, &group, data, &spent_by_tasks[recorded]) != 0) return -1;
+        spent_by_tasks[recorded] -= empty - 2;
+    }
+    return 0;
 }
 
 static int parallel_barrier(int id, Group *group) {
-    (void)id, (void)group;
+    (void)id;
+    if (group->tasks > 1) fail("tasks that wait for each other cannot run one after another");
     return 0;
 }
 
@@ -83,11 +121,6 @@ EXPORT void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **par
 
 EXPORT void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) {
     TVMFFIErrorSetRaisedFromCStrParts(kind, &message, 1);
-}
-
-static void fail(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    exit(1);
 }
 
 static void *map_file(const char *path, int protection, int flags, size_t *size) {
@@ -106,13 +139,8 @@ static void stand_in(void *library, const char *name, void *function) {
     if (slot) *slot = function;
 }
 
-/* A kernel of exactly two instructions, an INTEGER and a BRANCH. */
-__asm__(".text\n.p2align 4\nnothing:\n mov w0, wzr\n ret\n");
-extern int nothing(void *self, const Any *args, int32_t count, Any *result);
-
 /* What one call adds to the counts; the same code whatever is called, so that the rest of it cancels out. */
-static __attribute__((noinline)) int counted(
-    Kernel kernel, const volatile uint64_t *counter, const Any *args, int32_t count, uint64_t *spent) {
+static __attribute__((noinline)) int counted(Kernel kernel, const Any *args, int32_t count, uint64_t *spent) {
     uint64_t before[ROW];
     Any result = {0, 0, NULL};
     for (int i = 0; i < ROW; i++) before[i] = counter[i];
@@ -125,7 +153,7 @@ int main(int argc, char **argv) {
     static Tensor tensors[ARRAYS];
     static Any args[ARRAYS];
     uint64_t spent[ROW], empty[ROW];
-    if (argc != 7) fail("usage: call LIBRARY SYMBOL CASE OUTPUT COUNTER SECONDS");
+    if (argc != 8) fail("usage: call LIBRARY SYMBOL CASE OUTPUT COUNTER SECONDS THREADS");
     alarm((unsigned)atoi(argv[6]));
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!library) fail(dlerror());
@@ -147,11 +175,12 @@ int main(int argc, char **argv) {
         args[i].value = &tensors[i];
     }
     size_t size;
-    const volatile uint64_t *counter = map_file(argv[5], PROT_READ, MAP_SHARED, &size);
+    counter = map_file(argv[5], PROT_READ, MAP_SHARED, &size);
     if (size < ROW * sizeof *counter) fail("the counter's file is too short");
-    counted(nothing, counter, args, (int32_t)arrays, empty);
+    counted(nothing, args, (int32_t)arrays, empty);
     empty[INTEGER]--, empty[BRANCH]--;
-    if (counted(kernel, counter, args, (int32_t)arrays, spent) != 0) return 1; /* it has said why */
+    threads = atoi(argv[7]);
+    if (counted(kernel, args, (int32_t)arrays, spent) != 0) return 1; /* it has said why */
     FILE *output = fopen(argv[4], "wb");
     if (!output) fail("the output cannot be written");
     row = words + 2 + 12 * inputs;
@@ -159,5 +188,6 @@ int main(int argc, char **argv) {
     if (fclose(output) != 0) fail("the output cannot be written");
     printf("%llu ", (unsigned long long)(uintptr_t)kernel);
     for (int i = 0; i < ROW; i++) printf("%lld ", (long long)(spent[i] - empty[i]));
+    for (int i = 0; i < recorded; i++) printf("%lld ", (long long)spent_by_tasks[i]);
     return 0;
 }

@@ -60,12 +60,14 @@ class Counted:
         classes: instructions of the call by class, in the order of `CLASSES`.
         cycles: estimated ones (cost.py); None for a core without figures.
         blocks: the library's executed blocks, where they were asked for.
+        tasks: instructions of each parallel loop's tasks, where it was split.
     """
 
     outputs: tuple[np.ndarray, ...]
     classes: tuple[int, ...]
     cycles: float | None
     blocks: tuple[Block, ...] = ()
+    tasks: tuple[tuple[int, ...], ...] = ()
 
     @property
     def instructions(self) -> int:

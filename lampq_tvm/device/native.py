@@ -51,13 +51,23 @@ def count_kernel(
 
 
 def count_classes(
-    func: PrimFunc, arrays: Sequence[np.ndarray], target: Target, *, core: NativeCore | None = None, blocks: bool = False
+    func: PrimFunc,
+    arrays: Sequence[np.ndarray],
+    target: Target,
+    *,
+    core: NativeCore | None = None,
+    blocks: bool = False,
+    threads: int = 0,
 ) -> Counted:
-    """Like `count_kernel`, by instruction class, and with the executed blocks where `blocks` asks for them."""
+    """Like `count_kernel`, by instruction class; with the executed blocks, or with each task, where these are asked for.
+
+    Args:
+        threads: where not 0, as many tasks share each parallel loop (`NativeCore.count`).
+    """
     core = core or NativeCore(played_board(target))
     with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
         library = link_kernels({"main": func}, target, Path(temp) / "kernel.so")
-        return core.count(library, arrays, empty_outputs(func, len(arrays)), blocks=blocks)
+        return core.count(library, arrays, empty_outputs(func, len(arrays)), blocks=blocks, threads=threads)
 
 
 def empty_outputs(func: PrimFunc, inputs: int) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lampq_tvm.device.board import find_board
 from lampq_tvm.device.case_file import read_outputs, write_case
-from lampq_tvm.device.classes import CLASSES, CYCLES, FRACTION, Block, Counted
+from lampq_tvm.device.classes import CLASSES, CYCLES, FRACTION, ROW, Block, Counted
 from lampq_tvm.device.cost import core_of
 from lampq_tvm.device.count import plugin_options
 from lampq_tvm.device.counter import SLOTS_BYTES
@@ -64,8 +64,9 @@ class NativeCore:
         name: str = "main",
         timeout_s: int = TIMEOUT_S,
         blocks: bool = False,
+        threads: int = 0,
     ) -> Counted:
-        """Call a kernel of a library once.
+        """Call a kernel of a library once, on one thread.
 
         Args:
             library: made by `link_kernels`.
@@ -73,13 +74,18 @@ class NativeCore:
             outputs: what it writes after them, by shape and dtype; the values do not matter.
             name: of the kernel.
             blocks: also return the blocks that it executed.
+            threads: where not 0, parallel loops are split into as many tasks, which run one after another and are also
+                counted one by one; the call's own counts then include that counting.
 
         Raises:
             KernelFailedError: it crashed, refused the arrays or ran longer than `timeout_s`.
         """
         with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
             write_case(Path(temp) / "case", arrays, outputs)
-            return self.count_case(library, Path(temp) / "case", outputs, name=name, timeout_s=timeout_s, blocks=blocks)
+            case = Path(temp) / "case"
+            return self.count_case(
+                library, case, outputs, name=name, timeout_s=timeout_s, blocks=blocks, threads=threads
+            )
 
     def count_case(
         self,
@@ -90,25 +96,27 @@ class NativeCore:
         name: str = "main",
         timeout_s: int = TIMEOUT_S,
         blocks: bool = False,
+        threads: int = 0,
     ) -> Counted:
         """Like `count`, with the arrays in a file made by `write_case`."""
         with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
             output, counter, dump = (Path(temp) / name for name in ("output", "counter", "blocks"))
             counter.write_bytes(bytes(SLOTS_BYTES))
             plugged = f"{self._plugin},out={counter}" + (f",blocks={dump}" if blocks else "")
-            program = [self._program, library, f"__tvm_ffi_{name}", case, output, counter, timeout_s]
+            program = [self._program, library, f"__tvm_ffi_{name}", case, output, counter, timeout_s, threads]
             said = self._run([*self._emulator, "-plugin", plugged, *map(str, program)])
             address, *row = map(int, said.split())
             found = read_blocks(dump, address, library.stat().st_size) if blocks else ()
             cycles = None if self.figures is None else row[CYCLES] / FRACTION
-            return Counted(read_outputs(output, outputs), tuple(row[: len(CLASSES)]), cycles, found)
+            tasks = tuple(tuple(row[i : i + threads]) for i in range(ROW, len(row), threads or 1))
+            return Counted(read_outputs(output, outputs), tuple(row[: len(CLASSES)]), cycles, found, tasks)
 
     def _run(self, command: list[str]) -> str:
         """What the program says on its standard output."""
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
         code, words = done.returncode, " ".join(done.stderr.split())
         if code == -signal.SIGALRM:
-            raise KernelFailedError("hang", f"no end in {command[-1]} s", where=self.board.name)
+            raise KernelFailedError("hang", f"no end in {command[-2]} s", where=self.board.name)
         if code != 0:
             reason = words or (signal.Signals(-code).name if code < 0 else f"exit {code}")
             raise KernelFailedError("crash", reason[-300:], where=self.board.name)

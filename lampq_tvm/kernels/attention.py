@@ -20,8 +20,10 @@ from lampq_tvm.kernels.emit import argument, ramp
 from lampq_tvm.kernels.factor import Factor
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.isa.dot import Tile
-from lampq_tvm.kernels.panel import allocate, lay_out
+from lampq_tvm.kernels.panel import BYTES, allocate, lay_out
+from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.kernels.softmax import Softmax
+from lampq_tvm.kernels.threads import each_thread, keep
 from lampq_tvm.kernels.tiles import Tiles
 
 TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 8, "dotprod": 8, "neon": 4}
@@ -113,6 +115,17 @@ def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | N
 
 
 @dataclass(frozen=True)
+class _Buffers:
+    """Panels of q and of p, scores and their table values, and what rows are divided by."""
+
+    q: Any
+    scores: Any
+    codes: Any
+    p: Any
+    inverse: Any
+
+
+@dataclass(frozen=True)
 class _Attention:
     """The kernel's builder; the arguments are those of the function."""
 
@@ -134,32 +147,53 @@ class _Attention:
     def _rows(self) -> int:
         return self.tiles.rows
 
+    @property
+    def _parts(self) -> int:
+        """Jobs that packing a head's factors is shared out in: runs of whole turns of its channels."""
+        return max(1, self.shape.head_dim // BYTES if self.shape.head_dim % BYTES == 0 else 1)
+
     def write(self) -> None:
-        shape = self.shape
+        shape, parts = self.shape, self._parts
         pairs, tiles = shape.batch * shape.heads, -(-shape.tokens // self._rows)
         packed = [T.sblock_alloc_buffer((pairs, *f.packed), "int8") for f in (self.keys, self.values)]
         fixes = [T.sblock_alloc_buffer((pairs, f.padded[0]), "int32") for f in (self.keys, self.values)]
-        with T.parallel(0, pairs) as pair:
+        with T.parallel(0, pairs * parts) as job:
+            pair, part = job // parts, job % parts
             first, column = pair // shape.heads * shape.tokens, pair % shape.heads * shape.head_dim
-            self.keys.pack_rows(self.qkv, first, shape.channels + column, packed[0], pair)
-            self.values.pack_columns(self.qkv, first, 2 * shape.channels + column, packed[1], pair)
+            self.keys.pack_rows(self.qkv, first, shape.channels + column, packed[0], pair, part, parts)
+            self.values.pack_columns(self.qkv, first, 2 * shape.channels + column, packed[1], pair, part, parts)
             for factor, source, fix in zip((self.keys, self.values), packed, fixes, strict=True):
-                factor.correct(source, fix, pair)
-        with T.parallel(0, pairs * tiles) as job, T.sblock("job"):
-            T.reads()
-            T.writes()
-            token = tirx.min(job % tiles * self._rows, tirx.const(shape.tokens - self._rows, "int32"))
-            self._job(job // tiles, token, packed, fixes)
+                factor.correct(source, fix, pair, part, parts)
+        with each_thread(pairs * tiles):
+            buffers = self._buffers()
+            with T.parallel(0, pairs * tiles) as job:
+                token = tirx.min(job % tiles * self._rows, tirx.const(shape.tokens - self._rows, "int32"))
+                self._job(job // tiles, token, packed, fixes, buffers)
 
-    def _job(self, pair: Expr, token: Expr, packed: list[Any], fixes: list[Any]) -> None:
+    def _buffers(self) -> _Buffers:
+        """A thread's own."""
+        rows, softmax = self._rows, self._softmax
+        steps = round_up(self.shape.tokens, BYTES) // self.values.dot.group
+        buffers = _Buffers(
+            q=allocate(self.keys.dot, 1, rows, self.keys.packed[1]),
+            scores=T.sblock_alloc_buffer((rows, softmax.columns), "int32"),
+            codes=T.sblock_alloc_buffer((rows, round_up(softmax.columns, BYTES)), "uint8"),
+            p=allocate(self.values.dot, 1, rows, max(steps, self.values.packed[1])),
+            inverse=T.sblock_alloc_buffer((rows,), "float32"),
+        )
+        for buffer in vars(buffers).values():
+            keep(buffer, tirx.const(0, str(buffer.dtype)))
+        return buffers
+
+    @property
+    def _softmax(self) -> Softmax:
+        return Softmax(LEVELS[self.isa], self.values.dot.lanes, self.shape.tokens, self.table)
+
+    def _job(self, pair: Expr, token: Expr, packed: list[Any], fixes: list[Any], own: _Buffers) -> None:
         """One tile of query rows of one head."""
         shape, rows = self.shape, self._rows
         head, first = pair % shape.heads, pair // shape.heads * shape.tokens + token
-        softmax = Softmax(LEVELS[self.isa], self.values, shape.tokens, self.table)
-        q, p = (allocate(factor.dot, 1, rows, factor.packed[1]) for factor in (self.keys, self.values))
-        scores = T.sblock_alloc_buffer((rows, softmax.columns), "int32")
-        inverse = T.sblock_alloc_buffer((rows,), "float32")
-        lay_out(self.keys.dot, q, 0, self.qkv, first, head * shape.head_dim, rows, shape.head_dim, self.keys.excess)
+        lay_out(self.keys.dot, own.q, 0, self.qkv, first, head * shape.head_dim, rows, shape.head_dim, self.keys.excess)
 
         def score(tile: Tile, block: Expr) -> None:
             lanes = self.keys.dot.lanes
@@ -172,12 +206,15 @@ class _Attention:
                     if shape.groups:
                         where = [pair // shape.heads % shape.groups, head, token + r, at.base]
                         total = total + self.bias.vload(where, f"int32x{lanes}")
-                    T.buffer_store(scores, total, [r, at])
+                    T.buffer_store(own.scores, total, [r, at])
 
-        self._multiply(self.keys, q, packed[0], pair, score)
+        self._multiply(self.keys, own.q, packed[0], pair, score)
         with T.serial(0, rows) as r:
-            softmax.row(scores, self.scale[head], p, inverse, r)
-        self._multiply(self.values, p, packed[1], pair, lambda t, block: self._store(t, block, pair, first, fixes[1], inverse))
+            self._softmax.row(own.scores, self.scale[head], own.codes, own.inverse, r)
+        lay_out(self.values.dot, own.p, 0, own.codes, 0, 0, rows, round_up(shape.tokens, BYTES), self.values.excess)
+        self._multiply(
+            self.values, own.p, packed[1], pair, lambda t, block: self._store(t, block, pair, first, fixes[1], own.inverse)
+        )
 
     def _multiply(self, factor: Factor, panel: Any, packed: Any, pair: Expr, sink: Any) -> None:
         """The panel's rows times every column of the factor; sink takes each register tile."""

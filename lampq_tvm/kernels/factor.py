@@ -44,11 +44,13 @@ class Factor:
         columns, depth = self.padded
         return columns // self.dot.lanes, depth // self.dot.group, self.dot.lanes * self.dot.group
 
-    def pack_rows(self, source: Any, first: Expr, channel: Expr, packed: Any, pair: Expr) -> None:
-        """Lay out a factor whose columns are the source's rows (keys); zeros beyond its sizes."""
+    def pack_rows(self, source: Any, first: Expr, channel: Expr, packed: Any, pair: Expr, part: Expr, parts: int) -> None:
+        """Lay out a part of a factor whose columns are the source's rows (keys); zeros beyond its sizes."""
         lanes, group = self.dot.lanes, self.dot.group
         rest = self.depth % group
-        with T.serial(0, self.columns) as row:
+        begin, end = self._blocks(part, parts)
+        true = tirx.const(self.columns, "int32")
+        with T.serial(begin * lanes, tirx.min(end * lanes, true)) as row:
             with T.serial(0, self.depth // group) as k:
                 codes = source.vload([first + row, channel + k * group], f"int8x{group}")
                 T.buffer_store(packed, codes, [pair, row // lanes, k, ramp(row % lanes * group, group)])
@@ -57,23 +59,29 @@ class Factor:
                     at = tirx.min(tirx.const(self.depth - rest, "int32") + i, tirx.const(self.depth - 1, "int32"))
                     code = tirx.Select(i < rest, source[first + row, channel + at], tirx.const(0, "int8"))
                     T.buffer_store(packed, code, [pair, row // lanes, self.depth // group, row % lanes * group + i])
-        with T.serial(self.columns, self.padded[0]) as row, T.serial(0, self.packed[1]) as k:
+        with T.serial(tirx.min(end * lanes, true), end * lanes) as row, T.serial(0, self.packed[1]) as k:
             zeros = T.broadcast(tirx.const(0, "int8"), group)
             T.buffer_store(packed, zeros, [pair, row // lanes, k, ramp(row % lanes * group, group)])
 
-    def pack_columns(self, source: Any, first: Expr, channel: Expr, packed: Any, pair: Expr) -> None:
-        """Lay out a factor whose columns are the source's channels (values); zeros beyond its sizes."""
+    def pack_columns(self, source: Any, first: Expr, channel: Expr, packed: Any, pair: Expr, part: Expr, parts: int) -> None:
+        """Lay out a part of a factor whose columns are the source's channels (values); zeros beyond its sizes."""
         lanes, group = self.dot.lanes, self.dot.group
         turned = self.depth // group if self.columns % BYTES == 0 else 0
+        begin, end = self._blocks(part, parts)
         if turned:
-            with T.serial(0, turned) as k, T.serial(0, self.columns // BYTES) as c:
+            with T.serial(0, turned) as k, T.serial(begin * lanes // BYTES, end * lanes // BYTES) as c:
                 self._turn(source, first + k * group, channel + c * BYTES, packed, (pair, k, c * BYTES))
-        with T.serial(turned, self.packed[1]) as k, T.serial(0, self.padded[0]) as c, T.serial(0, group) as i:
+        with T.serial(turned, self.packed[1]) as k, T.serial(begin * lanes, end * lanes) as c, T.serial(0, group) as i:
             inside = tirx.all(k * group + i < self.depth, c < self.columns)
             row = tirx.min(k * group + i, tirx.const(self.depth - 1, "int32"))
             column = tirx.min(c, tirx.const(self.columns - 1, "int32"))
             code = tirx.Select(inside, source[first + row, channel + column], tirx.const(0, "int8"))
             T.buffer_store(packed, code, [pair, c // lanes, k, c % lanes * group + i])
+
+    def _blocks(self, part: Expr, parts: int) -> tuple[Expr, Expr]:
+        """First block of columns of a part, and the one after its last."""
+        each, blocks = -(-self.packed[0] // parts), tirx.const(self.packed[0], "int32")
+        return tirx.min(part * each, blocks), tirx.min((part + 1) * each, blocks)
 
     def _turn(self, source: Any, row: Expr, channel: Expr, packed: Any, at: tuple[Expr, Expr, Expr]) -> None:
         """Turn `group` rows of 16 channels into 16 runs of `group` rows, by rounds of interleaving."""
@@ -85,8 +93,8 @@ class Factor:
             c = column + j * each
             T.buffer_store(packed, vector, [pair, c // lanes, k, ramp(c % lanes * group, BYTES)])
 
-    def correct(self, packed: Any, fix: Any, pair: Expr) -> None:
-        """fix[column] = -excess times the sum over its depth."""
+    def correct(self, packed: Any, fix: Any, pair: Expr, part: Expr, parts: int) -> None:
+        """fix[column] = -excess times the sum over its depth, for the columns of a part."""
         if not self.excess:
             return
         lanes, group, dtype = self.dot.lanes, self.dot.group, self.dot.a_dtype
@@ -98,7 +106,7 @@ class Factor:
             wrong = self.dot.read(tile, 0, 0)[0] * T.broadcast(tirx.const(-self.excess, "int32"), lanes)
             T.buffer_store(fix, wrong, [pair, ramp(block * lanes, lanes)])
 
-        with T.serial(0, self.packed[0]) as block:
+        with T.serial(*self._blocks(part, parts)) as block:
             self._tile(ones, packed, pair, block, (1, 1, self.dot.unroll), sink)
 
     def multiply(self, panel: Any, packed: Any, pair: Expr, block: Expr, sizes: Sizes, sink: Any) -> None:

@@ -35,14 +35,16 @@ def lay_out(
     blocks = depth // BYTES
     for first in range(0, turned, square):
         with T.serial(0, blocks) as block:
-            part = [T.Bind(source.vload([row + first + i, column + block * BYTES], f"int8x{BYTES}")) for i in range(square)]
+            part = [
+                T.Bind(source.vload([row + first + i, column + block * BYTES], f"{source.dtype}x{BYTES}")) for i in range(square)
+            ]
             for j, vector in enumerate(interleave(part, BYTES, group)):
                 at = [tile, block * square + j, ramp(first * group, BYTES)]
                 T.buffer_store(panel, _shifted(dot, vector, BYTES, excess), at)
     for r in range(rows):
         done = blocks * square if r < turned else 0
         with T.serial(done, depth // group) as k:
-            codes = source.vload([row + r, column + k * group], f"int8x{group}")
+            codes = source.vload([row + r, column + k * group], f"{source.dtype}x{group}")
             T.buffer_store(panel, _shifted(dot, codes, group, excess), [tile, k, ramp(r * group, group)])
         if rest := depth % group:
             with T.serial(0, rest) as i:

@@ -11,6 +11,7 @@ Rows that are left over are a tile of their own, so every output is written once
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,11 +28,12 @@ from lampq_tvm.kernels.isa import LEVELS, dot_for
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.panel import allocate, lay_out
 from lampq_tvm.kernels.shapes import ProductShape, padded, round_up
+from lampq_tvm.kernels.threads import each_thread, keep
 from lampq_tvm.kernels.tiles import Tiles, default_tiles
 
 Column = tuple[Expr, int, bool]
 
-FEW_TILES = 4  # row tiles up to which tasks share out channels instead
+MOST_CHUNKS = 16  # that a row tile's columns are cut into: more share out no more evenly
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,20 @@ class Run:
     tiles: Expr | int
     first: Expr
     rows: int
+
+    def each(self) -> Iterator[tuple[Expr, Expr]]:
+        """(number, first row) of each row tile, in a loop."""
+        with T.serial(0, self.tiles) as j:
+            yield j, self.first + j * self.rows
+
+
+@dataclass(frozen=True)
+class Own:
+    """A thread's own buffers: the panels of the row tiles at hand, which ones these are, and codes before a look-up."""
+
+    panel: Any
+    packed: Any
+    codes: Any | None
 
 
 def build_product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tiles: Tiles | None = None) -> PrimFunc:
@@ -97,60 +113,80 @@ class _Product:
         return padded(self.shape, self.dot)[1] // self.dot.group
 
     def _tasks(self, a: Any, w: Any, epilogue: Epilogue) -> None:
-        """Row tiles in parallel, `group` of them a task; channels in parallel where there are few row tiles."""
+        """Jobs in parallel: `group` row tiles, or the rows that are left over, times a chunk of the columns."""
         rows = self.tiles.rows
         whole, rest = divmod(self.shape.rows, rows)
-        tail = [Run(1, tirx.const(whole * rows, "int32"), rest)] if rest else []
-        if whole + len(tail) <= FEW_TILES:
-            runs = [Run(whole, tirx.const(0, "int32"), rows)] if whole else []
-            self._stack(a, w, epilogue, runs + tail, whole + len(tail), parallel=True)
-            return
-        group = min(self.tiles.group, whole)
-        tasks = -(-whole // group)
-        with T.parallel(0, tasks + len(tail)) as task:
-            left = tirx.min(tirx.const(group, "int32"), whole - task * group)
-            run = Run(left, task * group * rows, rows)
-            if not tail:
-                self._stack(a, w, epilogue, [run], group)
-                return
-            with T.If(task < tasks):
-                with T.Then():
-                    self._stack(a, w, epilogue, [run], group)
-                with T.Else():
-                    self._stack(a, w, epilogue, tail, 1)
+        group, chunks = min(self.tiles.group, max(whole, 1)), max(1, -(-self._whole // self._run))
+        stacks = -(-whole // group)
+        tail = Run(1, tirx.const(whole * rows, "int32"), rest)
+        jobs = (stacks + (rest > 0)) * chunks
+        with each_thread(jobs):
+            own = self._own(group, epilogue)
+            with T.parallel(0, jobs) as job:
+                stack, chunk = job // chunks, job % chunks
+                run = Run(tirx.min(tirx.const(group, "int32"), whole - stack * group), stack * group * rows, rows)
+                if not rest or not stacks:
+                    self._job(a, w, epilogue, own, run if stacks else tail, (stack, chunk, chunks))
+                    return
+                with T.If(stack < stacks):
+                    with T.Then():
+                        self._job(a, w, epilogue, own, run, (stack, chunk, chunks))
+                    with T.Else():
+                        self._job(a, w, epilogue, own, tail, (stack, chunk, chunks))
 
-    def _stack(self, a: Any, w: Any, epilogue: Epilogue, runs: list[Run], most: int, parallel: bool = False) -> None:
-        """At most `most` row tiles: their panels are packed once, then column after column of tiles, then the look-ups."""
-        with T.sblock("stack"):
-            T.reads()
-            T.writes()
-            panel = allocate(self.dot, most, self.tiles.rows, self._steps)
-            codes = self._codes(most) if epilogue.table is not None else None
-            for j, row, rows in _row_tiles(runs):
-                lay_out(self.dot, panel, j, a, row, 0, rows, self.shape.k, self.dot.shift)
-            for column in self._columns(parallel):
-                for j, row, rows in _row_tiles(runs):
-                    self._tile(panel, w, epilogue, j, row, rows, column, codes)
-            if codes is not None:
-                for j, row, rows in _row_tiles(runs):
-                    self._look_up(epilogue, codes, j, row, rows)
+    def _own(self, group: int, epilogue: Epilogue) -> Own:
+        """Buffers of a thread, for `group` row tiles."""
+        rows, lanes = self.tiles.rows, max(LEVELS[self.isa].look_lanes, 1)
+        panel, packed = allocate(self.dot, group, rows, self._steps), T.sblock_alloc_buffer((1,), "int32")
+        keep(panel, tirx.const(0, self.dot.a_dtype))
+        keep(packed, tirx.const(-1, "int32"))
+        if epilogue.table is None:
+            return Own(panel, packed, None)
+        codes = T.sblock_alloc_buffer((group * rows, round_up(self.shape.n, lanes)), "int8")
+        keep(codes, tirx.const(0, "int8"))
+        return Own(panel, packed, codes)
 
-    def _codes(self, tiles: int) -> Any:
-        level = LEVELS[self.isa]
-        return T.sblock_alloc_buffer((tiles * self.tiles.rows, round_up(self.shape.n, max(level.look_lanes, 1))), "int8")
+    def _job(self, a: Any, w: Any, epilogue: Epilogue, own: Own, run: Run, place: tuple[Expr, Expr, int]) -> None:
+        """Row tiles times a chunk of columns; the panels are packed where the job before had other rows."""
+        stack, chunk, chunks = place
+        with T.If(own.packed[0] != stack), T.Then():
+            T.buffer_store(own.packed, stack, [0])
+            for j, row in run.each():
+                lay_out(self.dot, own.panel, j, a, row, 0, run.rows, self.shape.k, self.dot.shift)
+        for column in self._columns(chunk, chunks):
+            for j, row in run.each():
+                self._tile(own.panel, w, epilogue, j, row, run.rows, column, own.codes)
+        if own.codes is not None:
+            for j, row in run.each():
+                self._look_up(epilogue, own.codes, j, row, run.rows, chunk, chunks)
 
-    def _columns(self, parallel: bool) -> Iterator[Column]:
-        """(first vector, vectors, ragged) of each column of tiles: a loop over whole ones, then what is left over."""
+    @property
+    def _whole(self) -> int:
+        """Columns of whole tiles."""
+        return self.shape.n // self.dot.lanes // self.tiles.vectors
+
+    @property
+    def _run(self) -> int:
+        """Columns of a chunk, few enough to share out evenly; before a look-up they end with a whole register of bytes."""
+        width = self.tiles.vectors * self.dot.lanes
+        lanes = max(1, LEVELS[self.isa].look_lanes) if self.shape.epilogue == "table" else 1
+        return round_up(max(1, self._whole // MOST_CHUNKS), math.lcm(width, lanes) // width)
+
+    def _columns(self, chunk: Expr, chunks: int) -> Iterator[Column]:
+        """(first vector, vectors, ragged) of each column of a chunk: a loop of whole ones; the last chunk has what is left."""
         blocks = padded(self.shape, self.dot)[0] // self.dot.lanes
         ragged = self.shape.n % self.dot.lanes > 0
-        whole, rest = divmod(blocks - ragged, self.tiles.vectors)
-        if whole:
-            with (T.parallel if parallel else T.serial)(0, whole) as column:
+        rest = blocks - ragged - self._whole * self.tiles.vectors
+        if self._whole:
+            end = tirx.min((chunk + 1) * self._run, tirx.const(self._whole, "int32"))
+            with T.serial(chunk * self._run, end) as column:
                 yield column * self.tiles.vectors, self.tiles.vectors, False
-        if rest:
-            yield tirx.const(whole * self.tiles.vectors, "int32"), rest, False
-        if ragged:
-            yield tirx.const(blocks - 1, "int32"), 1, True
+        if rest or ragged:
+            with T.If(chunk == chunks - 1), T.Then():
+                if rest:
+                    yield tirx.const(self._whole * self.tiles.vectors, "int32"), rest, False
+                if ragged:
+                    yield tirx.const(blocks - 1, "int32"), 1, True
 
     def _tile(self, panel: Any, w: Any, epilogue: Epilogue, j: Expr, row: Expr, rows: int, column: Column, codes: Any) -> None:
         """One register tile: all of K, then the epilogue."""
@@ -178,27 +214,20 @@ class _Product:
             else:
                 sink.write(dot, tile, row, channel, out_row, vectors * dot.lanes // dot.acc_lanes)
 
-    def _look_up(self, epilogue: Epilogue, codes: Any, j: Expr, row: Expr, rows: int) -> None:
-        """out = table[code + 128] for a tile's rows."""
+    def _look_up(self, epilogue: Epilogue, codes: Any, j: Expr, row: Expr, rows: int, chunk: Expr, chunks: int) -> None:
+        """out = table[code + 128] for a tile's rows and a chunk's channels."""
         lanes, n = LEVELS[self.isa].look_lanes, self.shape.n
+        width = self._run * self.tiles.vectors * self.dot.lanes
+        begin = chunk * width
+        end = tirx.Select(chunk == chunks - 1, tirx.const(n, "int32"), begin + width)
         with T.serial(0, rows) as r:
             source = j * self.tiles.rows + r
-            whole = n // lanes if lanes else 0
-            if whole:
-                with T.serial(0, whole) as i:
+            if lanes:
+                with T.serial(begin // lanes, end // lanes) as i:
                     index = T.reinterpret(codes.vload([source, i * lanes], f"int8x{lanes}"), dtype=f"uint8x{lanes}")
                     index = T.bitwise_xor(index, T.broadcast(tirx.const(128, "uint8"), lanes))
                     found = LEVELS[self.isa].look_up(epilogue.table, index)
                     T.buffer_store(epilogue.out, found, [row + r, ramp(i * lanes, lanes)])
-            with T.serial(whole * lanes, n) as i:
+            with T.serial(end // lanes * lanes if lanes else begin, end) as i:
                 found = epilogue.table[T.Cast("int32", codes[source, i]) + 128]
                 T.buffer_store(epilogue.out, found, [row + r, i])
-
-
-def _row_tiles(runs: list[Run]) -> Iterator[tuple[Expr, Expr, int]]:
-    """(number, first row, rows) of each row tile: a loop for every run."""
-    done: Expr | int = 0
-    for run in runs:
-        with T.serial(0, run.tiles) as j:
-            yield done + j, run.first + j * run.rows, run.rows
-        done = done + run.tiles
