@@ -26,8 +26,8 @@ from lampq_tvm.kernels.softmax import Softmax
 from lampq_tvm.kernels.threads import each_thread, keep
 from lampq_tvm.kernels.tiles import Tiles
 
-TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 8, "dotprod": 8, "neon": 4}
-TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 2, "dotprod": 3, "neon": 3}
+TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 6, "dotprod": 8, "neon": 4}
+TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 3, "dotprod": 3, "neon": 3}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from tvm.script import tirx as T
 
 from lampq_tvm.device.cross import cross_compiler
-from lampq_tvm.device.native import count_kernel, empty_outputs, link_kernels
+from lampq_tvm.device.native import count_classes, count_kernel, empty_outputs, link_kernels
 from lampq_tvm.device.native_core import KernelFailedError, NativeCore
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.kernels.shapes import ProductShape
@@ -66,6 +66,22 @@ def test_parallel_loops_run_as_one_task(pi):
     a = np.arange(64, dtype=np.int32)
     (out,), _ = count_kernel(increment, [a], pi)
     np.testing.assert_array_equal(out, a + 1)
+
+
+def test_tasks_of_a_parallel_loop_are_counted_one_by_one(pi):
+    @T.prim_func(s_tir=True)
+    def increment(a: T.Buffer((60, 64), "int32"), out: T.Buffer((60, 64), "int32")):
+        for i in T.parallel(60):
+            for j in T.serial(64):
+                out[i, j] = a[i, j] + 1
+
+    a = np.arange(60 * 64, dtype=np.int32).reshape(60, 64)
+    whole, one, split = (count_classes(increment, [a], pi, threads=threads) for threads in (0, 1, 8))
+    np.testing.assert_array_equal(split.outputs[0], a + 1)
+    ((alone,),), (tasks,) = one.tasks, split.tasks
+    assert whole.tasks == () and alone <= whole.instructions
+    assert len(tasks) == 8 and len(set(tasks[:7])) == 1 and tasks[7] < tasks[0]  # 8 rows each, and 4
+    assert alone < sum(tasks) < 1.1 * alone
 
 
 @T.prim_func(s_tir=True)
