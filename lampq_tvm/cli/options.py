@@ -35,7 +35,7 @@ Device = Annotated[str | None, typer.Option(help="local, emulated or rpc://host:
 LatencyTable = Annotated[Path | None, typer.Option(help="A latency table measured before.")]
 AllowEstimates = Annotated[bool, typer.Option("--allow-estimates", help="Let estimated latencies decide.")]
 Batch = Annotated[int, typer.Option(help="Images the artifact takes at once.")]
-Threads = Annotated[int | None, typer.Option(help="Cores to use; all where left out.")]
+Threads = Annotated[int | None, typer.Option(help="Cores to use, the fastest first; all where left out.")]
 Trials = Annotated[int, typer.Option(help="Tuning trials per kernel; 0 takes known schedules.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Work everything out anew.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable: one line of JSON on stdout.")]

@@ -118,6 +118,9 @@ def _session(connection: socket.socket, key: str, folder: str) -> None:
     from tvm.support.utils import TempDirectory
     from tvm_ffi import register_global_func
 
+    from lampq_tvm.runtime.machine import count_cores
+
+    count_cores()
     connection.settimeout(HANDSHAKE_S)
     if not connection.recv(1, socket.MSG_PEEK):  # someone who only looked whether the port is open
         return

@@ -20,10 +20,10 @@ from lampq_tvm.kernels.emit import argument, ramp
 from lampq_tvm.kernels.factor import Factor
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.isa.dot import Tile
-from lampq_tvm.kernels.panel import BYTES, allocate, lay_out
+from lampq_tvm.kernels.panel import BYTES, lay_out, panel_shape
 from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.kernels.softmax import Softmax
-from lampq_tvm.kernels.threads import each_thread, keep
+from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles
 
 TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 6, "dotprod": 8, "neon": 4}
@@ -164,26 +164,23 @@ class _Attention:
             self.values.pack_columns(self.qkv, first, 2 * shape.channels + column, packed[1], pair, part, parts)
             for factor, source, fix in zip((self.keys, self.values), packed, fixes, strict=True):
                 factor.correct(source, fix, pair, part, parts)
-        with each_thread(pairs * tiles):
-            buffers = self._buffers()
+        with each_thread(pairs * tiles, *self._own()) as own:
+            buffers = _Buffers(*own)
             with T.parallel(0, pairs * tiles) as job:
                 token = tirx.min(job % tiles * self._rows, tirx.const(shape.tokens - self._rows, "int32"))
                 self._job(job // tiles, token, packed, fixes, buffers)
 
-    def _buffers(self) -> _Buffers:
-        """A thread's own."""
-        rows, softmax = self._rows, self._softmax
-        steps = round_up(self.shape.tokens, BYTES) // self.values.dot.group
-        buffers = _Buffers(
-            q=allocate(self.keys.dot, 1, rows, self.keys.packed[1]),
-            scores=T.sblock_alloc_buffer((rows, softmax.columns), "int32"),
-            codes=T.sblock_alloc_buffer((rows, round_up(softmax.columns, BYTES)), "uint8"),
-            p=allocate(self.values.dot, 1, rows, max(steps, self.values.packed[1])),
-            inverse=T.sblock_alloc_buffer((rows,), "float32"),
-        )
-        for buffer in vars(buffers).values():
-            keep(buffer, tirx.const(0, str(buffer.dtype)))
-        return buffers
+    def _own(self) -> list[Own]:
+        """A thread's own buffers, in the order of `_Buffers`."""
+        rows, columns = self._rows, self._softmax.columns
+        steps = max(round_up(self.shape.tokens, BYTES) // self.values.dot.group, self.values.packed[1])
+        return [
+            Own(panel_shape(self.keys.dot, 1, rows, self.keys.packed[1]), self.keys.dot.a_dtype),
+            Own((rows, columns), "int32"),
+            Own((rows, round_up(columns, BYTES)), "uint8"),
+            Own(panel_shape(self.values.dot, 1, rows, steps), self.values.dot.a_dtype),
+            Own((rows,), "float32"),
+        ]
 
     @property
     def _softmax(self) -> Softmax:

@@ -14,12 +14,12 @@ from lampq_tvm.kernels.isa.dot import Dot
 BYTES = 16  # of a row that are moved at once
 
 
-def allocate(dot: Dot, tiles: int, rows: int, steps: int) -> Any:
-    """A local panel [tiles, steps, rows * group].
+def panel_shape(dot: Dot, tiles: int, rows: int, steps: int) -> tuple[int, int, int]:
+    """Shape of panels: [tiles, steps, rows * group].
 
     Rows and groups are one axis: TVM shrinks a buffer to what it sees read, and a read across two axes escapes it.
     """
-    return T.sblock_alloc_buffer((tiles, steps, dot.panel_rows(rows) * dot.group), dot.a_dtype)
+    return tiles, steps, dot.panel_rows(rows) * dot.group
 
 
 def lay_out(
@@ -35,12 +35,11 @@ def lay_out(
     blocks = depth // BYTES
     for first in range(0, turned, square):
         with T.serial(0, blocks) as block:
-            part = [
-                T.Bind(source.vload([row + first + i, column + block * BYTES], f"{source.dtype}x{BYTES}")) for i in range(square)
-            ]
+            at = column + block * BYTES
+            part = [T.Bind(source.vload([row + first + i, at], f"{source.dtype}x{BYTES}")) for i in range(square)]
             for j, vector in enumerate(interleave(part, BYTES, group)):
-                at = [tile, block * square + j, ramp(first * group, BYTES)]
-                T.buffer_store(panel, _shifted(dot, vector, BYTES, excess), at)
+                turn = [tile, block * square + j, ramp(first * group, BYTES)]
+                T.buffer_store(panel, _shifted(dot, vector, BYTES, excess), turn)
     for r in range(rows):
         done = blocks * square if r < turned else 0
         with T.serial(done, depth // group) as k:

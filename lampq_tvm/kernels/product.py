@@ -26,9 +26,9 @@ from lampq_tvm.kernels.emit import argument, ramp
 from lampq_tvm.kernels.epilogue import Epilogue
 from lampq_tvm.kernels.isa import LEVELS, dot_for
 from lampq_tvm.kernels.isa.dot import Dot, Tile
-from lampq_tvm.kernels.panel import allocate, lay_out
+from lampq_tvm.kernels.panel import lay_out, panel_shape
 from lampq_tvm.kernels.shapes import ProductShape, padded, round_up
-from lampq_tvm.kernels.threads import each_thread, keep
+from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles, default_tiles
 
 Column = tuple[Expr, int, bool]
@@ -51,12 +51,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Own:
-    """A thread's own buffers: the panels of the row tiles at hand, which ones these are, and codes before a look-up."""
+class Held:
+    """What a thread holds from one job to the next: panels of row tiles, which ones these are, and codes before a look-up."""
 
     panel: Any
     packed: Any
-    codes: Any | None
+    codes: Any | None = None
 
 
 def build_product(shape: ProductShape, isa: str, w_bits: int, a_bits: int, tiles: Tiles | None = None) -> PrimFunc:
@@ -120,45 +120,42 @@ class _Product:
         stacks = -(-whole // group)
         tail = Run(1, tirx.const(whole * rows, "int32"), rest)
         jobs = (stacks + (rest > 0)) * chunks
-        with each_thread(jobs):
-            own = self._own(group, epilogue)
+        with each_thread(jobs, *self._own(group)) as buffers:
+            held = Held(*buffers)
+            T.buffer_store(held.packed, tirx.const(-1, "int32"), [0])
             with T.parallel(0, jobs) as job:
                 stack, chunk = job // chunks, job % chunks
                 run = Run(tirx.min(tirx.const(group, "int32"), whole - stack * group), stack * group * rows, rows)
                 if not rest or not stacks:
-                    self._job(a, w, epilogue, own, run if stacks else tail, (stack, chunk, chunks))
+                    self._job(a, w, epilogue, held, run if stacks else tail, (stack, chunk, chunks))
                     return
                 with T.If(stack < stacks):
                     with T.Then():
-                        self._job(a, w, epilogue, own, run, (stack, chunk, chunks))
+                        self._job(a, w, epilogue, held, run, (stack, chunk, chunks))
                     with T.Else():
-                        self._job(a, w, epilogue, own, tail, (stack, chunk, chunks))
+                        self._job(a, w, epilogue, held, tail, (stack, chunk, chunks))
 
-    def _own(self, group: int, epilogue: Epilogue) -> Own:
-        """Buffers of a thread, for `group` row tiles."""
+    def _own(self, group: int) -> list[Own]:
+        """Buffers of a thread, for `group` row tiles, in the order of `Held`."""
         rows, lanes = self.tiles.rows, max(LEVELS[self.isa].look_lanes, 1)
-        panel, packed = allocate(self.dot, group, rows, self._steps), T.sblock_alloc_buffer((1,), "int32")
-        keep(panel, tirx.const(0, self.dot.a_dtype))
-        keep(packed, tirx.const(-1, "int32"))
-        if epilogue.table is None:
-            return Own(panel, packed, None)
-        codes = T.sblock_alloc_buffer((group * rows, round_up(self.shape.n, lanes)), "int8")
-        keep(codes, tirx.const(0, "int8"))
-        return Own(panel, packed, codes)
+        own = [Own(panel_shape(self.dot, group, rows, self._steps), self.dot.a_dtype), Own((1,), "int32")]
+        if self.shape.epilogue == "table":
+            own.append(Own((group * rows, round_up(self.shape.n, lanes)), "int8"))
+        return own
 
-    def _job(self, a: Any, w: Any, epilogue: Epilogue, own: Own, run: Run, place: tuple[Expr, Expr, int]) -> None:
+    def _job(self, a: Any, w: Any, epilogue: Epilogue, held: Held, run: Run, place: tuple[Expr, Expr, int]) -> None:
         """Row tiles times a chunk of columns; the panels are packed where the job before had other rows."""
         stack, chunk, chunks = place
-        with T.If(own.packed[0] != stack), T.Then():
-            T.buffer_store(own.packed, stack, [0])
+        with T.If(held.packed[0] != stack), T.Then():
+            T.buffer_store(held.packed, stack, [0])
             for j, row in run.each():
-                lay_out(self.dot, own.panel, j, a, row, 0, run.rows, self.shape.k, self.dot.shift)
+                lay_out(self.dot, held.panel, j, a, row, 0, run.rows, self.shape.k, self.dot.shift)
         for column in self._columns(chunk, chunks):
             for j, row in run.each():
-                self._tile(own.panel, w, epilogue, j, row, run.rows, column, own.codes)
-        if own.codes is not None:
+                self._tile(held.panel, w, epilogue, j, row, run.rows, column, held.codes)
+        if held.codes is not None:
             for j, row in run.each():
-                self._look_up(epilogue, own.codes, j, row, run.rows, chunk, chunks)
+                self._look_up(epilogue, held.codes, j, row, run.rows, chunk, chunks)
 
     @property
     def _whole(self) -> int:

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tvm import tirx
-from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.shapes import round_up
+
+ALIGNMENT = 64  # bytes of what TVM's runtime hands out, and of every buffer in it
+CPU, DEVICE = 1, 0  # DLPack's
+UINT = 1  # DLPack's type code
+
+
+@dataclass(frozen=True)
+class Own:
+    """A buffer that every thread has of its own; it holds anything at first.
+
+    Attributes:
+        shape, dtype: of the buffer.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that are set aside for it."""
+        return round_up(math.prod(self.shape) * np.dtype(self.dtype).itemsize, ALIGNMENT)
 
 
 @contextmanager
-def each_thread(jobs: int) -> Iterator[None]:
+def each_thread(jobs: int, *own: Own) -> Iterator[list[Any]]:
     """A region that every thread runs, around one parallel loop over the jobs: each thread gets a run of neighbouring ones,
-    and buffers allocated before the loop keep what they hold from one job to the next.
+    and its own buffers keep what they hold from one job to the next.
+
+    The memory is asked of TVM's runtime by name: TVM moves what is allocated here before the region, for all threads to share.
     """
     with ExitStack() as region:
         if jobs > 1:  # TVM drops a loop of one iteration, and then finds none to share out
@@ -22,9 +49,12 @@ def each_thread(jobs: int) -> Iterator[None]:
         region.enter_context(T.sblock("thread"))
         T.reads()
         T.writes()
-        yield
-
-
-def keep(buffer: Any, value: Expr) -> None:
-    """Start a thread's buffer with a value in its first place; one that is not written before the loop moves into it."""
-    T.buffer_store(buffer, value, [0] * len(buffer.shape))
+        size = tirx.const(sum(buffer.size for buffer in own), "uint64")
+        memory = T.Bind(T.TVMBackendAllocWorkspace(CPU, DEVICE, size, UINT, 8))
+        start, buffers = 0, []
+        for buffer in own:
+            offset = start // np.dtype(buffer.dtype).itemsize
+            buffers.append(T.decl_buffer(buffer.shape, buffer.dtype, data=memory, elem_offset=offset))
+            start += buffer.size
+        yield buffers
+        T.evaluate(T.TVMBackendFreeWorkspace(CPU, DEVICE, memory))
