@@ -2,8 +2,10 @@
 
     python bench/cuda_check.py exact      --bundle build/cuda_check     every kernel, then whole artifacts, bit for bit
     python bench/cuda_check.py ours                                     artifacts at each batch, in turns
+    python bench/cuda_check.py profile                                  every launch of them alone, by kernel
     python bench/cuda_check.py candidates                               every candidate of tiles, exact and timed
     python bench/cuda_check.py peers                                    torch in fp16: eager, compiled, with int8 products
+    python bench/cuda_check.py warm                                     compiles what `peers` times, into torch's cache
 
 Each part takes under 8 minutes and prints a table and a line of JSON (--output keeps it). It needs numpy, this package's
 runtime and a driver; `peers` needs torch and timm.
@@ -122,6 +124,21 @@ def ours(bundle: Path) -> list[Row]:
     return rows
 
 
+def profile(bundle: Path) -> list[Row]:
+    """Microseconds of each kernel of the artifacts alone, and how often a run launches it."""
+    rows: list[Row] = []
+    for name, (_, batches) in MODELS.items():
+        for path in sorted(bundle.glob(f"{name}-*.lampq")):
+            with load(path) as runner:
+                for batch in batches:
+                    found: dict[str, list[float]] = {}
+                    for kernel, ms in runner.launch_ms(batch):
+                        found.setdefault(kernel, []).append(1e3 * ms)
+                    of = {"what": path.stem, "batch": batch}
+                    rows += [{**of, "kernel": k, "times": len(us), "us": round(float(np.median(us)), 2)} for k, us in found.items()]
+    return rows
+
+
 def candidates(bundle: Path) -> list[Row]:
     """Every candidate, exact and timed; the first of each product is the default."""
     rows: list[Row] = []
@@ -138,28 +155,29 @@ def candidates(bundle: Path) -> list[Row]:
 
 def peers(_: Path) -> list[Row]:
     """torch in fp16 on the same GPU, random weights: eager, compiled with CUDA graphs, and with int8 products."""
-    import timm
-    import torch
-    from peers.cuda_torch import int8_products, median_ms
+    from peers.cuda_torch import median_ms, runs
 
     rows: list[Row] = []
     for source, batches in MODELS.values():
-        eager = timm.create_model(source).eval().half().cuda()
-        integer = int8_products(timm.create_model(source).eval().half().cuda())
-        runs = {
-            "torch fp16": eager,
-            "torch.compile fp16": torch.compile(eager, mode="max-autotune"),
-            "torch.compile int8 products": torch.compile(integer, mode="max-autotune"),
-        }
         for batch in batches:
-            x = torch.zeros(batch, 3, 224, 224, dtype=torch.float16, device="cuda")
-            for name, call in runs.items():
+            for name, call, x in runs(source, batch):
                 rows.append({"what": f"{source} {name}", "batch": batch, "median_ms": median_ms(call, x, REPEATS, SAMPLES)})
                 print(rows[-1], flush=True)
     return rows
 
 
-PARTS = {"exact": exact, "ours": ours, "candidates": candidates, "peers": peers}
+def warm(_: Path) -> list[Row]:
+    """Fills torch's compile cache for `peers`, which times with what it finds there; one process a model saves time."""
+    from peers.cuda_torch import median_ms, runs
+
+    for source, batches in MODELS.values():
+        for batch in batches:
+            for _, call, x in runs(source, batch):
+                median_ms(call, x, 1, 1)
+    return []
+
+
+PARTS = {"exact": exact, "ours": ours, "profile": profile, "candidates": candidates, "peers": peers, "warm": warm}
 
 
 def main() -> None:
@@ -168,7 +186,10 @@ def main() -> None:
     parser.add_argument("part", choices=list(PARTS))
     parser.add_argument("--bundle", type=Path, default=Path("build/cuda_check"))
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     args = parser.parse_args()
+    for name in set(MODELS) - set(args.models):
+        del MODELS[name]
     rows = PARTS[args.part](args.bundle)
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))

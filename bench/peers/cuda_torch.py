@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,24 @@ def int8_products(model: Any) -> Any:
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, Int8Linear(module))
     return model
+
+
+def runs(source: str, batch: int) -> Iterator[tuple[str, Callable[[Any], Any], Any]]:
+    """(name, call, images [batch, 3, 224, 224] float16) of each way to run a timm model with random weights."""
+    import timm
+
+    def model() -> Any:
+        return timm.create_model(source).eval().half().cuda()
+
+    def compiled(module: Any) -> Any:
+        torch.compiler.reset()
+        return torch.compile(module, mode="max-autotune", dynamic=False)
+
+    x = torch.randn(batch, 3, 224, 224, dtype=torch.float16, device="cuda")
+    eager = model()
+    yield "torch fp16", eager, x
+    yield "torch.compile fp16", compiled(eager), x
+    yield "torch.compile int8 products", compiled(int8_products(model())), x
 
 
 def median_ms(call: Any, x: Any, repeats: int, samples: int) -> float | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from safetensors import SafetensorError
@@ -75,18 +75,24 @@ class Runner:
         Args:
             batch: one of the sizes that were compiled; the artifact's largest where None.
         """
-        image = np.full((batch or self.batch, *self.image_shape), 128, np.uint8)
+        image = self._noise(batch or self.batch)
         return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
 
     def bench_end_to_end(self, repeat: int, warmup: int = 3) -> list[float]:
         """Milliseconds of `repeat` whole calls at the artifact's batch, copies included, by this machine's clock."""
-        image = np.full((self.batch, *self.image_shape), 128, np.uint8)
+        image = self._noise(self.batch)
         times = []
         for _ in range(warmup + repeat):
             start = time.perf_counter()
             self._machine.call("main", image)
             times.append(1e3 * (time.perf_counter() - start))
         return times[warmup:]
+
+    def launch_ms(self, batch: int, repeat: int = 20) -> list[tuple[str, float]]:
+        """(kernel, milliseconds) of each launch of a CUDA artifact at a batch size that was compiled, each alone."""
+        if self.gpu is None:
+            raise UnsupportedError("kernels are timed one by one on a GPU only", hint="use lampq measure")
+        return [(name, 1e3 * s) for name, s in cast("Executor", self._machine).launch_seconds(batch, repeat)]
 
     @property
     def emulated(self) -> bool:
@@ -105,6 +111,10 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _noise(self, batch: int) -> np.ndarray:
+        """Random pixels: on a GPU equal ones take less power, hence less time, than those of an image."""
+        return np.random.default_rng(0).integers(0, 256, (batch, *self.image_shape), np.uint8)
 
     def _parts(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, np.float32):

@@ -36,7 +36,7 @@ from lampq_tvm.kernels.cuda.emit import (
     shared,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import HALF, code_matrix, packed_pair
+from lampq_tvm.kernels.cuda.epilogue import HALF, CodeRows, packed
 from lampq_tvm.kernels.cuda.half import HalfMma, exp2, half_of, two_halves
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP
 from lampq_tvm.kernels.cuda.operand import row_words
@@ -54,7 +54,7 @@ def build_half_attention(
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; M, B [channels] f32; range [2] f32
-    (only to codes); out, codes or float16 values [images * tokens, channels] as `epilogue.code_matrix` has them.
+    (only to codes); out, codes or float16 values [images * tokens, channels] packed as `epilogue.CodeRows`.
     """
     return _HalfAttention(shape, mma, out_bits, name).build()
 
@@ -102,7 +102,7 @@ class _HalfAttention:
                 S = argument("S", (s.heads,), "float32")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
                 bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
-                out = code_matrix("out", rows, channels, self.out_bits)
+                out = CodeRows.declare("out", rows, channels, self.out_bits, 2)
                 with launch(grid, s.warps) as threads:
                     self._block(_Buffers(qkv, S, M, B, bounds, out), threads)
             func = builder.get()
@@ -267,4 +267,4 @@ class _HalfAttention:
                     at = [tirx.min(n + i, i32(channels - 1)) for i in range(2)]
                     sums = [state.out[4 * j + 2 * half + i] * inverse[half] for i in range(2)]
                     values = [T.fma(sums[i], b.M[at[i]], b.B[at[i]]) for i in range(2)]
-                    put(b.out, (first_token + token, n // 2), packed_pair(values, bounds, self.out_bits))
+                    b.out.put(first_token + token, n, packed(values, bounds, self.out_bits))

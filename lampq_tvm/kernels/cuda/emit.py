@@ -116,6 +116,18 @@ def put(buffer: Any, index: Any, value: Expr) -> None:
     T.buffer_store(buffer, value, list(index) if isinstance(index, tuple) else [index])
 
 
+def move(source: Any, first: tuple[Expr, ...], target: Any, to: tuple[Expr, ...], size: int) -> None:
+    """Copy `size` (1, 2 or a multiple of 4) neighbours along the last axis, up to four of them at a time."""
+    width = min(size, 4)
+    for x in range(0, size, width):
+        here, there = (*first[:-1], first[-1] + x), (*to[:-1], to[-1] + x)
+        if width == 1:
+            put(target, there, source[here])
+            continue
+        values = source.vload(list(here), f"{source.dtype}x{width}")
+        T.buffer_store(target, values, [*there[:-1], T.ramp(there[-1], 1, width)])
+
+
 def at(buffer: Any, *index: Any) -> Expr:
     """Address of an element."""
     return T.address_of(buffer[index if len(index) > 1 else index[0]])
@@ -154,6 +166,23 @@ def butterfly(value: Expr, distance: int) -> Expr:
     return T.tvm_warp_shuffle_xor(u32(0xFFFFFFFF), value, i32(distance), i32(WARP), i32(WARP))
 
 
+MAGIC = 12582912.0  # 1.5 * 2^23: float32 numbers of its size are the whole ones
+
+
+def rounded(x: Expr) -> Expr:
+    """A word whose low bits are those of rne(x), for |x| < 2^22: an addition, where a conversion takes a slower unit."""
+    return T.reinterpret(x + f32(MAGIC), dtype="uint32")
+
+
 def codes_of(x: Expr, low: Expr, high: Expr) -> Expr:
-    """sat(rne(x)) as int32; clamped as float, since an integer may not hold x."""
-    return T.Cast("int32", T.min(T.max(T.round(x), low), high))
+    """A word whose low bits are those of sat(rne(x)): clamping to whole numbers first comes to the same."""
+    return rounded(T.min(T.max(x, low), high))
+
+
+def bytes_of(items: Sequence[Expr]) -> Expr:
+    """The low bytes of four words as one."""
+    pairs = registers(2)
+    for i in range(2):
+        ptx("prmt.b32", pairs[i], items[2 * i], items[2 * i + 1], u32(0x0040))
+    ptx("prmt.b32", pairs[0], pairs[0], pairs[1], u32(0x5410))
+    return pairs[0]

@@ -9,24 +9,26 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import argument, codes_of, f32, i32, put, registers, u32, when
+from lampq_tvm.kernels.cuda.emit import argument, bytes_of, codes_of, f32, i32, move, put, registers, u32, when
 from lampq_tvm.kernels.cuda.half import activate, two_halves
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
 HALF = 16  # bits of a float16 value
 CODED = ("codes", "table", "act")  # epilogues that pack their values
-PAIRS = {4: "uint8", 8: "uint16", HALF: "uint32"}  # what holds two neighbours
+PIECES = (8, 4, 2, 1)  # neighbours that are written at a time
+Halves = list[tuple[int, int]]  # tiles of 16 rows, and which 8 rows of them
 
 
 @dataclass(frozen=True)
 class Epilogue:
-    """The epilogue's buffers; those that its kind does not have are None."""
+    """The epilogue's buffers, those that its kind does not have None; `size` neighbours of a row are written at a time."""
 
     shape: ProductShape
     out_bits: int
     prefix: int
     act: str
+    size: int
     scale: Any
     shift: Any
     affine: Any
@@ -36,8 +38,8 @@ class Epilogue:
     out: Any
 
     @classmethod
-    def arguments(cls, shape: ProductShape, out_bits: int, prefix: int, act: str) -> Epilogue:
-        """Declare the kernel's remaining buffers, in the order of `build_product`."""
+    def arguments(cls, shape: ProductShape, out_bits: int, prefix: int, act: str, columns: int) -> Epilogue:
+        """Declare the kernel's remaining buffers, in the order of `build_product`; `columns` are those of a warp's tile."""
         kind = shape.epilogue
         scale, shift = (argument(name, (shape.n,), "float32") for name in ("S", "B"))
         affine = argument("affine", (2,), "float32") if kind == "act" and out_bits < HALF else None
@@ -45,75 +47,86 @@ class Epilogue:
         table = argument("table", (256,), "int8" if out_bits < HALF else "uint16") if kind == "table" else None
         added = argument("pos", (shape.period, shape.n), "float32") if kind == "stream" else None
         rows = shape.rows + (shape.rows // shape.period * prefix if prefix else 0)
-        coded = kind in CODED
-        out = code_matrix("out", rows, shape.n, out_bits) if coded else argument("out", (rows, shape.n), "float32")
+        per = columns // 4
+        if kind in CODED:
+            size = next(size for size in PIECES if per % size == 0)
+            out: Any = CodeRows.declare("out", rows, shape.n, out_bits, size)
+        else:
+            size = next(size for size in PIECES if per % size == 0 and shape.n % size == 0)
+            out = argument("out", (rows, shape.n), "float32")
         added = out if kind == "residual" else added
-        return cls(shape, out_bits, prefix, act, scale, shift, affine, bounds, added, table, out)
+        return cls(shape, out_bits, prefix, act, size, scale, shift, affine, bounds, added, table, out)
 
-    def write(self, acc: Any, mma: Mma, row: Expr, column: Expr, rows: int, columns: int, lane: Expr) -> None:
-        """Write a warp's tile.
+    def write(self, acc: Any, mma: Mma, corner: tuple[Expr, Expr], columns: int, halves: Halves, lane: Expr) -> None:
+        """Write a warp's tile, or some of its rows.
 
         Args:
-            acc: sums of 16 x 8 tiles, row by row, in the registers of `mma`.
+            acc: sums of 16 x 8 tiles, row by row, in the registers of `mma`; columns stand in the order of `mma.neighbours`.
             mma: what made them: they come times 2^`shift`.
-            row, column: where the warp's tile begins.
-            rows, columns: of the warp's tile.
+            corner: row and column at which the warp's tile begins.
+            columns: of the warp's tile.
+            halves: tiles of 16 rows, and which 8 of them.
         """
-        constants = registers(4, "float32")
-        low, high = (f32(-128), f32(127)) if self.bounds is None else (self.bounds[0], self.bounds[1])
-        bounds = registers(2, "float32")
-        put(bounds, 0, low)
-        put(bounds, 1, high)
-        # Rows of float16 values are filled up: what follows the last one meets weights of zero, but must be finite.
-        wide = round_up(self.shape.n, 8) if self.out_bits == HALF and self.shape.epilogue in CODED else self.shape.n
-        for j in range(columns // COLUMNS):
-            n = column + j * COLUMNS + lane % 4 * 2
-            for x in range(2):
-                put(constants, x, self.scale[tirx.min(n + x, i32(self.shape.n - 1))])
-                put(constants, 2 + x, self.shift[tirx.min(n + x, i32(self.shape.n - 1))])
-            for i in range(rows // ROWS):
-                for half in range(2):
-                    m = row + i * ROWS + half * 8 + lane // 4
-                    first = 4 * (i * (columns // COLUMNS) + j) + 2 * half
-                    with when(T.And(m < self.shape.rows, n < wide)):
-                        sums = [_float_sum(acc[first + x], mma) for x in range(2)]
-                        values = [T.fma(s, constants[x], constants[2 + x]) for x, s in enumerate(sums)]
-                        self._pair(values, bounds, m, n)
+        per = columns // 4
+        size = self.size
+        # Rows of codes are filled up: what follows the last one meets weights of zero, but float16 values must be finite.
+        wide = round_up(self.shape.n, 8) if self.shape.epilogue in CODED else self.shape.n
+        scale, shift, bounds = (registers(count, "float32") for count in (size, size, 2))
+        for i, bound in enumerate((f32(-128), f32(127)) if self.bounds is None else (self.bounds[0], self.bounds[1])):
+            put(bounds, i, bound)
+        for first in range(0, per, size):
+            n = corner[1] + lane % 4 * per + first
+            self._load(scale, self.scale, n)
+            self._load(shift, self.shift, n)
+            for i, half in halves:
+                m = corner[0] + i * ROWS + half * 8 + lane // 4
+                places = [4 * (i * (columns // COLUMNS) + c // 2) + 2 * half + c % 2 for c in range(first, first + size)]
+                with when(T.And(m < self.shape.rows, n < wide)):
+                    sums = [_float_sum(acc[place], mma) for place in places]
+                    self._write([T.fma(s, scale[x], shift[x]) for x, s in enumerate(sums)], bounds, m, n)
 
-    def _pair(self, values: list[Expr], bounds: Any, m: Expr, n: Expr) -> None:
-        """Two neighbours of a row."""
+    def _load(self, found: Any, constants: Any, n: Expr) -> None:
+        """found[x] = constants[n + x]; beyond the last channel that one again."""
+        size = int(found.shape[0])
+        if self.shape.n % size:
+            for x in range(size):
+                put(found, x, constants[tirx.min(n + x, i32(self.shape.n - 1))])
+            return
+        n = tirx.min(n, i32(self.shape.n - size))
+        move(constants, (n,), found, (i32(0),), size)
+
+    def _write(self, values: list[Expr], bounds: Any, m: Expr, n: Expr) -> None:
+        """Neighbours of a row."""
+        size = len(values)
         if self.shape.epilogue not in CODED:
+            line = registers(size, "float32")
+            if self.added is not None:
+                row = m % self.shape.period if self.shape.epilogue == "stream" else m
+                move(self.added, (row, n), line, (i32(0),), size)
             for x, value in enumerate(values):
-                with when(n + x < self.shape.n if x and self.shape.n % 2 else None):
-                    put(self.out, (self._out_row(m), n + x), self._added(value, m, n + x))
+                put(line, x, value if self.added is None else line[x] + value)
+            move(line, (i32(0),), self.out, (self._out_row(m), n), size)
             return
         if self.shape.epilogue == "act":
             values = self._activated(values)
         if self.table is None:
-            put(self.out, (m, n // 2), packed_pair(values, bounds, self.out_bits))
+            self.out.put(m, n, packed(values, bounds, self.out_bits))
             return
-        codes = [codes_of(value, bounds[0], bounds[1]) for value in values]
-        entries = [T.Cast("int32", self.table[code + 128]) for code in codes]  # the bits of a float16 value, too
-        put(self.out, (m, n // 2), two_codes(entries, self.out_bits))
+        places = [T.bitwise_and(codes_of(value, bounds[0], bounds[1]) + u32(128), u32(255)) for value in values]
+        entries = [T.Cast("uint32", self.table[T.Cast("int32", place)]) for place in places]  # a float16 value's bits, too
+        self.out.put(m, n, joined(entries, self.out_bits))
 
     def _activated(self, values: list[Expr]) -> list[Expr]:
         """The activation function's values, times 1/s plus z where codes come out."""
-        x = registers(2, "float32")
+        x = registers(len(values), "float32")
         for i, value in enumerate(values):
             put(x, i, value)
             put(x, i, activate(self.act, x[i]))
-        return [x[i] if self.affine is None else T.fma(x[i], self.affine[0], self.affine[1]) for i in range(2)]
+        return [x[i] if self.affine is None else T.fma(x[i], self.affine[0], self.affine[1]) for i in range(len(values))]
 
     def _out_row(self, m: Expr) -> Expr:
         """Where a row goes: an image's prefix tokens come before its patches."""
         return m + (m // self.shape.period + 1) * self.prefix if self.prefix else m
-
-    def _added(self, value: Expr, m: Expr, n: Expr) -> Expr:
-        """fl(stream + value), the position's row for a patch embedding, or the value."""
-        if self.added is None:
-            return value
-        row = m % self.shape.period if self.shape.epilogue == "stream" else m
-        return self.added[row, n] + value
 
 
 def _float_sum(word: Expr, mma: Mma) -> Expr:
@@ -124,20 +137,50 @@ def _float_sum(word: Expr, mma: Mma) -> Expr:
     return T.Cast("float32", T.shift_right(total, i32(mma.shift)) if mma.shift else total)
 
 
-def packed_pair(values: list[Expr], bounds: Any, bits: int) -> Expr:
-    """Two neighbours as they lie in memory, from values in units of the codes."""
+def packed(values: list[Expr], bounds: Any, bits: int) -> list[Expr]:
+    """Neighbours as they lie in memory, from values in units of the codes: words, or one shorter item."""
     if bits == HALF:
-        return two_halves(values)
-    return two_codes([codes_of(value, bounds[0], bounds[1]) for value in values], bits)
+        return [two_halves(values[i : i + 2]) for i in range(0, len(values), 2)]
+    return joined([codes_of(value, bounds[0], bounds[1]) for value in values], bits)
 
 
-def two_codes(codes: list[Expr], bits: int) -> Expr:
-    """Two neighbouring codes as they lie in memory: uint16, uint8 for 4-bit ones, uint32 for bits of float16 values."""
-    a, b = (T.bitwise_and(T.reinterpret(code, dtype="uint32"), u32((1 << bits) - 1)) for code in codes)
-    word = T.bitwise_or(a, T.shift_left(b, u32(bits)))
-    return word if bits == HALF else T.Cast(PAIRS[bits], word)
+def joined(codes: list[Expr], bits: int) -> list[Expr]:
+    """Neighbours as they lie in memory, from the low bits of words: words, or one shorter item."""
+    mask, words = u32((1 << bits) - 1), []
+    for first in range(0, len(codes), 32 // bits):
+        items = codes[first : first + 32 // bits]
+        if bits == 8 and len(items) == 4:
+            words.append(bytes_of(items))
+            continue
+        word = T.bitwise_and(items[0], mask)
+        for i, item in enumerate(items[1:], 1):
+            word = T.bitwise_or(word, T.shift_left(T.bitwise_and(item, mask), u32(bits * i)))
+        words.append(word)
+    return words
 
 
-def code_matrix(name: str, rows: int, codes: int, bits: int) -> Any:
-    """The argument [rows, codes] of packed codes, two an element, rows at multiples of 16 bytes."""
-    return argument(name, (rows, round_up(codes * bits, 128) // (2 * bits)), PAIRS[bits])
+@dataclass(frozen=True)
+class CodeRows:
+    """Rows of packed codes (or float16 values) at multiples of 16 bytes, written `size` neighbours at a time."""
+
+    buffer: Any
+    bits: int
+    size: int
+
+    @classmethod
+    def declare(cls, name: str, rows: int, codes: int, bits: int, size: int) -> CodeRows:
+        """Declare the kernel's argument: [rows, items] of words, or of shorter items where `size` neighbours are shorter."""
+        item = min(32, bits * size)
+        return cls(argument(name, (rows, round_up(codes * bits, 128) // item), f"uint{item}"), bits, size)
+
+    def put(self, row: Expr, code: Expr, items: list[Expr]) -> None:
+        """Write neighbours (what `packed` or `joined` made of them) that begin at a row's code, a multiple of `size`."""
+        item = min(32, self.bits * self.size)
+        place = code // (item // self.bits)
+        if len(items) == 1:
+            put(self.buffer, (row, place), items[0] if item == 32 else T.Cast(f"uint{item}", items[0]))
+            return
+        line = registers(len(items))
+        for i, word in enumerate(items):
+            put(line, i, word)
+        move(line, (i32(0),), self.buffer, (row, place), len(items))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +21,17 @@ from lampq_tvm.kernels.cuda.emit import (
     f32,
     i32,
     launch,
+    ptx,
     put,
     registers,
     u32,
     when,
 )
+from lampq_tvm.kernels.cuda.epilogue import joined
 from lampq_tvm.kernels.cuda.half import two_halves
 
 ROW_WARPS = 4  # rows of a block of the plain kernel
+MOST_ELEMENTS = 48  # registers of a lane that hold elements of rows
 
 
 @dataclass(frozen=True)
@@ -44,57 +48,97 @@ class RowNorm:
         """Channels of a row."""
         return int(self.stream.shape[1])
 
-    def statistics(self, found: Any, row: Expr, lane: Expr) -> None:
-        """found[0] = sum of the row, found[1] = r = fl(1 / fl(sqrt(variance + eps))), in every lane."""
-        count = -(-self.channels // WARP)
-        x = registers(count, "float32")
-        put(found, 0, f32(0))
-        for j in range(count):
-            with when(self._inside(j, lane)):
-                put(x, j, self.stream[row, lane + j * WARP])
-                put(found, 0, found[0] + x[j])
-        self._halve(found, 0)
-        put(found, 1, f32(0))
-        for j in range(count):
-            with when(self._inside(j, lane)):
-                put(x, j, self._centred(x[j], found))
-                put(found, 1, T.fma(x[j], x[j], found[1]))
-        self._halve(found, 1)
-        put(found, 1, f32(1) / T.sqrt(T.fma(found[1], self._inverse, f32(np.float32(self.eps)))))
+    def at_once(self, lines: int) -> int:
+        """How many of a warp's `lines` rows are made side by side: their waits overlap, their elements lie in registers."""
+        return next(n for n in (4, 2, 1) if lines % n == 0 and n * self._count <= MOST_ELEMENTS or n == 1)
 
-    def value(self, found: Any, row: Expr, channel: Expr) -> Expr:
-        """fma(fl(c * r), G, B) of an element."""
-        scaled = self._centred(self.stream[row, channel], found) * found[1]
-        return T.fma(scaled, self.G[channel], self.B[channel])
+    def values(self, rows: Sequence[Expr], lane: Expr) -> list[list[Expr]]:
+        """fma(fl(c * r), G, B) of some rows, [row][j] of channel lane + 32 j; beyond the last channel it may be anything."""
+        x, found = registers(len(rows) * self._count, "float32"), registers(2 * len(rows), "float32")
+        for i in range(2 * len(rows)):
+            put(found, i, f32(0))
+        for i, j, place in self._places(rows):
+            put(x, place, f32(0))
+            with when(self._inside(j, lane)):
+                put(x, place, self.stream[rows[i], lane + j * WARP])
+        for i, j, place in self._places(rows):
+            with when(self._inside(j, lane)):
+                put(found, 2 * i, found[2 * i] + x[place])
+        self._halve(found, range(0, 2 * len(rows), 2))
+        for i, j, place in self._places(rows):
+            put(x, place, T.fma(f32(-(np.float32(1) / np.float32(self.channels))), found[2 * i], x[place]))
+            with when(self._inside(j, lane)):
+                put(found, 2 * i + 1, T.fma(x[place], x[place], found[2 * i + 1]))
+        self._halve(found, range(1, 2 * len(rows), 2))
+        for i in range(len(rows)):
+            variance = T.fma(found[2 * i + 1], f32(np.float32(1) / np.float32(self.channels)), f32(np.float32(self.eps)))
+            put(found, 2 * i + 1, f32(1) / T.sqrt(variance))
+        factor, shift = registers(1, "float32"), registers(1, "float32")
+        for j in range(self._count):
+            channel = tirx.min(lane + j * WARP, i32(self.channels - 1)) if self._inside(j, lane) is not None else lane + j * WARP
+            put(factor, 0, self.G[channel])
+            put(shift, 0, self.B[channel])
+            for i in range(len(rows)):
+                place = i * self._count + j
+                put(x, place, T.fma(x[place] * found[2 * i + 1], factor[0], shift[0]))
+        return [[x[i * self._count + j] for j in range(self._count)] for i in range(len(rows))]
 
-    def word(self, found: Any, row: Expr, word: Expr, bits: int, bounds: Any) -> Expr:
-        """The word of codes or float16 values that begins at channel `word * 32 / bits`; beyond the row it holds anything."""
-        packed = u32(0)
-        per = 32 // bits
-        if bits == 16:
-            channels = [tirx.min(word * 2 + i, i32(self.channels - 1)) for i in range(2)]
-            return two_halves([self.value(found, row, channel) for channel in channels])
-        for i in range(per):
-            channel = word * per + i
-            channel = tirx.min(channel, i32(self.channels - 1)) if self.channels % per else channel
-            code = T.reinterpret(codes_of(self.value(found, row, channel), bounds[0], bounds[1]), dtype="uint32")
-            byte = T.shift_left(T.bitwise_and(code, u32((1 << bits) - 1)), u32(bits * i))
-            packed = T.bitwise_or(packed, byte) if i else byte
-        return packed
+    def _places(self, rows: Sequence[Expr]) -> Iterator[tuple[int, int, int]]:
+        """(row, j, register) of every element of a lane, row after row within each j."""
+        return ((i, j, i * self._count + j) for j in range(self._count) for i in range(len(rows)))
 
     @property
-    def _inverse(self) -> Expr:
-        return f32(np.float32(1) / np.float32(self.channels))
-
-    def _centred(self, x: Expr, found: Any) -> Expr:
-        return T.fma(f32(-(np.float32(1) / np.float32(self.channels))), found[0], x)
+    def _count(self) -> int:
+        """Elements of a row in a lane."""
+        return -(-self.channels // WARP)
 
     def _inside(self, j: int, lane: Expr) -> Expr | None:
         return None if (j + 1) * WARP <= self.channels else lane + j * WARP < self.channels
 
-    def _halve(self, found: Any, slot: int) -> None:
+    def _halve(self, found: Any, slots: range) -> None:
         for distance in (16, 8, 4, 2, 1):
-            put(found, slot, found[slot] + butterfly(found[slot], distance))
+            for slot in slots:
+                put(found, slot, found[slot] + butterfly(found[slot], distance))
+
+
+def row_words_of(values: list[Expr], bits: int, bounds: Any, lane: Expr) -> Iterator[tuple[Expr, Expr, Expr | None]]:
+    """(place, word, whether this lane has one) of a row's words of codes, or of float16 values, from `RowNorm.values`.
+
+    A lane's elements lie 32 channels apart, a word's side by side: lanes exchange bytes until each holds whole words.
+    """
+    per = 32 // max(bits, 8)  # elements of a word while lanes exchange them
+    word, other = registers(1), registers(1)
+    for first in range(0, len(values), per):
+        items = values[first : first + per]
+        if bits == 16:
+            put(word, 0, two_halves([*items, f32(0)][:2]))
+            put(other, 0, butterfly(word[0], 1))
+            ptx("prmt.b32", word[0], word[0], other[0], _pick(lane, 1, 0x5410, 0x3276))
+            yield (first + lane % 2) * 16 + lane // 2, word[0], None
+            continue
+        put(word, 0, joined([codes_of(value, bounds[0], bounds[1]) for value in items], 8)[0])
+        for distance, low, high in ((1, 0x6240, 0x3715), (2, 0x5410, 0x3276)):
+            put(other, 0, butterfly(word[0], distance))
+            ptx("prmt.b32", word[0], word[0], other[0], _pick(lane, distance, low, high))
+        place = (first + lane % 4) * 8 + lane // 4
+        if bits == 8:
+            yield place, word[0], None
+            continue
+        put(word, 0, _nibbles(word[0]))
+        put(other, 0, butterfly(word[0], 4))
+        yield place // 2, T.bitwise_or(word[0], T.shift_left(other[0], u32(16))), lane // 4 % 2 == 0
+
+
+def _pick(lane: Expr, bit: int, low: int, high: int) -> Expr:
+    """Which bytes a lane takes, by a bit of its number."""
+    return T.Select(T.bitwise_and(lane, i32(bit)) == 0, u32(low), u32(high))
+
+
+def _nibbles(word: Expr) -> Expr:
+    """The low nibbles of a word's bytes in its lower half."""
+    low = T.bitwise_or(T.bitwise_and(word, u32(0x0F)), T.bitwise_and(T.shift_right(word, u32(4)), u32(0xF0)))
+    rest = T.bitwise_and(T.shift_right(word, u32(8)), u32(0x0F00))
+    return T.bitwise_or(T.bitwise_or(low, rest), T.bitwise_and(T.shift_right(word, u32(12)), u32(0xF000)))
 
 
 def build_norm(
@@ -122,15 +166,13 @@ def build_norm(
             with launch(grid, ROW_WARPS) as threads:
                 row = threads.block[0] * ROW_WARPS + threads.warp
                 with when(row < rows if rows % ROW_WARPS else None):
-                    found = registers(2, "float32")
-                    norm.statistics(found, row * stride, threads.lane)
+                    values = norm.values([row * stride], threads.lane)[0]
                     written = -(-channels * out_bits // 32) if out_bits in (4, 8) else words
-                    for first in range(0, written, WARP):
-                        place = threads.lane + first
-                        with when(None if first + WARP <= written else place < written):
-                            value = norm.value(found, row * stride, place)
-                            if out_bits:
-                                value = norm.word(found, row * stride, place, out_bits, bounds)
+                    places = ((threads.lane + WARP * j, value, None) for j, value in enumerate(values))
+                    found = row_words_of(values, out_bits, bounds, threads.lane) if out_bits else places
+                    for place, value, has in found:
+                        inside = place < written if has is None else T.And(has, place < written)
+                        with when(inside):
                             put(out, (row, place), value)
         func = builder.get()
     return CudaKernel(func, grid, (WARP, ROW_WARPS, 1))

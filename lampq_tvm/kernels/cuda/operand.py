@@ -11,7 +11,7 @@ from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, i32, put, registers, u32, when
 from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.norm import RowNorm
+from lampq_tvm.kernels.cuda.norm import RowNorm, row_words_of
 from lampq_tvm.kernels.cuda.pipeline import Copy
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape, round_up
@@ -98,23 +98,25 @@ class Normed:
         return ()
 
     def prepare(self, memory: Any, first_row: Expr, threads: Threads) -> None:
-        """A warp makes every `warps`-th row, with zeros after it."""
-        found, bounds = registers(2, "float32"), registers(2, "float32")
+        """Every warp makes some rows, side by side, with zeros after them."""
+        bounds = registers(2, "float32")
         for i in range(0 if self.bounds is None else 2):
             put(bounds, i, self.bounds[i])
         words, filled = -(-self.norm.channels * self.mma.a_bits // 32), self.pitch - self.mma.pad
-        with T.serial(0, self.tiles.rows // threads.warps) as turn:
-            line = turn * threads.warps + threads.warp
-            row = tirx.min(first_row + line, i32(int(self.norm.stream.shape[0]) - 1))
-            self.norm.statistics(found, row, threads.lane)
-            for first in range(0, filled, WARP):
-                word = threads.lane + first
-                place = line * self.pitch + word
-                if first + WARP > words:
-                    with when(word < filled):
-                        put(memory, place, u32(0))
-                with when(None if first + WARP <= words else word < words):
-                    put(memory, place, self.norm.word(found, row, word, self.mma.a_bits, bounds))
+        side = self.norm.at_once(self.tiles.rows // threads.warps)
+        last = i32(int(self.norm.stream.shape[0]) - 1)
+        with T.serial(0, self.tiles.rows // threads.warps // side) as turn:
+            lines = [(turn * threads.warps + threads.warp) * side + i for i in range(side)]
+            rows = [tirx.min(first_row + line, last) for line in lines]
+            for line, values in zip(lines, self.norm.values(rows, threads.lane), strict=True):
+                for place, word, has in row_words_of(values, self.mma.a_bits, bounds, threads.lane):
+                    inside = place < words if has is None else T.And(has, place < words)
+                    with when(inside):
+                        put(memory, line * self.pitch + place, word)
+                for first in range(words // WARP * WARP, filled, WARP):
+                    place = threads.lane + first
+                    with when(T.And(place >= words, place < filled)):
+                        put(memory, line * self.pitch + place, u32(0))
 
     def word(self, stage: Expr, step: Expr) -> Expr:
         """First word of the tile of a step."""

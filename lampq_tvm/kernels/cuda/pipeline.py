@@ -11,6 +11,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import CHUNK, Threads, barrier, copy_words, i32, ptx, when
+from lampq_tvm.kernels.cuda.mma import neighbours
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Copy:
         rows, words: of the tile.
         pitch: words between rows in shared memory.
         offset: word of a stage at which the tile begins.
+        group: rows are put in the order of `mma.neighbours` within each so many; 0 leaves them as they come.
     """
 
     source: Any
@@ -31,6 +33,7 @@ class Copy:
     words: int
     pitch: int
     offset: int
+    group: int = 0
 
     def emit(self, memory: Any, stage: Expr, step: Expr, threads: Threads, asynchronous: bool) -> None:
         """Start copying the tile of a step; each thread takes every `threads.count`-th 16 bytes."""
@@ -40,11 +43,12 @@ class Copy:
         for first in range(0, total, threads.count):
             chunk = threads.index + first
             with when(None if first + threads.count <= total else chunk < total):
-                row = tirx.min(self.row + chunk // across, i32(height - 1))
+                line = chunk // across
+                row = tirx.min(self.row + (neighbours(line, self.group) if self.group else line), i32(height - 1))
                 word = step * self.words + chunk % across * CHUNK
                 if width % self.words:
                     word = tirx.min(word, i32(width - CHUNK))  # what is read twice meets weights of zero
-                target = stage + self.offset + chunk // across * self.pitch + chunk % across * CHUNK
+                target = stage + self.offset + line * self.pitch + chunk % across * CHUNK
                 copy_words(memory, target, self.source, row, word, CHUNK, asynchronous)
 
 

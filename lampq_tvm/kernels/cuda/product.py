@@ -6,8 +6,8 @@
 A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored.
 
 A block computes a tile [rows, columns]. Tiles of A and W travel into shared memory `stages` steps ahead by asynchronous
-copies; each warp multiplies its part with tensor core instructions and writes what the epilogue makes of its sums. Rows and
-columns beyond the edge repeat the last one and are not written.
+copies; each warp multiplies its part with tensor core instructions and writes what the epilogue makes of its sums. Warps that
+share a step's words add their sums up first. Rows and columns beyond the edge repeat the last one and are not written.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import CudaKernel, Threads, argument, barrier, launch, put, registers, shared
-from lampq_tvm.kernels.cuda.epilogue import Epilogue
+from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, Threads, argument, barrier, launch, put, registers, shared, when
+from lampq_tvm.kernels.cuda.epilogue import Epilogue, Halves
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitch, row_words
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
@@ -40,8 +40,9 @@ def shared_words(shape: ProductShape, mma: Mma, tiles: CudaTiles, *, normed: boo
     w_stage = tiles.columns * (tiles.words * mma.w_bits // mma.a_bits + mma.pad)
     a_stage = 0 if normed else tiles.rows * (tiles.words + mma.pad)
     fixed = tiles.rows * panel_pitch(shape.k, mma, tiles) if normed else 0
-    scratch = mma.scratch_words(tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns)
-    return max(fixed + tiles.stages * (a_stage + w_stage), scratch * tiles.warps)
+    scratch = mma.scratch_words(*tiles.warp_tile) * tiles.warps
+    exchanged = tiles.rows * tiles.columns * tiles.splits if tiles.splits > 1 else 0
+    return max(fixed + tiles.stages * (a_stage + w_stage), scratch, exchanged)
 
 
 def build_product(
@@ -96,7 +97,7 @@ class _Product:
                 else:
                     a = Normed.declare(shape, self.mma, tiles, self.norm_eps)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
-                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act)
+                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act, tiles.warp_tile[1])
                 with launch(grid, tiles.warps) as threads:
                     self._block(a, w, epilogue, threads)
             func = builder.get()
@@ -113,34 +114,63 @@ class _Product:
     def _block(self, a: Operand, w: Any, epilogue: Epilogue, threads: Threads) -> None:
         """One block's tile."""
         tiles, mma, stage_words = self.tiles, self.mma, self._stage_words(a)
-        m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
+        m, n = tiles.warp_tile
         memory = shared(shared_words(self.shape, mma, tiles, normed=self.norm_eps is not None))
         acc = registers(m // ROWS * (n // COLUMNS) * 4, mma.sums)
         for i in range(m // ROWS * (n // COLUMNS) * 4):
             put(acc, i, tirx.const(0, mma.sums))
         first_row, first_column = threads.block[1] * tiles.rows, threads.block[0] * tiles.columns
-        weights = Copy(w, first_column, tiles.columns, self._w_pitch - mma.pad, self._w_pitch, a.stage_words)
+        weights = Copy(w, first_column, tiles.columns, self._w_pitch - mma.pad, self._w_pitch, a.stage_words, n)
         steps = int(w.shape[1]) // weights.words
         pipeline = Pipeline((*a.copies(first_row), weights), tiles.stages, a.fixed_words, stage_words, steps, mma.asynchronous)
         pipeline.start(memory, threads)
         a.prepare(memory, first_row, threads)
-        warp_row, warp_column = threads.warp // tiles.warp_columns * m, threads.warp % tiles.warp_columns * n
+        position, part = threads.warp % (tiles.warps // tiles.splits), threads.warp // (tiles.warps // tiles.splits)
+        warp_row, warp_column = position // tiles.warp_columns * m, position % tiles.warp_columns * n
+        share = tiles.words // tiles.splits
         for stage, step in pipeline.steps_of(memory, threads):
-            a_word = a.word(stage, step) + warp_row * a.pitch
-            w_word = stage + a.stage_words + warp_column * self._w_pitch
+            a_word = a.word(stage, step) + warp_row * a.pitch + part * share
+            w_word = stage + a.stage_words + warp_column * self._w_pitch + part * (share * mma.w_bits // mma.a_bits)
             self._step(memory, acc, a_word, a.pitch, w_word, threads.lane)
         if mma.scratch_words(m, n):
             barrier()
             mma.settle(acc, memory, threads.warp * mma.scratch_words(m, n), m, n, threads.lane)
-        epilogue.write(acc, mma, first_row + warp_row, first_column + warp_column, m, n, threads.lane)
+        corner = (first_row + warp_row, first_column + warp_column)
+        halves = [(i, half) for i in range(m // ROWS) for half in range(2)]
+        if tiles.splits == 1:
+            epilogue.write(acc, mma, corner, n, halves, threads.lane)
+            return
+        base = position * (tiles.splits * m * n) + threads.lane
+        barrier()
+        for i in range(m * n // WARP):
+            put(memory, base + part * (m * n) + i * WARP, T.reinterpret(acc[i], dtype="uint32") if mma.sums != "uint32" else acc[i])
+        barrier()
+        for which in range(tiles.splits):
+            mine = halves[which :: tiles.splits]
+            if mine:
+                with when(part == which):
+                    self._add_up(memory, acc, base, which, mine)
+                    epilogue.write(acc, mma, corner, n, mine, threads.lane)
+
+    def _add_up(self, memory: Any, acc: Any, base: Expr, which: int, halves: Halves) -> None:
+        """Add the other warps' sums of some half tiles of rows to those of warp `which`."""
+        m, n = self.tiles.warp_tile
+        for i, half in halves:
+            for j in range(n // COLUMNS):
+                for x in range(2):
+                    place = 4 * (i * (n // COLUMNS) + j) + 2 * half + x
+                    for other in range(self.tiles.splits):
+                        if other != which:
+                            found = memory[base + other * (m * n) + place * WARP]
+                            put(acc, place, acc[place] + (found if self.mma.sums == "uint32" else T.reinterpret(found, dtype=self.mma.sums)))
 
     def _step(self, memory: Any, acc: Any, a_word: Expr, a_pitch: int, w_word: Expr, lane: Expr) -> None:
         """A step of the pipeline: multiply what lies in shared memory from these words on."""
         mma, tiles = self.mma, self.tiles
-        m, n = tiles.rows // tiles.warp_rows // ROWS, tiles.columns // tiles.warp_columns // COLUMNS
+        m, n = tiles.warp_tile[0] // ROWS, tiles.warp_tile[1] // COLUMNS
         a_size, b_size = mma.a_registers, mma.b_registers
         a, b = registers(m * a_size), registers(n * b_size)
-        for k in range(tiles.words // STEP):
+        for k in range(tiles.words // tiles.splits // STEP):
             for i in range(m):
                 mma.load_a(a, a_size * i, memory, a_word + i * ROWS * a_pitch + k * STEP, a_pitch, lane)
             for j in range(0, n, mma.columns // COLUMNS):

@@ -20,6 +20,7 @@ class CudaTiles:
         words: of K in a step of the pipeline, as words of activations.
         stages: steps in shared memory.
         warp_rows, warp_columns: how many warps share the rows and the columns.
+        splits: how many warps share a step's words, and add their sums up in the end: few rows leave a chip idle otherwise.
     """
 
     rows: int
@@ -28,23 +29,31 @@ class CudaTiles:
     stages: int = 3
     warp_rows: int = 2
     warp_columns: int = 2
+    splits: int = 1
 
     @property
     def warps(self) -> int:
         """Warps of a block."""
-        return self.warp_rows * self.warp_columns
+        return self.warp_rows * self.warp_columns * self.splits
+
+    @property
+    def warp_tile(self) -> tuple[int, int]:
+        """Rows and columns of a warp."""
+        return self.rows // self.warp_rows, self.columns // self.warp_columns
 
     @property
     def key(self) -> str:
-        """Short text that names the sizes (`64x64k16s3w2x2`)."""
-        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{self.warp_rows}x{self.warp_columns}"
+        """Short text that names the sizes (`64x64k16s3w2x2`, `32x32k64s3w1x1x4`)."""
+        warps = f"{self.warp_rows}x{self.warp_columns}" + (f"x{self.splits}" if self.splits > 1 else "")
+        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{warps}"
 
 
 def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:
     """Whether a product can be built with these sizes: whole instructions a warp, whole copies a thread, few registers."""
-    m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
+    m, n = tiles.warp_tile
     whole = m * tiles.warp_rows == tiles.rows and n * tiles.warp_columns == tiles.columns
-    fits = m % ROWS == 0 and n % mma.columns == 0 and tiles.words % STEP == 0 and tiles.stages >= 2
+    fits = m % ROWS == 0 and n % mma.columns == 0 and tiles.words % (STEP * tiles.splits) == 0 and tiles.stages >= 2
+    fits = fits and (tiles.splits == 1 or not mma.scratch_words(m, n))
     return whole and fits and 0 < m * n <= 128 * WARP and tiles.words * mma.w_bits // mma.a_bits % CHUNK == 0
 
 

@@ -82,6 +82,17 @@ class Executor:
         graph = self._graphs[len(image)]
         return [self.gpu.seconds(lambda: self.gpu.replay(graph)) for _ in range(repeat)]
 
+    def launch_seconds(self, batch: int, repeat: int) -> list[tuple[str, float]]:
+        """(kernel, time) of each launch of a batch size, in order, each alone: the mean of `repeat` in one graph."""
+        self.gpu.activate()
+        found = []
+        for launch in self._buckets[batch].launches:
+            graph = self.gpu.capture(lambda one=launch: [self._launch(one) for _ in range(repeat)])  # type: ignore[misc]
+            self.gpu.replay(graph)
+            seconds = self.gpu.seconds(lambda g=graph: self.gpu.replay(g))  # type: ignore[misc]
+            found.append((self.plan.kernels[launch.kernel].name, seconds / repeat))
+        return found
+
     def close(self) -> None:
         """Give the device's memory back; nothing may be called afterwards."""
         self.gpu.close()

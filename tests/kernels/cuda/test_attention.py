@@ -43,17 +43,18 @@ def check(shape: CudaAttentionShape, arch: str, bits: int, out_bits: int, packed
     arch=st.sampled_from(ARCHS),
     bits=st.integers(2, 8),
     out_bits=st.integers(2, 8),
-    warps=st.sampled_from((1, 2, 4)),
+    warps=st.sampled_from(((1, 1), (2, 1), (4, 1), (1, 4), (2, 2), (1, 3))),
     table=st.sampled_from(TABLES),
     seed=st.integers(0, 99),
 )
 def test_any_attention(sizes, arch, bits, out_bits, warps, table, seed):
-    check(CudaAttentionShape(*sizes, warps), arch, bits, out_bits, out_bits <= 4, table, seed)
+    check(CudaAttentionShape(*sizes, *warps), arch, bits, out_bits, out_bits <= 4, table, seed)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_attention_of_deit(arch):
-    check(CudaAttentionShape(1, 197, 3, 64), arch, 8, 8, False, "uniform")
+@pytest.mark.parametrize("warps", [(4, 1), (1, 4), (4, 2)])
+def test_attention_of_deit(arch, warps):
+    check(CudaAttentionShape(1, 197, 3, 64, *warps), arch, 8, 8, False, "uniform")
 
 
 def test_tokens_around_a_step():
