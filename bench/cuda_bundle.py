@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from lampq_tvm.build.artifact import pack
 from lampq_tvm.build.cuda.compiler import CompiledKernel, build_cuda, compile_kernels
 from lampq_tvm.errors import LampqError
 from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.levels import attention_mma, mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
+from lampq_tvm.latency.cuda import buffer_sizes
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
@@ -49,6 +52,28 @@ MODELS = {
     "vit_base": ("vit_base_patch16_224", (1, 32), 768),
 }
 BLOCK = re.compile(r"blocks\.\d+\.")
+FEW = (  # what the search is sure to try for few rows, and for many
+    *(CudaTiles(32, 64, words, stages, 1, 2, 2) for words in (16, 32) for stages in (3, 4)),
+    *(CudaTiles(32, 64, words, 3, 1, 2, 4) for words in (32, 64)),
+    *(CudaTiles(32, 64, words, 3, 1, 1, 4) for words in (32, 64)),
+    *(CudaTiles(16, 64, words, 3, 1, 1, 4) for words in (32, 64)),
+    *(CudaTiles(16, 64, words, 3, 1, 2, 2) for words in (16, 32)),
+    CudaTiles(32, 32, 32, 3, 1, 1, 4),
+    CudaTiles(32, 128, 32, 3, 1, 4, 2),
+    CudaTiles(64, 64, 32, 3, 2, 2, 2),
+)
+MANY = (
+    *(CudaTiles(128, 128, words, stages, 2, 2) for words, stages in ((16, 3), (16, 4), (32, 3))),
+    *(CudaTiles(128, 128, words, stages, 2, 4) for words, stages in ((16, 3), (16, 4), (32, 2), (32, 3))),
+    *(CudaTiles(192, 128, words, 3, 4, 2) for words in (16, 32)),
+    *(CudaTiles(128, 64, words, stages, 2, 2) for words, stages in ((16, 3), (16, 4), (32, 3))),
+    *(CudaTiles(96, 128, words, 3, 2, 2) for words in (16, 32)),
+    *(CudaTiles(64, 128, words, 3, 2, 2) for words in (16, 32)),
+    CudaTiles(128, 256, 32, 2, 2, 4),
+    CudaTiles(256, 128, 32, 2, 4, 2),
+    *(CudaTiles(64, 64, words, 3, 2, 2) for words in (16, 32)),
+)
+ATTENTION_WARPS = ((4, 1), (1, 4), (2, 2), (2, 4), (4, 2), (1, 2), (8, 1))  # for rows, for keys
 PARTS = ("kernels", "candidates", "models")
 NOWHERE = ("out", Value("x", 1, 1, "float32"))
 
@@ -67,10 +92,11 @@ def edge_kernels(arch: str) -> Iterator[tuple[str, Any, CudaCase]]:
                         lambda name, s=shape, m=mma, e=eps: build_product(s, m, norm_eps=e, name=name),
                         product_case(shape, w, a, mma, tiles, normed=normed, seed=i),
                     )
-    for images, tokens, heads, size in ((1, 197, 3, 64), (2, 50, 3, 32), (1, 65, 2, 16), (3, 31, 1, 72), (1, 1, 1, 8)):
-        attention = CudaAttentionShape(images, tokens, heads, size)
+    sizes = ((1, 197, 3, 64), (2, 50, 3, 32), (1, 65, 2, 16), (3, 31, 1, 72), (1, 1, 1, 8))
+    for size, warps in itertools.product(sizes, ((4, 1), (1, 4), (4, 2))):
+        attention = CudaAttentionShape(*size, *warps)
         yield (
-            f"attention_{images}x{tokens}x{heads}x{size}",
+            f"attention_{'x'.join(map(str, (*size, *warps)))}",
             lambda name, s=attention: build_attention(s, attention_mma(arch), name=name),
             attention_case(attention),
         )
@@ -79,16 +105,29 @@ def edge_kernels(arch: str) -> Iterator[tuple[str, Any, CudaCase]]:
         yield name, lambda name, r=rows, c=channels: build_norm(r, c, EPS, out_bits=8, name=name), norm_case(rows, channels)
 
 
-def save(path: Path, rows: list[tuple[str, CompiledKernel, CudaCase | None, str]]) -> None:
-    """Kernels and their buffers as one .npz: `index` is JSON; a row without a case takes an earlier one's with that `same`."""
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A kernel of a bundle: with the buffers and the bytes that the oracle expects, with those of an earlier entry of that
+    `same`, or, to be timed alone, with its buffers' sizes."""
+
+    name: str
+    kernel: CompiledKernel
+    case: CudaCase | None = None
+    same: str = ""
+
+
+def save(path: Path, rows: list[Entry]) -> None:
+    """Kernels and their buffers as one .npz; `index` is JSON."""
     arrays: dict[str, np.ndarray] = {}
     index = []
-    for i, (name, kernel, case, same) in enumerate(rows):
+    for i, row in enumerate(rows):
+        kernel = row.kernel
         arrays[f"{i}/cubin"] = np.frombuffer(kernel.cubin, np.uint8)
-        if case is not None:
-            arrays |= {f"{i}/{key}": array for key, array in case.buffers.items()} | {f"{i}/expected": case.expected}
+        if row.case is not None:
+            arrays |= {f"{i}/{key}": array for key, array in row.case.buffers.items()} | {f"{i}/expected": row.case.expected}
         how = {"entry": kernel.entry, "params": kernel.params, "grid": kernel.kernel.grid, "block": kernel.kernel.block}
-        index.append({"name": name, "same": same, "shared_bytes": kernel.kernel.shared_bytes, **how})
+        how |= {"sizes": [] if row.same else buffer_sizes(kernel)}
+        index.append({"name": row.name, "same": row.same, "shared_bytes": kernel.kernel.shared_bytes, **how})
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
@@ -104,7 +143,7 @@ def bundle_kernels(target: Target, folder: Path) -> None:
     """`kernels.npz`."""
     found = list(edge_kernels(target.isa))
     kernels = compiled({f"k{i}": build for i, (_, build, _) in enumerate(found)}, target)
-    save(folder / "kernels.npz", [(name, kernels[f"k{i}"], case, name) for i, (name, _, case) in enumerate(found)])
+    save(folder / "kernels.npz", [Entry(name, kernels[f"k{i}"], case, name) for i, (name, _, case) in enumerate(found)])
     print(f"kernels: {len(found)}")
 
 
@@ -117,29 +156,61 @@ def products(channels: int, batch: int) -> list[tuple[ProductShape, bool]]:
 
 
 def bundle_candidates(target: Target, folder: Path, models: list[str], each: int) -> None:
-    """`candidates-MODEL.npz`: for every product the default tiles and a random choice of the others; what fails is counted."""
+    """`candidates-MODEL.npz`: tiles of every product and warps of attention, at each batch.
+
+    Of each the default, likely ones (`FEW`, `MANY`) and a random choice of the others; what fails to build is counted. At
+    batch 1 they are compared, larger ones are timed alone.
+    """
     for model in models:
-        rows: list[tuple[str, CompiledKernel, CudaCase | None, str]] = []
-        seen: set[str] = set()
-        tried = failed = 0
-        for shape, normed in products(MODELS[model][2], 1):
-            for w, a in ((8, 8), (4, 8)):
-                mma = mma_for(w, a, target.isa)
-                able = candidates(shape, mma, target.isa, normed=normed)
-                chosen = [able[0], *random.Random(0).sample(able[1:], min(each - 1, len(able) - 1))]
-                for tiles in chosen:
+        rows: list[Entry] = []
+        tried = 0
+        _, batches, channels = MODELS[model]
+        for batch in batches:
+            for shape, normed in products(channels, batch):
+                mma = mma_for(8, 8, target.isa)
+                for tiles in chosen(candidates(shape, mma, target.isa, normed=normed), shape.rows < 512, each):
                     tried += 1
                     kernel = candidate(shape, mma, tiles, normed, target)
-                    if kernel is None:
-                        failed += 1
-                        continue
-                    name = f"{shape.key}_{mma.name}_t{tiles.key}"
-                    steps = f"{shape.key}_{mma.name}_k{tiles.words}"  # the packed weights depend on the step's words
-                    case = None if steps in seen else product_case(shape, w, a, mma, tiles, normed=normed)
-                    seen.add(steps)
-                    rows.append((name, kernel, case, steps))
+                    if kernel is not None:
+                        rows.append(product_entry(shape, mma, tiles, normed, kernel, rows))
+            others = attentions(channels, batch, target.isa)
+            size = (197 * batch, channels, EPS)
+            others[f"norm_r{size[0]}_c{channels}_tdefault"] = lambda name, size=size: build_norm(*size, out_bits=8, name=name)
+            rows += [Entry(name, kernel) for name, kernel in compiled(others, target).items()]
         save(folder / f"candidates-{model}.npz", rows)
-        print(f"candidates of {model}: {tried}, {failed} failed")
+        print(f"candidates of {model}: {tried}, {tried - sum(row.name[0] not in 'an' for row in rows)} failed", flush=True)
+
+
+def chosen(able: list[CudaTiles], few: bool, each: int) -> list[CudaTiles]:
+    """The default tiles, the likely ones that are able, and others drawn at random: `each` in all."""
+    likely = [tiles for tiles in (FEW if few else MANY) if tiles in able]
+    found = dict.fromkeys([able[0], *likely][:each])
+    rest = [tiles for tiles in able if tiles not in found]
+    return [*found, *random.Random(0).sample(rest, max(0, min(each - len(found), len(rest))))]
+
+
+def product_entry(
+    shape: ProductShape, mma: Mma, tiles: CudaTiles, normed: bool, kernel: CompiledKernel, rows: list[Entry]
+) -> Entry:
+    """A candidate's entry; the packed weights, hence the case, depend on its step's words."""
+    name = f"{shape.key}{'_normed' if normed else ''}_{mma.name}"
+    if shape.rows > 197:
+        return Entry(f"{name}_t{tiles.key}", kernel)
+    same = f"{name}_k{tiles.words}"
+    known = any(row.same == same for row in rows)
+    case = None if known else product_case(shape, 8, 8, mma, tiles, normed=normed)
+    return Entry(f"{name}_t{tiles.key}", kernel, case, same)
+
+
+def attentions(channels: int, batch: int, arch: str) -> dict[str, Callable[[str], CudaKernel]]:
+    """Builders of a model's attention with different warps, by name."""
+    shapes = (CudaAttentionShape(batch, 197, channels // 64, 64, *warps) for warps in ATTENTION_WARPS)
+    return {
+        f"attention_i{batch}_h{s.heads}_t{s.row_warps}x{s.key_warps}": lambda name, s=s: build_attention(
+            s, attention_mma(arch), name=name
+        )
+        for s in shapes
+    }
 
 
 def candidate(shape: ProductShape, mma: Mma, tiles: CudaTiles, normed: bool, target: Target) -> CompiledKernel | None:

@@ -5,7 +5,6 @@
     python bench/cuda_check.py profile                                  every launch of them alone, by kernel
     python bench/cuda_check.py candidates                               every candidate of tiles, exact and timed
     python bench/cuda_check.py peers                                    torch in fp16: eager, compiled, with int8 products
-    python bench/cuda_check.py warm                                     compiles what `peers` times, into torch's cache
 
 Each part takes under 8 minutes and prints a table and a line of JSON (--output keeps it). It needs numpy, this package's
 runtime and a driver; `peers` needs torch and timm.
@@ -14,8 +13,12 @@ runtime and a driver; `peers` needs torch and timm.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,8 @@ MODELS = {
     "vit_base": ("vit_base_patch16_224", (1, 32)),
 }
 Row = dict[str, Any]
+KINDS: tuple[str, ...] = ("eager", "fp16", "int8")
+GATE: Path | None = None
 
 
 def bundled(path: Path) -> Iterator[tuple[Row, bytes, dict[str, np.ndarray]]]:
@@ -48,7 +53,16 @@ def bundled(path: Path) -> Iterator[tuple[Row, bytes, dict[str, np.ndarray]]]:
             cubin = found.pop("cubin").tobytes()
             if "expected" in found:
                 shared[row["same"]] = found
-            yield row, cubin, shared[row["same"]]
+            yield row, cubin, shared[row["same"]] if row["same"] else noise(row)
+
+
+def noise(row: Row) -> dict[str, np.ndarray]:
+    """Buffers of a kernel that is timed alone: random bytes, zeros where they are floats."""
+    rng = np.random.default_rng(0)
+    return {
+        name: np.zeros(size, np.uint8) if dtype == "float32" else rng.integers(0, 256, size, np.uint8)
+        for name, (size, dtype) in zip(row["params"], row["sizes"], strict=True)
+    }
 
 
 def run_kernel(gpu: Gpu, row: Row, cubin: bytes, buffers: dict[str, np.ndarray]) -> tuple[int, Callable[[], None]]:
@@ -63,6 +77,8 @@ def run_kernel(gpu: Gpu, row: Row, cubin: bytes, buffers: dict[str, np.ndarray])
         gpu.launch(function, tuple(row["grid"]), tuple(row["block"]), row["shared_bytes"], values)
 
     launch()
+    if "expected" not in buffers:
+        return 0, launch
     out, expected = buffers["out"], buffers["expected"]
     found = gpu.download(addresses["out"], out.nbytes).reshape(len(out), -1)[:, : expected.shape[1]]
     return int((found != expected).sum()), launch
@@ -134,8 +150,9 @@ def profile(bundle: Path) -> list[Row]:
                     found: dict[str, list[float]] = {}
                     for kernel, ms in runner.launch_ms(batch):
                         found.setdefault(kernel, []).append(1e3 * ms)
-                    of = {"what": path.stem, "batch": batch}
-                    rows += [{**of, "kernel": k, "times": len(us), "us": round(float(np.median(us)), 2)} for k, us in found.items()]
+                    for kernel, us in found.items():
+                        row = {"what": path.stem, "batch": batch, "kernel": kernel, "times": len(us)}
+                        rows.append({**row, "us": round(float(np.median(us)), 2)})
     return rows
 
 
@@ -149,35 +166,47 @@ def candidates(bundle: Path) -> list[Row]:
             median = float(np.median(milliseconds(gpu, launch)))
             gpu.close()
             product, _, tiles = row["name"].rpartition("_t")
-            rows.append({"what": product, "tiles": tiles, "differ": differ, "median_ms": round(median, 5)})
+            checked = differ if row["same"] else "not checked"
+            rows.append({"what": product, "tiles": tiles, "differ": checked, "median_ms": round(median, 5)})
     return rows
 
 
-def peers(_: Path) -> list[Row]:
-    """torch in fp16 on the same GPU, random weights: eager, compiled with CUDA graphs, and with int8 products."""
+def peers(bundle: Path) -> list[Row]:
+    """torch in fp16 on the same GPU, random weights: eager, compiled with CUDA graphs, and with int8 products.
+
+    Each call is compiled before any is timed; with a gate (`--gate`) processes that compile side by side wait there, and time
+    one after the other once its file `go` is there.
+    """
     from peers.cuda_torch import median_ms, runs
 
-    rows: list[Row] = []
+    found = []
     for source, batches in MODELS.values():
         for batch in batches:
-            for name, call, x in runs(source, batch):
-                rows.append({"what": f"{source} {name}", "batch": batch, "median_ms": median_ms(call, x, REPEATS, SAMPLES)})
-                print(rows[-1], flush=True)
-    return rows
+            for name, call, x in runs(source, batch, KINDS):
+                found.append((source, batch, name, call, x, median_ms(call, x, 1, 1)))
+    with turn():
+        rows = []
+        for source, batch, name, call, x, first in found:
+            median = first if isinstance(first, str) else median_ms(call, x, REPEATS, SAMPLES)
+            rows.append({"what": f"{source} {name}", "batch": batch, "median_ms": median})
+        return rows
 
 
-def warm(_: Path) -> list[Row]:
-    """Fills torch's compile cache for `peers`, which times with what it finds there; one process a model saves time."""
-    from peers.cuda_torch import median_ms, runs
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """Wait at the gate, then for the processes before this one."""
+    if GATE is None:
+        yield
+        return
+    (GATE / f"ready-{os.getpid()}").touch()
+    while not (GATE / "go").exists():
+        time.sleep(0.2)
+    with open(GATE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
-    for source, batches in MODELS.values():
-        for batch in batches:
-            for _, call, x in runs(source, batch):
-                median_ms(call, x, 1, 1)
-    return []
 
-
-PARTS = {"exact": exact, "ours": ours, "profile": profile, "candidates": candidates, "peers": peers, "warm": warm}
+PARTS = {"exact": exact, "ours": ours, "profile": profile, "candidates": candidates, "peers": peers}
 
 
 def main() -> None:
@@ -187,9 +216,15 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=Path("build/cuda_check"))
     parser.add_argument("--output", type=Path)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--batches", nargs="+", type=int, help="of the models', all if left out")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of peers")
+    parser.add_argument("--gate", type=Path, help="folder at which peers wait for the file `go`")
     args = parser.parse_args()
-    for name in set(MODELS) - set(args.models):
-        del MODELS[name]
+    for name, (source, batches) in list(MODELS.items()):
+        kept = tuple(batch for batch in batches if not args.batches or batch in args.batches)
+        MODELS[name] = (source, kept if name in args.models else ())
+    global GATE, KINDS
+    GATE, KINDS = args.gate, tuple(args.kinds)
     rows = PARTS[args.part](args.bundle)
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))

@@ -16,6 +16,7 @@ from typing import Any
 
 from common import arguments, finish, machine
 from kernel_counts import BLOCKS, CHANNELS, HEAD, TOKENS
+from lampq_tvm.kernels.tokens import build_patches, build_prepend
 from tune_shipped import BOARDS, MODELS
 
 from lampq_tvm.device.native import count_classes
@@ -24,7 +25,6 @@ from lampq_tvm.device.rpc import played_board
 from lampq_tvm.kernels.attention import AttentionShape, build_attention
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import build_product
-from lampq_tvm.kernels.tokens import build_patches, build_prepend
 from lampq_tvm.latency.bench import arguments as operands
 from lampq_tvm.targets import Target, resolve_target
 

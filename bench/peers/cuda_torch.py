@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,22 +40,29 @@ def int8_products(model: Any) -> Any:
     return model
 
 
-def runs(source: str, batch: int) -> Iterator[tuple[str, Callable[[Any], Any], Any]]:
-    """(name, call, images [batch, 3, 224, 224] float16) of each way to run a timm model with random weights."""
+def runs(source: str, batch: int, kinds: Sequence[str]) -> Iterator[tuple[str, Callable[[Any], Any], Any]]:
+    """(name, call, images [batch, 3, 224, 224] float16) of ways to run a timm model with random weights.
+
+    Args:
+        kinds: of `eager`, `fp16` (compiled) and `int8` (compiled, with int8 products).
+    """
     import timm
 
     def model() -> Any:
         return timm.create_model(source).eval().half().cuda()
 
     def compiled(module: Any) -> Any:
-        torch.compiler.reset()
         return torch.compile(module, mode="max-autotune", dynamic=False)
 
     x = torch.randn(batch, 3, 224, 224, dtype=torch.float16, device="cuda")
-    eager = model()
-    yield "torch fp16", eager, x
-    yield "torch.compile fp16", compiled(eager), x
-    yield "torch.compile int8 products", compiled(int8_products(model())), x
+    ways = {
+        "eager": ("torch fp16", model),
+        "fp16": ("torch.compile fp16", lambda: compiled(model())),
+        "int8": ("torch.compile int8 products", lambda: compiled(int8_products(model()))),
+    }
+    for kind in kinds:
+        name, make = ways[kind]
+        yield name, make(), x
 
 
 def median_ms(call: Any, x: Any, repeats: int, samples: int) -> float | str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lampq_tvm.api.checks import runs_here
-from lampq_tvm.api.measuring import tune_pipeline, tuned_records
+from lampq_tvm.api.measuring import database, tune_pipeline, tuned_records
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note
@@ -74,7 +74,7 @@ def build(pipeline: Pipeline) -> Artifact:
         if target.kind == "cuda":
             from lampq_tvm.build.cuda.compiler import build_cuda
 
-            made = build_cuda(pipeline.quantized, target, batch=o.batch)
+            made = build_cuda(pipeline.quantized, target, batch=o.batch, database=database())
             sections, manifest, ptx = made.sections, made.manifest, made.ptx
         else:
             from lampq_tvm.build.compiler import build as compile_quantized

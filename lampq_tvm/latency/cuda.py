@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,7 +148,7 @@ def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], d
     def measure() -> dict[str, np.ndarray]:
         shared = kernel.kernel.shared_bytes
         function = gpu.function(gpu.load(kernel.cubin), kernel.entry, shared)
-        addresses = [_filled(gpu, size, dtype) for size, dtype in _buffers(kernel)]
+        addresses = [_filled(gpu, size, dtype) for size, dtype in buffer_sizes(kernel)]
         grid, block = kernel.kernel.grid, kernel.kernel.block
 
         def run() -> None:
@@ -162,7 +162,7 @@ def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], d
     return measure
 
 
-def _buffers(kernel: CompiledKernel) -> Iterable[tuple[int, str]]:
+def buffer_sizes(kernel: CompiledKernel) -> list[tuple[int, str]]:
     """(bytes, dtype) of a kernel's buffers in the order of its parameters."""
     func = kernel.kernel.func
     sizes = {}

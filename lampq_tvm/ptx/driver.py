@@ -77,8 +77,16 @@ class PtxDriver:
         """Copy from the memory into an array."""
         self._do(lambda: np.copyto(array, self.memory.read(address, array.nbytes)))
 
-    def launch(self, function: int, grid: Extent, block: Extent, shared_bytes: int, addresses: Sequence[int]) -> None:
-        """Interpret a kernel."""
+    def launch(
+        self,
+        function: int,
+        grid: Extent,
+        block: Extent,
+        shared_bytes: int,
+        addresses: Sequence[int],
+        early: bool = False,
+    ) -> None:
+        """Interpret a kernel, which starts when the one before it has ended."""
         module, entry, allowed = self._functions[function]
         if shared_bytes > allowed:
             raise DeviceError(f"kernel {entry} may use {allowed} bytes of shared memory, not {shared_bytes}", where=self.name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lampq_tvm.build.compiler import common_sections, manifest
@@ -16,6 +17,7 @@ from lampq_tvm.lower.cuda.launch import Launch, Recipe
 from lampq_tvm.lower.cuda.network import CudaLowered, lower_cuda
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.targets import Target
+from lampq_tvm.tune.cuda.records import CudaRecords
 
 BUCKETS = (1, 8, 32)
 
@@ -37,6 +39,11 @@ class CompiledKernel:
     params: tuple[str, ...]
     cubin: bytes
     ptx: str
+
+    @property
+    def early(self) -> bool:
+        """Whether it waits by itself for the kernel before it."""
+        return "griddepcontrol.wait" in self.ptx
 
 
 def compile_kernels(launches: Iterable[Launch], arch: str, major: int) -> dict[str, CompiledKernel]:
@@ -66,20 +73,23 @@ class CudaBuild:
     ptx: dict[bytes, str]
 
 
-def build_cuda(qm: QuantizedModel, target: Target, *, batch: int = 1) -> CudaBuild:
-    """Compile an integer network for a GPU, for batches of up to `batch` images.
+def build_cuda(
+    qm: QuantizedModel, target: Target, *, batch: int = 1, database: Path | None = None
+) -> CudaBuild:
+    """Compile an integer network for a GPU, for batches of up to `batch` images, with the records of a database.
 
     Raises:
         UnsupportedError: an operator has no CUDA kernel, or the compiler is missing.
     """
     if target.cuda_major is None:
         raise AssertionError(f"{target.name} has no GPU")
-    lowered = [lower_cuda(qm, target.isa, size) for size in buckets(batch)]
+    records = CudaRecords(target.isa, database)
+    lowered = [lower_cuda(qm, target.isa, size, records) for size in buckets(batch)]
     kernels = compile_kernels([launch for x in lowered for launch in x.launches], target.isa, target.cuda_major)
     part = CudaPart(target.isa, target.cuda_major, kernels)
     cuda = part.manifest(lowered, qm.output)
-    dtypes = {value["name"]: value["dtype"].replace("int4", "int8") for value in cuda["buckets"][-1]["values"]}
-    values = [{"name": name, "shape": list(shape), "dtype": dtypes[name]} for name, shape in lowered[-1].shapes.items()]
+    last = cuda["buckets"][-1]["values"]
+    values = [{"name": v["name"], "shape": v["shape"], "dtype": v["dtype"].replace("int4", "int8")} for v in last]
     head = manifest(qm, target, batch) | {"cuda": cuda, "params": part.recipes, "values": values}
     sections = {"cubins": part.cubins, **common_sections(qm)}
     return CudaBuild(sections, head, {kernel.cubin: kernel.ptx for kernel in kernels.values()})
@@ -101,20 +111,23 @@ class CudaPart:
         rows = []
         for name, kernel in kernels.items():
             place = {"offset": len(self.cubins), "size": len(kernel.cubin)}
-            rows.append({"name": name, "entry": kernel.entry, **place, "shared_bytes": kernel.kernel.shared_bytes})
+            how = {"shared_bytes": kernel.kernel.shared_bytes} | ({"early": True} if kernel.early else {})
+            rows.append({"name": name, "entry": kernel.entry, **place, **how})
             self.cubins += kernel.cubin + bytes(-len(kernel.cubin) % 64)
         self._head = {"arch": arch, "major": major, "kernels": rows}
 
     def manifest(self, lowered: Iterable[CudaLowered], output: str) -> dict[str, Any]:
-        """The part, for networks lowered for rising batches."""
-        return {**self._head, "buckets": [self._bucket(x, output) for x in lowered]}
+        """The part, for networks lowered for rising batches; its values are those that every batch size stores."""
+        networks = list(lowered)
+        stored = [name for name in networks[0].shapes if all(name in x.shapes for x in networks)]
+        return {**self._head, "buckets": [self._bucket(x, output, stored) for x in networks]}
 
-    def _bucket(self, lowered: CudaLowered, output: str) -> dict[str, Any]:
+    def _bucket(self, lowered: CudaLowered, output: str, stored: Collection[str]) -> dict[str, Any]:
         values = {launch.out[1].name: launch.out[1] for launch in lowered.launches} | {"image": lowered.image}
         region = {name: [lowered.offsets[name], value.bytes] for name, value in values.items()}
         rows = []
-        for name, shape in lowered.shapes.items():
-            value = values[name]
+        for name in stored:
+            value, shape = values[name], lowered.shapes[name]
             place = {"name": name, "offset": region[name][0], "shape": list(shape), "row_bytes": value.row_bytes}
             rows.append({**place, "dtype": value.dtype})
         pixels = lowered.image.channels
@@ -123,11 +136,11 @@ class CudaPart:
             "arena_bytes": lowered.arena_bytes,
             "input": [region["image"][0], pixels],
             "output": region[output],
-            "launches": [self._launch(launch, region, lowered.shapes) for launch in lowered.launches],
+            "launches": [self._launch(launch, region, stored) for launch in lowered.launches],
             "values": rows,
         }
 
-    def _launch(self, launch: Launch, region: Mapping[str, list[int]], stored: Mapping[str, Any]) -> dict[str, Any]:
+    def _launch(self, launch: Launch, region: Mapping[str, list[int]], stored: Collection[str]) -> dict[str, Any]:
         kernel = self._kernels[launch.kernel]
         buffer, value = launch.out
         places = {name: ["value", *region[read]] for name, read in launch.reads.items()}

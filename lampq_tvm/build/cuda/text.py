@@ -2,7 +2,8 @@
 
 TVM lowers and prints; nothing here needs a driver. Three of its habits are undone: it would shrink padded rows of shared
 memory (`CompactBufferAllocation` counts an address as one word), it has no rule for a fused multiply-add, and its text
-includes toolkit headers, for which `PRELUDE` stands in.
+includes toolkit headers, for which `PRELUDE` stands in. And it promises that nobody writes what a kernel only reads, which
+lets a compiler read early: that holds of constants, not of what the kernel before may still be writing (`emit.await_previous`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ typedef unsigned long long uint64_t;
 #define __asm__ asm
 #define __volatile__ volatile
 """
+CONSTANTS = ("W", "S", "B", "M", "G", "N", "P", "range", "bounds", "pos", "table", "prefix", "inv", "affine")
+PROMISE = re.compile(r"\* __restrict__ (\w+)_ptr")
 SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\(([^)]*)\);')
 
 
@@ -64,7 +67,8 @@ def cuda_text(func: PrimFunc, arch: str) -> CudaText:
         raise LampqError("TVM's text has no kernel", where=str(func.attrs["global_symbol"]))
     start = source.index("__forceinline__") if "__forceinline__" in source else found.start()
     names = tuple(part.split()[-1].removesuffix("_ptr") for part in found[2].split(",") if part)
-    return CudaText(PRELUDE + source[start:], found[1], names)
+    text = PROMISE.sub(lambda m: m[0] if m[1] in (*CONSTANTS, "out") else f"* {m[1]}_ptr", source[start:])
+    return CudaText(PRELUDE + text, found[1], names)
 
 
 @functools.cache

@@ -3,14 +3,17 @@
     acc = q k^T;  d = rowmax(acc) - acc;  p = P[min(255, rne(fl(d) * S[h]))];  R = sum p
     code = sat(rne(fma(fl(fl(p v) * fl(1 / R)), M[n], B[n])))
 
-Scores live in registers, so no row of them is ever stored; where a row has too many, they are made twice, once for its maximum
-and once for p. Warps may share the keys of the same rows; their maxima and sums meet in shared memory then. Keys lie in shared memory as they come, values turned round ([channel, token]). A score's registers hold columns 2q and
-2q + 1 of four tiles of 8; as an operand of the value product they stand for tokens 4q .. 4q + 3 and 16 + 4q .. of 32, so values
-are stored in that order of tokens: sums of integers do not mind.
+Scores live in registers, so no row of them is ever stored; where a row has too many, they are made twice, once for its
+maximum and once for p. Warps may share the keys of the same rows; their maxima and sums meet in shared memory then.
+
+Keys lie in shared memory as they come, values turned round ([channel, token]). A score's registers hold columns 2q and 2q + 1
+of four tiles of 8; as an operand of the value product they stand for tokens 4q .. 4q + 3 and 16 + 4q .. of 32, so values are
+stored in that order of tokens: sums of integers do not mind.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +52,7 @@ from lampq_tvm.kernels.shapes import round_up
 
 GROUP = 32  # tokens of a step of both products
 HELD = 4  # groups whose scores lie in registers at most; with more they are made twice
+SMALL = 512  # blocks of 16 rows that a chip takes at once or nearly
 MOST_TURNS = 8  # of a loop that is unrolled
 LARGEST_HEAD = 255  # channels of a head whose scores differ by less than 2^23
 LOWEST = -(1 << 31)
@@ -88,6 +92,14 @@ class CudaAttentionShape:
     def grid(self) -> tuple[int, int, int]:
         """Blocks: of query rows, heads, images."""
         return -(-self.tokens // self.rows), self.heads, self.images
+
+
+def with_warps(shape: CudaAttentionShape) -> CudaAttentionShape:
+    """Warps for any shape: many small blocks where there are few rows, else few that load keys for many rows."""
+    groups = -(-shape.tokens // GROUP)
+    if shape.images * shape.heads * -(-shape.tokens // ROWS) <= SMALL:
+        return dataclasses.replace(shape, row_warps=1, key_warps=min(4, groups))
+    return dataclasses.replace(shape, row_warps=4, key_warps=2 if HELD < groups <= 2 * HELD else 1)
 
 
 def load_queries(

@@ -57,9 +57,36 @@ class Threads:
         return self.warps * WARP
 
 
+EARLY = {
+    "lampq_let_next_start": """
+__forceinline__ __device__ void lampq_let_next_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+""",
+    "lampq_await_previous": """
+__forceinline__ __device__ void lampq_await_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+""",
+}
+
+
+def await_previous() -> None:
+    """Wait for the kernel before this one: from sm_90 on kernels start early, and may not touch its values before."""
+    T.evaluate(T.cuda.func_call("lampq_await_previous", source_code=EARLY["lampq_await_previous"], return_type="void"))
+
+
 @contextmanager
-def launch(grid: tuple[int, int, int], warps: int) -> Iterator[Threads]:
-    """The kernel's threads; what is emitted inside is one thread's work."""
+def launch(grid: tuple[int, int, int], warps: int, *, waits: bool = True) -> Iterator[Threads]:
+    """The kernel's threads; what is emitted inside is one thread's work.
+
+    Args:
+        waits: for the kernel before; else `await_previous` must come before anything that is not a constant is touched.
+    """
     with ExitStack() as stack:
         axes = zip(("blockIdx.x", "blockIdx.y", "blockIdx.z"), grid, strict=True)
         blocks = [stack.enter_context(T.launch_thread(axis, extent)) for axis, extent in axes]
@@ -68,6 +95,10 @@ def launch(grid: tuple[int, int, int], warps: int) -> Iterator[Threads]:
         stack.enter_context(T.sblock("body"))
         T.reads()
         T.writes()
+        name = "lampq_let_next_start"
+        T.evaluate(T.cuda.func_call(name, source_code=EARLY[name], return_type="void"))
+        if waits:
+            await_previous()
         yield Threads(lane, warp, (blocks[0], blocks[1], blocks[2]), warps)
 
 
@@ -99,6 +130,11 @@ def u32(value: int) -> Expr:
 def f32(value: float | np.floating[Any]) -> Expr:
     """A float constant, rounded to float32."""
     return tirx.const(float(value), "float32")
+
+
+def as_type(value: Expr, dtype: str) -> Expr:
+    """The same 32 bits as another type."""
+    return value if str(value.ty) == dtype else T.reinterpret(value, dtype=dtype)
 
 
 def ptx(name: str, *args: Any) -> None:

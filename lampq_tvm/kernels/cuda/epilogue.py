@@ -9,15 +9,50 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import argument, bytes_of, codes_of, f32, i32, move, put, registers, u32, when
+from lampq_tvm.kernels.cuda.emit import Threads, argument, at, bytes_of, codes_of, f32, i32, move, put, registers, u32, when
 from lampq_tvm.kernels.cuda.half import activate, two_halves
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
 HALF = 16  # bits of a float16 value
+TABLE_WORDS = 128  # that a table takes at most
+LOOKUPS = {
+    f"lampq_{name}": f"""
+__forceinline__ __device__ uint lampq_{name}(const uint* words, uint i) {{
+  return ((const u{item}*)words)[i];
+}}
+"""
+    for name, item in (("byte", "char"), ("short", "short"))
+}
 CODED = ("codes", "table", "act")  # epilogues that pack their values
 PIECES = (8, 4, 2, 1)  # neighbours that are written at a time
 Halves = list[tuple[int, int]]  # tiles of 16 rows, and which 8 rows of them
+
+
+class SharedTable:
+    """256 entries of a byte, or of a float16 value, that lie in shared memory: there lanes look up different ones at once.
+
+    Args:
+        source: the argument, in words.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._place: Expr | None = None
+
+    def fill(self, memory: Any, first: int, threads: Threads) -> None:
+        """Copy it, from word `first` of shared memory on."""
+        words = int(self._source.shape[0])
+        for start in range(0, words, threads.count):
+            word = threads.index + start
+            with when(None if start + threads.count <= words else word < words):
+                put(memory, first + word, self._source[word])
+        self._place = at(memory, i32(first))
+
+    def entry(self, place: Expr) -> Expr:
+        """The entry's bits as a word."""
+        name = "lampq_byte" if int(self._source.shape[0]) < TABLE_WORDS else "lampq_short"
+        return T.cuda.func_call(name, self._place, place, source_code=LOOKUPS[name], return_type="uint32")
 
 
 @dataclass(frozen=True)
@@ -34,7 +69,7 @@ class Epilogue:
     affine: Any
     bounds: Any
     added: Any
-    table: Any
+    table: SharedTable | None
     out: Any
 
     @classmethod
@@ -44,7 +79,9 @@ class Epilogue:
         scale, shift = (argument(name, (shape.n,), "float32") for name in ("S", "B"))
         affine = argument("affine", (2,), "float32") if kind == "act" and out_bits < HALF else None
         bounds = argument("range", (2,), "float32") if kind in ("codes", "act") and out_bits < HALF else None
-        table = argument("table", (256,), "int8" if out_bits < HALF else "uint16") if kind == "table" else None
+        table = None
+        if kind == "table":
+            table = SharedTable(argument("table", (TABLE_WORDS if out_bits == HALF else TABLE_WORDS // 2,), "uint32"))
         added = argument("pos", (shape.period, shape.n), "float32") if kind == "stream" else None
         rows = shape.rows + (shape.rows // shape.period * prefix if prefix else 0)
         per = columns // 4
@@ -56,6 +93,11 @@ class Epilogue:
             out = argument("out", (rows, shape.n), "float32")
         added = out if kind == "residual" else added
         return cls(shape, out_bits, prefix, act, size, scale, shift, affine, bounds, added, table, out)
+
+    def prepare(self, memory: Any, first: int, threads: Threads) -> None:
+        """Copy the table into shared memory, from word `first` on; seen after the next barrier."""
+        if self.table is not None:
+            self.table.fill(memory, first, threads)
 
     def write(self, acc: Any, mma: Mma, corner: tuple[Expr, Expr], columns: int, halves: Halves, lane: Expr) -> None:
         """Write a warp's tile, or some of its rows.
@@ -113,8 +155,7 @@ class Epilogue:
             self.out.put(m, n, packed(values, bounds, self.out_bits))
             return
         places = [T.bitwise_and(codes_of(value, bounds[0], bounds[1]) + u32(128), u32(255)) for value in values]
-        entries = [T.Cast("uint32", self.table[T.Cast("int32", place)]) for place in places]  # a float16 value's bits, too
-        self.out.put(m, n, joined(entries, self.out_bits))
+        self.out.put(m, n, joined([self.table.entry(place) for place in places], self.out_bits))
 
     def _activated(self, values: list[Expr]) -> list[Expr]:
         """The activation function's values, times 1/s plus z where codes come out."""

@@ -50,7 +50,7 @@ class RowNorm:
 
     def at_once(self, lines: int) -> int:
         """How many of a warp's `lines` rows are made side by side: their waits overlap, their elements lie in registers."""
-        return next(n for n in (4, 2, 1) if lines % n == 0 and n * self._count <= MOST_ELEMENTS or n == 1)
+        return next(n for n in (4, 2, 1) if (lines % n == 0 and n * self._count <= MOST_ELEMENTS) or n == 1)
 
     def values(self, rows: Sequence[Expr], lane: Expr) -> list[list[Expr]]:
         """fma(fl(c * r), G, B) of some rows, [row][j] of channel lane + 32 j; beyond the last channel it may be anything."""
@@ -75,7 +75,8 @@ class RowNorm:
             put(found, 2 * i + 1, f32(1) / T.sqrt(variance))
         factor, shift = registers(1, "float32"), registers(1, "float32")
         for j in range(self._count):
-            channel = tirx.min(lane + j * WARP, i32(self.channels - 1)) if self._inside(j, lane) is not None else lane + j * WARP
+            channel = lane + j * WARP
+            channel = channel if self._inside(j, lane) is None else tirx.min(channel, i32(self.channels - 1))
             put(factor, 0, self.G[channel])
             put(shift, 0, self.B[channel])
             for i in range(len(rows)):

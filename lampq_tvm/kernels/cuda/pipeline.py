@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import CHUNK, Threads, barrier, copy_words, i32, ptx, when
+from lampq_tvm.kernels.cuda.emit import CHUNK, Threads, await_previous, barrier, copy_words, i32, ptx, when
 from lampq_tvm.kernels.cuda.mma import neighbours
 
 
@@ -25,6 +23,7 @@ class Copy:
         pitch: words between rows in shared memory.
         offset: word of a stage at which the tile begins.
         group: rows are put in the order of `mma.neighbours` within each so many; 0 leaves them as they come.
+        constant: no kernel writes it.
     """
 
     source: Any
@@ -34,6 +33,7 @@ class Copy:
     pitch: int
     offset: int
     group: int = 0
+    constant: bool = False
 
     def emit(self, memory: Any, stage: Expr, step: Expr, threads: Threads, asynchronous: bool) -> None:
         """Start copying the tile of a step; each thread takes every `threads.count`-th 16 bytes."""
@@ -58,11 +58,11 @@ class Pipeline:
 
     Attributes:
         copies: the operands' tiles.
-        depth: stages in shared memory.
+        depth: stages in shared memory; all of them but the one that is multiplied are under way.
         first: word of shared memory at which they begin.
         words: of a stage.
         steps: how many there are.
-        asynchronous: by instructions of sm_80; else a step is copied before the barrier that precedes its use.
+        asynchronous: by instructions of sm_80; else a step is copied at once, and seen after the next barrier.
     """
 
     copies: tuple[Copy, ...]
@@ -72,36 +72,47 @@ class Pipeline:
     steps: int
     asynchronous: bool
 
-    @property
-    def _ahead(self) -> int:
-        return min(self.depth - 1, self.steps)
-
     def start(self, memory: Any, threads: Threads) -> None:
-        """Fill all stages but one."""
-        for step in range(self.depth - 1):
-            if step < self._ahead:
-                self._copy(memory, i32(step), threads)
-            self._commit()
+        """Fill all stages: with constants at once, with the rest when the kernel before has ended."""
+        for constant in (True, False):
+            if not constant:
+                await_previous()
+            for step in range(self.depth):
+                if step < self.steps:
+                    self._copy(memory, i32(step), threads, constant)
+                if not constant:
+                    self._commit()
 
-    def steps_of(self, memory: Any, threads: Threads) -> Iterator[tuple[Expr, Expr]]:
-        """The step loop's body: first word of the stage that is ready, and the step's number."""
-        with T.serial(0, self.steps) as step:
-            if self.asynchronous:
-                ptx("cp.async.wait_group", self.depth - 2)
+    def begin(self) -> None:
+        """Wait for the first step."""
+        self._wait(self.depth - 1)
+        barrier()
+
+    def turn(self, memory: Any, step: Expr, threads: Threads) -> None:
+        """Nobody needs a step any longer: wait for the next one, and start copying the one that takes its place."""
+        if self.steps == 1:
+            return
+        with when(step + 1 < self.steps):
+            self._wait(self.depth - 2)
             barrier()
-            if self.steps > self._ahead:
-                with when(step < self.steps - self._ahead):
-                    self._copy(memory, step + self._ahead, threads)
+            if self.steps > self.depth:
+                with when(step + self.depth < self.steps):
+                    for constant in (True, False):
+                        self._copy(memory, step + self.depth, threads, constant)
             self._commit()
-            yield self._stage(step), step
 
-    def _stage(self, step: Expr) -> Expr:
+    def stage(self, step: Expr) -> Expr:
+        """First word of a step's stage."""
         return step % self.depth * self.words + self.first
 
-    def _copy(self, memory: Any, step: Expr, threads: Threads) -> None:
-        for copy in self.copies:
-            copy.emit(memory, self._stage(step), step, threads, self.asynchronous)
+    def _copy(self, memory: Any, step: Expr, threads: Threads, constant: bool) -> None:
+        for copy in (copy for copy in self.copies if copy.constant == constant):
+            copy.emit(memory, self.stage(step), step, threads, self.asynchronous)
 
     def _commit(self) -> None:
         if self.asynchronous:
             ptx("cp.async.commit_group")
+
+    def _wait(self, pending: int) -> None:
+        if self.asynchronous:
+            ptx("cp.async.wait_group", pending)

@@ -12,6 +12,7 @@ share a step's words add their sums up first. Rows and columns beyond the edge r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,22 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, Threads, argument, barrier, launch, put, registers, shared, when
-from lampq_tvm.kernels.cuda.epilogue import Epilogue, Halves
+from lampq_tvm.kernels.cuda.emit import (
+    WARP,
+    CudaKernel,
+    Threads,
+    argument,
+    as_type,
+    barrier,
+    i32,
+    launch,
+    put,
+    registers,
+    shared,
+    when,
+)
+from lampq_tvm.kernels.cuda.epilogue import TABLE_WORDS, Epilogue, Halves
+from lampq_tvm.kernels.cuda.fragments import Fragments
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitch, row_words
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
@@ -42,7 +57,8 @@ def shared_words(shape: ProductShape, mma: Mma, tiles: CudaTiles, *, normed: boo
     fixed = tiles.rows * panel_pitch(shape.k, mma, tiles) if normed else 0
     scratch = mma.scratch_words(*tiles.warp_tile) * tiles.warps
     exchanged = tiles.rows * tiles.columns * tiles.splits if tiles.splits > 1 else 0
-    return max(fixed + tiles.stages * (a_stage + w_stage), scratch, exchanged)
+    table = TABLE_WORDS if shape.epilogue == "table" else 0
+    return max(fixed + tiles.stages * (a_stage + w_stage), scratch, exchanged) + table
 
 
 def build_product(
@@ -59,9 +75,9 @@ def build_product(
     """The kernel, for any shape.
 
     Buffers: A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`; W [N, `weight_words`] uint32; S, B [N] f32;
-    by epilogue: `codes` range [2] f32, `table` table [256] int8 or uint16, `stream` pos [period, N] f32, `act` affine, range
-    [2] f32 (only where codes come out); out: packed codes of whole 16 bytes a row (`epilogue.code_matrix`), or float32 [M, N],
-    which `residual` reads and adds to in place.
+    by epilogue: `codes` range [2] f32, `table` table [256] int8 or float16 as words, `stream` pos [period, N] f32, `act`
+    affine, range [2] f32 (only where codes come out); out: packed codes of whole 16 bytes a row (`epilogue.CodeRows`), or
+    float32 [M, N], which `residual` reads and adds to in place.
 
     Args:
         out_bits: 8, 4 for codes packed two a byte, 16 for float16 values.
@@ -98,7 +114,7 @@ class _Product:
                     a = Normed.declare(shape, self.mma, tiles, self.norm_eps)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
                 epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act, tiles.warp_tile[1])
-                with launch(grid, tiles.warps) as threads:
+                with launch(grid, tiles.warps, waits=False) as threads:
                     self._block(a, w, epilogue, threads)
             func = builder.get()
         words = shared_words(shape, self.mma, tiles, normed=self.norm_eps is not None)
@@ -120,18 +136,25 @@ class _Product:
         for i in range(m // ROWS * (n // COLUMNS) * 4):
             put(acc, i, tirx.const(0, mma.sums))
         first_row, first_column = threads.block[1] * tiles.rows, threads.block[0] * tiles.columns
-        weights = Copy(w, first_column, tiles.columns, self._w_pitch - mma.pad, self._w_pitch, a.stage_words, n)
+        weights = Copy(w, first_column, tiles.columns, self._w_pitch - mma.pad, self._w_pitch, a.stage_words, n, True)
         steps = int(w.shape[1]) // weights.words
         pipeline = Pipeline((*a.copies(first_row), weights), tiles.stages, a.fixed_words, stage_words, steps, mma.asynchronous)
+        epilogue.prepare(memory, int(memory.shape[0]) - TABLE_WORDS, threads)
         pipeline.start(memory, threads)
         a.prepare(memory, first_row, threads)
         position, part = threads.warp % (tiles.warps // tiles.splits), threads.warp // (tiles.warps // tiles.splits)
         warp_row, warp_column = position // tiles.warp_columns * m, position % tiles.warp_columns * n
         share = tiles.words // tiles.splits
-        for stage, step in pipeline.steps_of(memory, threads):
+        w_first = a.stage_words + warp_column * self._w_pitch + part * (share * mma.w_bits // mma.a_bits)
+        fragments = Fragments(mma, memory, m // ROWS, n // COLUMNS, a.pitch, self._w_pitch, threads.lane)
+
+        def load(which: int, step: Expr, k: int) -> None:
+            stage = pipeline.stage(step)
             a_word = a.word(stage, step) + warp_row * a.pitch + part * share
-            w_word = stage + a.stage_words + warp_column * self._w_pitch + part * (share * mma.w_bits // mma.a_bits)
-            self._step(memory, acc, a_word, a.pitch, w_word, threads.lane)
+            fragments.load(which, a_word + k * STEP, stage + w_first + k * mma.w_step)
+
+        pipeline.begin()
+        self._multiply(acc, fragments, load, lambda step: pipeline.turn(memory, step, threads), steps)
         if mma.scratch_words(m, n):
             barrier()
             mma.settle(acc, memory, threads.warp * mma.scratch_words(m, n), m, n, threads.lane)
@@ -143,7 +166,7 @@ class _Product:
         base = position * (tiles.splits * m * n) + threads.lane
         barrier()
         for i in range(m * n // WARP):
-            put(memory, base + part * (m * n) + i * WARP, T.reinterpret(acc[i], dtype="uint32") if mma.sums != "uint32" else acc[i])
+            put(memory, base + part * (m * n) + i * WARP, as_type(acc[i], "uint32"))
         barrier()
         for which in range(tiles.splits):
             mine = halves[which :: tiles.splits]
@@ -162,20 +185,30 @@ class _Product:
                     for other in range(self.tiles.splits):
                         if other != which:
                             found = memory[base + other * (m * n) + place * WARP]
-                            put(acc, place, acc[place] + (found if self.mma.sums == "uint32" else T.reinterpret(found, dtype=self.mma.sums)))
+                            put(acc, place, acc[place] + as_type(found, self.mma.sums))
 
-    def _step(self, memory: Any, acc: Any, a_word: Expr, a_pitch: int, w_word: Expr, lane: Expr) -> None:
-        """A step of the pipeline: multiply what lies in shared memory from these words on."""
-        mma, tiles = self.mma, self.tiles
-        m, n = tiles.warp_tile[0] // ROWS, tiles.warp_tile[1] // COLUMNS
-        a_size, b_size = mma.a_registers, mma.b_registers
-        a, b = registers(m * a_size), registers(n * b_size)
-        for k in range(tiles.words // tiles.splits // STEP):
-            for i in range(m):
-                mma.load_a(a, a_size * i, memory, a_word + i * ROWS * a_pitch + k * STEP, a_pitch, lane)
-            for j in range(0, n, mma.columns // COLUMNS):
-                w_first = w_word + j * COLUMNS * self._w_pitch + k * mma.w_step
-                mma.load_b(b, b_size * j, memory, w_first, self._w_pitch, lane)
-            for i in range(m):
-                for j in range(n):
-                    mma.multiply(acc, 4 * (i * n + j), a, a_size * i, b, b_size * j, lane)
+    def _multiply(
+        self,
+        acc: Any,
+        fragments: Fragments,
+        load: Callable[[int, Expr, int], None],
+        turn: Callable[[Expr], None],
+        steps: int,
+    ) -> None:
+        """All steps; what the next multiplications need is loaded before, into the other half of the registers."""
+        each = self.tiles.words // self.tiles.splits // STEP
+        across = each % 2 == 0  # a step then begins in the half that the one before it leaves free
+        if across:
+            load(0, i32(0), 0)
+        with T.serial(0, steps) as step:
+            if not across:
+                load(0, step, 0)
+            for k in range(each):
+                if k + 1 < each:
+                    load((k + 1) % 2, step, k + 1)
+                else:
+                    turn(step)
+                    if across and steps > 1:
+                        with when(step + 1 < steps):
+                            load(0, step + 1, 0)
+                fragments.multiply(k % 2, acc)

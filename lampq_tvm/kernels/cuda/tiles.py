@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from lampq_tvm.kernels.cuda.emit import CHUNK, WARP
 from lampq_tvm.kernels.cuda.mma import ROWS, STEP, Mma
-from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.shapes import ProductShape, round_up
 
+FULL = 128  # blocks that give every multiprocessor of a large chip something to do
 PAD = 4  # words between rows in shared memory, so that eight rows of 16 bytes lie in different banks
 
 
@@ -58,11 +59,22 @@ def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:
 
 
 def default_tiles(shape: ProductShape, mma: Mma) -> CudaTiles:
-    """Tiles for any shape: small ones where large ones would leave most of a chip idle.
+    """Tiles for any shape: large ones where they still fill a chip, else small ones whose warps share K.
 
-    Served: batch 1 of a ViT (197 rows) by 64 x 64, large batches by 128 x 128, one row (a head) by 16 x 64.
+    Served, as timed on an H200: batch 1 of a ViT (197 rows) by 32 x 64, batch 8 by 128 x 64, batch 32 by 128 x 128, one row
+    (a head) by 16 x 64.
     """
     if shape.rows <= 16:
         return CudaTiles(16, 64, warp_rows=1, warp_columns=4 if mma.name == "f16" else 2)
-    blocks = -(-shape.rows // 128) * -(-shape.n // 128)
-    return CudaTiles(128, 128, stages=3) if blocks >= 128 and mma.large else CudaTiles(64, 64)
+    if not mma.large or mma.scratch_words(ROWS, mma.columns):
+        return CudaTiles(64, 64)
+    if _blocks(shape, 128, 128) >= FULL:
+        return CudaTiles(128, 128, warp_columns=4)
+    if _blocks(shape, 128, 64) >= FULL:
+        return CudaTiles(128, 64)
+    words = 32 if round_up(shape.k * mma.a_bits, 128) // 32 % 32 == 0 else 16
+    return CudaTiles(32, 64, words, warp_rows=1, splits=2)
+
+
+def _blocks(shape: ProductShape, rows: int, columns: int) -> int:
+    return -(-shape.rows // rows) * -(-shape.n // columns)

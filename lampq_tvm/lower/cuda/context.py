@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,12 +11,10 @@ from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.frontend.model import InputSpec, Op
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
-from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.launch import Value
 from lampq_tvm.quantize.model import QLayerNorm, QProduct
+from lampq_tvm.tune.cuda.records import CudaRecords
 
-CudaTilesFor = Callable[[ProductShape, Mma], CudaTiles]
 FUSED_ROWS = 2048  # up to here a LayerNorm made again by every block costs less than a launch and a trip through memory
 
 
@@ -30,7 +28,7 @@ class CudaContext:
         input: the image.
         ops: the network's operators.
         tensors: its constants.
-        tiles: sizes of a product's tiles.
+        records: sizes of the kernels.
         shapes: shape of every value so far, without the batch.
         values: values so far, by name.
         fused: LayerNorms that the product after them makes itself, by name.
@@ -41,7 +39,7 @@ class CudaContext:
     input: InputSpec
     ops: Sequence[Op]
     tensors: Mapping[str, np.ndarray]
-    tiles: CudaTilesFor = default_tiles
+    records: CudaRecords
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     fused: dict[str, QLayerNorm] = field(default_factory=dict)

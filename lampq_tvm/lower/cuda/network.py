@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.kernels.cuda.tiles import default_tiles
-from lampq_tvm.lower.cuda.context import CudaContext, CudaTilesFor
+from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.lower.cuda.operators import lower_op
 from lampq_tvm.lower.memory import Arena, Step, plan_memory
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.tune.cuda.records import CudaRecords
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class CudaLowered:
     shapes: dict[str, tuple[int, ...]]
 
 
-def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, tiles: CudaTilesFor = default_tiles) -> CudaLowered:
-    """Lower an integer network for a GPU architecture and a batch.
+def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, records: CudaRecords | None = None) -> CudaLowered:
+    """Lower an integer network for a GPU architecture and a batch; `records` are the shipped ones where None.
 
     Raises:
         UnsupportedError: an operator has no kernel.
     """
-    context = CudaContext(arch, batch, qm.input, qm.ops, qm.tensors, tiles)
+    context = CudaContext(arch, batch, qm.input, qm.ops, qm.tensors, records or CudaRecords(arch))
     image = Value("image", 1, batch * qm.input.channels * qm.input.height * qm.input.width, "uint8")
     launches = tuple(launch for op in qm.ops for launch in lower_op(op, context))
     _check_overwritten(launches)

@@ -52,7 +52,8 @@ def product_launch(
     c: CudaContext, op: q.QProduct | q.QPatchEmbed, source: str, shape: ProductShape, mma: Mma, out: Value, prefix: int = 0
 ) -> Launch:
     """Launch of a product; a LayerNorm that was left to it is part of the kernel."""
-    tiles = c.tiles(shape, mma)
+    norm = c.fused.get(source)
+    tiles = c.records.product(shape, mma, norm is not None)
     words = weight_words(shape, mma, tiles)
     scale = "M" if shape.epilogue in ("codes", "table") else "S"
     params = {"W": {"from": "words", "tensor": f"{op.name}.w", "bits": op.w_bits, "shape": [shape.n, shape.k]}}
@@ -66,7 +67,6 @@ def product_launch(
     bits = BITS[out.dtype] if shape.epilogue in CODED else 8
     if shape.epilogue == "act" and bits < FLOAT_BITS:
         params |= {"affine": array(f"{op.name}.affine"), "range": code_range(_out_bits(op))}
-    norm = c.fused.get(source)
     reads = {"A": source}
     if norm is not None:
         reads = {"stream": norm.inputs[0]}
@@ -165,7 +165,7 @@ def _makes_norm(reader: Op, rows: int, channels: int, c: CudaContext) -> bool:
         return False
     mma, n = c.mma(reader), c.tensors[f"{reader.name}.w"].shape[0]
     shape = ProductShape(rows, n, channels, reader.epilogue)
-    return 4 * shared_words(shape, mma, c.tiles(shape, mma), normed=True) <= shared_limit(c.arch)
+    return 4 * shared_words(shape, mma, c.records.product(shape, mma, True), normed=True) <= shared_limit(c.arch)
 
 
 def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:
@@ -179,10 +179,12 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
         raise UnsupportedError(f"there is no CUDA kernel for {what}", where=op.name, hint="compile for the board's :cpu")
     source = op.inputs[0]
     count = c.shapes[source][-2]
-    shape = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim)
+    bare = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim)
+    shape = bare if op.bits == FLOAT_BITS else c.records.attention(bare)
     out = c.coded(op.name, (*c.shapes[source][:-1], op.heads * op.head_dim), op.out_bits)
     bits, half = BITS[out.dtype], op.bits == FLOAT_BITS
     name = f"attention{'_f16' if half else ''}_i{shape.images}_t{count}_h{op.heads}x{op.head_dim}_o{bits}"
+    name += f"_w{shape.row_warps}x{shape.key_warps}"
     params = {letter: array(f"{op.name}.{letter}") for letter in ("SMB" if half else "SPMB")}
     params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
 

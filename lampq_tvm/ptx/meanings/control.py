@@ -1,5 +1,5 @@
 """Control flow and synchronization. Source: PTX ISA, Control Flow Instructions; Parallel
-Synchronization and Communication Instructions: bar, bar.warp.sync, membar.
+Synchronization and Communication Instructions: bar, bar.warp.sync, membar, griddepcontrol.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ def barrier(instruction: Instruction) -> Meaning:
 def fence(instruction: Instruction) -> Meaning:
     """Orders a lane's accesses to memory for others; here every access is seen at once."""
     parts(instruction, *SCOPES)
+    return Effect(lambda machine: _nothing)
+
+
+@meaning("griddepcontrol")
+def grid_dependency(instruction: Instruction) -> Meaning:
+    """`wait` for the grid before, `launch_dependents`: here a grid begins when the one before has ended."""
+    parts(instruction, "wait", "launch_dependents")
     return Effect(lambda machine: _nothing)
 
 

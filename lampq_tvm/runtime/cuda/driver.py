@@ -11,12 +11,14 @@ import numpy as np
 
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.runtime.cuda.gpu import Extent
-from lampq_tvm.runtime.cuda.library import NAME, CudaError, Library
+from lampq_tvm.runtime.cuda.library import NAME, CudaError, LaunchAttribute, LaunchConfig, Library
 
 # Numbers of cuda.h, the same in every version.
 CAPABILITY_MAJOR, CAPABILITY_MINOR, SHARED_OPTIN = 75, 76, 97  # CUdevice_attribute
 MAX_DYNAMIC_SHARED = 8  # CUfunction_attribute
 OUT_OF_MEMORY, NO_DEVICE, NO_BINARY = 2, 100, 209  # CUresult
+PROGRAMMATIC_SERIALIZATION = 6  # CUlaunchAttributeID
+EARLIEST_EARLY = 12, 3  # CUDA whose graphs keep early starts
 STREAM_NON_BLOCKING, CAPTURE_THREAD_LOCAL = 1, 1
 DEFAULT_SHARED_BYTES = 48 << 10  # a kernel has so much without asking
 
@@ -125,10 +127,23 @@ class Driver:
         """Queue a copy from the device to pinned memory."""
         self._library("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, self._stream)
 
-    def launch(self, function: int, grid: Extent, block: Extent, shared_bytes: int, addresses: Sequence[int]) -> None:
-        """Queue a kernel whose parameters are all addresses."""
+    def launch(
+        self,
+        function: int,
+        grid: Extent,
+        block: Extent,
+        shared_bytes: int,
+        addresses: Sequence[int],
+        early: bool = False,
+    ) -> None:
+        """Queue a kernel whose parameters are all addresses; drivers before CUDA 12.3 start none early."""
         values = [ctypes.c_uint64(address) for address in addresses]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        if early and self.cuda >= EARLIEST_EARLY:
+            attribute = LaunchAttribute(PROGRAMMATIC_SERIALIZATION, b"", (1,))
+            config = LaunchConfig(*grid, *block, shared_bytes, self._stream, ctypes.pointer(attribute), 1)
+            self._library("cuLaunchKernelEx", ctypes.byref(config), function, pointers, None)
+            return
         self._library("cuLaunchKernel", function, *grid, *block, shared_bytes, self._stream, pointers, None)
 
     def capture(self, run: Callable[[], None]) -> int:

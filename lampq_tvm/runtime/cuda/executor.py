@@ -114,8 +114,8 @@ class Executor:
 
     def _launch(self, launch: Launch) -> None:
         addresses = [self._params[a[1]] if a[0] == "param" else self._arena + a[1] for a in launch.args]
-        kernel = launch.kernel
-        self.gpu.launch(self._functions[kernel], launch.grid, launch.block, self.plan.kernels[kernel].shared_bytes, addresses)
+        kernel, function = self.plan.kernels[launch.kernel], self._functions[launch.kernel]
+        self.gpu.launch(function, launch.grid, launch.block, kernel.shared_bytes, addresses, kernel.early)
 
     def _trace(self, bucket: Bucket, image: np.ndarray) -> list[np.ndarray]:
         """Every value, copied right after the launch that finishes it: later ones may take its memory."""

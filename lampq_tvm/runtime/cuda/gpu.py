@@ -52,8 +52,16 @@ class Gpu(Protocol):
     def copy_out(self, array: np.ndarray, address: int) -> None:
         """Queue a copy from the device to pinned memory."""
 
-    def launch(self, function: int, grid: Extent, block: Extent, shared_bytes: int, addresses: Sequence[int]) -> None:
-        """Queue a kernel whose parameters are all addresses."""
+    def launch(
+        self,
+        function: int,
+        grid: Extent,
+        block: Extent,
+        shared_bytes: int,
+        addresses: Sequence[int],
+        early: bool = False,
+    ) -> None:
+        """Queue a kernel whose parameters are all addresses; `early`: it may start before the one before it has ended."""
 
     def capture(self, run: Callable[[], None]) -> int:
         """A graph of what `run` queues, which may be executed once."""

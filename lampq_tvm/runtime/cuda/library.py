@@ -55,7 +55,26 @@ ENTRIES: dict[str, tuple[type, ...]] = {
     "cuEventDestroy_v2": (HANDLE,),
     "cuLaunchKernel": (HANDLE, UINT, UINT, UINT, UINT, UINT, UINT, UINT, HANDLE, POINTER, POINTER),
 }
+NEWER = {"cuLaunchKernelEx": (POINTER, HANDLE, POINTER, POINTER)}  # since CUDA 11.8
 OLDEST = (11, 4)
+
+
+class LaunchAttribute(ctypes.Structure):
+    """`CUlaunchAttribute` of an attribute whose value is an int."""
+
+    _fields_ = [("id", ENUM), ("pad", ctypes.c_char * 4), ("value", ENUM * 16)]
+
+
+class LaunchConfig(ctypes.Structure):
+    """`CUlaunchConfig`."""
+
+    _fields_ = [
+        *((f"{kind}_{axis}", UINT) for kind in ("grid", "block") for axis in "xyz"),
+        ("shared_bytes", UINT),
+        ("stream", HANDLE),
+        ("attributes", ctypes.POINTER(LaunchAttribute)),
+        ("count", UINT),
+    ]
 
 
 class Library:
@@ -91,6 +110,8 @@ class Library:
         Raises:
             DeviceError: it did not return CUDA_SUCCESS.
         """
+        if name in NEWER:
+            self._bind(name)
         code = getattr(self._library, name)(*arguments)
         if code:
             raise CudaError(name, code, self._words(code))
@@ -101,7 +122,7 @@ class Library:
         except AttributeError as e:
             hint = "update the driver (on a Jetson: JetPack 5 or later)"
             raise DeviceError(f"the CUDA driver has no {name}", hint=hint) from e
-        function.argtypes, function.restype = ENTRIES[name], ctypes.c_int
+        function.argtypes, function.restype = (ENTRIES | NEWER)[name], ctypes.c_int
 
     def _words(self, code: int) -> str:
         """CUDA's name of an error and what it says about it."""

@@ -44,13 +44,17 @@ class Part(pydantic.BaseModel):
 
 
 class Kernel(Part):
-    """A kernel: its binary within the section `cubins`, its entry there, the dynamic shared memory that it asks for."""
+    """A kernel: its binary within the section `cubins`, its entry there, the dynamic shared memory that it asks for.
+
+    `early`: it waits by itself for the kernel before it, and may start before that one has ended.
+    """
 
     name: str
     entry: str
     offset: Size
     size: Count
     shared_bytes: Size
+    early: bool = False
 
 
 class Launch(Part):

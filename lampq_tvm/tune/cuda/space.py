@@ -12,7 +12,7 @@ from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
 SIZES = (16, 32, 64, 96, 128, 192, 256)
-WORDS, STAGES, WARPS = (8, 16, 32), (2, 3, 4, 5), (1, 2, 4)
+WORDS, STAGES, WARPS, SPLITS = (8, 16, 24, 32, 48, 64), (2, 3, 4, 5), (1, 2, 4), (1, 2, 4)
 MOST_SUMS = 128  # registers of a thread that hold sums; half of what there is, so that nothing spills
 WASTE = 1.5  # most work on rows and columns beyond the edge
 
@@ -32,7 +32,7 @@ def sensible(tiles: CudaTiles, shape: ProductShape, mma: Mma, arch: str, normed:
     """Whether tiles are worth building."""
     if not check_tiles(tiles, mma) or tiles.warps not in (2, 4, 8):
         return False
-    m, n = tiles.rows // tiles.warp_rows, tiles.columns // tiles.warp_columns
+    m, n = tiles.warp_tile
     rows, columns = round_up(shape.rows, tiles.rows), round_up(shape.n, tiles.columns)
     least = round_up(shape.rows, ROWS) * round_up(shape.n, COLUMNS)
     shared = 4 * shared_words(shape, mma, tiles, normed=normed)
@@ -41,5 +41,5 @@ def sensible(tiles: CudaTiles, shape: ProductShape, mma: Mma, arch: str, normed:
 
 
 def _all() -> Iterator[CudaTiles]:
-    for sizes in itertools.product(SIZES, SIZES, WORDS, STAGES, WARPS, WARPS):
+    for sizes in itertools.product(SIZES, SIZES, WORDS, STAGES, WARPS, WARPS, SPLITS):
         yield CudaTiles(*sizes)

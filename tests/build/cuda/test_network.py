@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from lampq_tvm.ptx.driver import PtxDriver
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.runtime.runner import Runner
 from lampq_tvm.targets import resolve_target
+from lampq_tvm.tune.cuda.records import CudaRecord, CudaRecords
 from tests.build.networks import images, quantized
 
 TARGETS = (
@@ -65,6 +68,17 @@ def test_every_vit_equals_reference(family):
         assert gpu(pixels).tobytes() == run_reference(quantized(family, "mixed"), pixels).tobytes()
 
 
+def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
+    """One image's LayerNorms are made by the products, two images' are not: what both store can be traced in both."""
+    monkeypatch.setattr("lampq_tvm.lower.cuda.context.FUSED_ROWS", 30)
+    monkeypatch.setattr("lampq_tvm.lower.cuda.operators.FUSED_ROWS", 30)
+    made = build_cuda(quantized("vit", "8/8"), resolve_target("jetson-agx-orin-64gb"), batch=2)
+    launches = [len(bucket["launches"]) for bucket in made.manifest["cuda"]["buckets"]]
+    assert launches[0] < launches[1]
+    assert_equal_bits("vit", "8/8", made, 1)
+    assert_equal_bits("vit", "8/8", made, 2)
+
+
 def test_large_batches_normalize_on_their_own(monkeypatch):
     """Beyond `FUSED_ROWS` rows LayerNorm is a kernel of its own, and packs nibbles where its reader wants them."""
     monkeypatch.setattr("lampq_tvm.lower.cuda.context.FUSED_ROWS", 0)
@@ -82,10 +96,17 @@ def test_a_block_is_five_launches():
     assert len(block) == 5 and FUSED_ROWS > 26
 
 
-def test_buckets_and_other_tiles():
+def test_buckets_and_tuned_tiles(tmp_path):
     assert buckets(1) == [1] and buckets(8) == [1, 8] and buckets(64) == [1, 8, 32, 64] and buckets(5) == [1, 5]
     qm = quantized("one block", "8/8")
-    other = lower_cuda(qm, "sm_87", tiles=lambda shape, mma: CudaTiles(16, 64, 8, 2, 1, 2))
+    records = CudaRecords("sm_87", tmp_path)
+    for launch in lower_cuda(qm, "sm_87").launches:
+        for kernel in ([launch.kernel.partition("_o")[0]] if "W" in launch.params else []):
+            kernel = kernel.replace("_s8", "_normed_s8") if "stream" in launch.reads else kernel
+            facts = {"us": 1, "default_us": 2, "device": "a GPU", "trials": 1, "failed": 0}
+            sizes = dataclasses.asdict(CudaTiles(16, 64, 8, 2, 1, 2))
+            CudaRecord(arch="sm_87", kernel=kernel, sizes=sizes, **facts).save(tmp_path)
+    other = lower_cuda(qm, "sm_87", records=records)
     assert {launch.kernel for launch in other.launches} != {launch.kernel for launch in lower_cuda(qm, "sm_87").launches}
 
 

@@ -163,6 +163,8 @@ int cuEventRecord(void *e, void *s) { return say("cuEventRecord", ""); }
 int cuEventSynchronize(void *e) { return say("cuEventSynchronize", ""); }
 int cuEventElapsedTime(float *ms, void *a, void *b) { *ms = 1.5f; return say("cuEventElapsedTime", ""); }
 int cuEventDestroy_v2(void *e) { return say("cuEventDestroy_v2", ""); }
+typedef struct { int id; char pad[4]; int value[16]; } attribute_t;
+typedef struct { unsigned g[3], b[3], shared; void *stream; attribute_t *attributes; unsigned count; } config_t;
 int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
                    void *s, void **parameters, void **extra) {
     char text[1024] = "";
@@ -171,4 +173,9 @@ int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
         n += snprintf(text + n, sizeof text - n, " %lx", (unsigned long)*(uint64_t *)parameters[i]);
     if (capturing && !strcmp(fail_name, "captured launch")) return fail_code;
     return say("cuLaunchKernel", " %s %u,%u,%u %u,%u,%u %u%s", function->name, gx, gy, gz, bx, by, bz, shared, text);
+}
+int cuLaunchKernelEx(const config_t *c, void *f, void **parameters, void **extra) {
+    if (c->count != 1 || c->attributes->id != 6 || c->attributes->value[0] != 1) return 1;
+    int r = say("cuLaunchKernelEx", "");
+    return r ? r : cuLaunchKernel(f, c->g[0], c->g[1], c->g[2], c->b[0], c->b[1], c->b[2], c->shared, c->stream, parameters, extra);
 }

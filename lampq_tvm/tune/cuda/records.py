@@ -1,0 +1,119 @@
+"""Records of CUDA kernels: sizes of a product's tiles or an attention's warps, one JSON file each, `<arch>/<kernel>.json`.
+
+Found as CPU records are: in the user's database first, then among the shipped ones. A kernel without a record takes the
+default sizes; a record of an architecture holds for no other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, with_warps
+from lampq_tvm.kernels.cuda.mma import Mma
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.progress import note
+from lampq_tvm.resources import data_dir
+from lampq_tvm.store import write_atomic
+
+Sizes = dict[str, int]
+
+
+class CudaRecord(pydantic.BaseModel):
+    """The fastest sizes that were found for a kernel.
+
+    Attributes:
+        arch, kernel: what it is for (`product_key`, `attention_key`).
+        sizes: fields of `CudaTiles`, or `row_warps` and `key_warps`.
+        us, default_us: median microseconds of a launch among others of its kind, of these sizes and of the default ones.
+        device: what measured them.
+        trials, failed: candidates timed, and those that did not build or gave a wrong byte.
+        history: microseconds of every candidate by its key.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    version: Literal[1] = 1
+    arch: str
+    kernel: str
+    sizes: Sizes
+    us: float = pydantic.Field(gt=0)
+    default_us: float = pydantic.Field(gt=0)
+    kind: Literal["measured"] = "measured"
+    device: str
+    trials: int = pydantic.Field(ge=1)
+    failed: int = pydantic.Field(ge=0)
+    history: dict[str, float] = {}
+
+    def save(self, database: Path) -> None:
+        """Write it into a database, whole or not at all."""
+        write_atomic(_path(database, self.arch, self.kernel), (self.model_dump_json(indent=1) + "\n").encode())
+
+
+def product_key(shape: ProductShape, mma: Mma, normed: bool) -> str:
+    """Names a product within its architecture (`codes_m197_n1152_k384_normed_s8`)."""
+    return f"{shape.key}{'_normed' if normed else ''}_{mma.name}"
+
+
+def attention_key(shape: CudaAttentionShape) -> str:
+    """Names an attention within its architecture (`attention_i1_t197_h6x64`)."""
+    return f"attention_i{shape.images}_t{shape.tokens}_h{shape.heads}x{shape.head_dim}"
+
+
+class CudaRecords:
+    """Tuned sizes by kernel, for `lower_cuda`.
+
+    Args:
+        arch: `sm_90`, ...
+        database: the user's; None takes the shipped records alone.
+    """
+
+    def __init__(self, arch: str, database: Path | None = None) -> None:
+        self.arch = arch
+        self.folders = ([] if database is None else [database]) + [data_dir("schedules")]
+
+    def product(self, shape: ProductShape, mma: Mma, normed: bool) -> CudaTiles:
+        """Tiles of a product."""
+        sizes = self._sizes(product_key(shape, mma, normed), {field.name for field in dataclasses.fields(CudaTiles)})
+        tiles = None if sizes is None else CudaTiles(**sizes)
+        return tiles if tiles is not None and check_tiles(tiles, mma) else default_tiles(shape, mma)
+
+    def attention(self, shape: CudaAttentionShape) -> CudaAttentionShape:
+        """An attention with its warps."""
+        sizes = self._sizes(attention_key(shape), {"row_warps", "key_warps"})
+        return with_warps(shape) if sizes is None else dataclasses.replace(shape, **sizes)
+
+    def digest(self) -> str:
+        """Hex sha256 over every record that could be used: changes when a build's result could."""
+        h = hashlib.sha256()
+        for folder in self.folders:
+            for path in sorted((folder / self.arch).glob("*.json")):
+                h.update(f"{path.name}\0".encode() + path.read_bytes())
+            h.update(b"\0")
+        return h.hexdigest()
+
+    def _sizes(self, kernel: str, names: set[str]) -> Sizes | None:
+        found = (self._read(folder, kernel, names) for folder in self.folders)
+        return next((sizes for sizes in found if sizes is not None), None)
+
+    def _read(self, folder: Path, kernel: str, names: set[str]) -> Sizes | None:
+        path = _path(folder, self.arch, kernel)
+        if not path.is_file():
+            return None
+        try:
+            record = CudaRecord.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            record = None
+        fits = record is not None and (record.arch, record.kernel) == (self.arch, kernel) and set(record.sizes) == names
+        if record is None or not fits or min(record.sizes.values()) < 1:
+            note(f"warning: {path}: not a record of this kernel, not used; delete it and tune again")
+            return None
+        return record.sizes
+
+
+def _path(database: Path, arch: str, kernel: str) -> Path:
+    return database / arch / f"{kernel}.json"
