@@ -14,7 +14,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.latency.cuda import buffer_sizes
+from lampq_tvm.lower.cuda.context import FUSED_ROWS
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.store import write_atomic
 from lampq_tvm.targets import Target, resolve_target
 from lampq_tvm.tune.cuda.case import EPS, CudaCase, attention_case, norm_case, product_case
+from lampq_tvm.tune.cuda.records import attention_key, product_key
 from lampq_tvm.tune.cuda.space import candidates
 
 EDGES = ((1, 10, 96), (17, 34, 40), (63, 65, 129), (64, 64, 64), (65, 130, 33), (197, 576, 192), (200, 70, 768))
@@ -53,27 +55,29 @@ MODELS = {
 }
 BLOCK = re.compile(r"blocks\.\d+\.")
 FEW = (  # what the search is sure to try for few rows, and for many
-    *(CudaTiles(32, 64, words, stages, 1, 2, 2) for words in (16, 32) for stages in (3, 4)),
-    *(CudaTiles(32, 64, words, 3, 1, 2, 4) for words in (32, 64)),
-    *(CudaTiles(32, 64, words, 3, 1, 1, 4) for words in (32, 64)),
-    *(CudaTiles(16, 64, words, 3, 1, 1, 4) for words in (32, 64)),
-    *(CudaTiles(16, 64, words, 3, 1, 2, 2) for words in (16, 32)),
+    *(CudaTiles(32, 64, 32, 3, 1, 2, 2, ahead) for ahead in (0, 1)),
+    CudaTiles(32, 64, 16, 3, 1, 2, 2),
+    CudaTiles(32, 64, 32, 3, 1, 2, 4),
+    CudaTiles(16, 64, 32, 3, 1, 2, 2),
     CudaTiles(32, 32, 32, 3, 1, 1, 4),
-    CudaTiles(32, 128, 32, 3, 1, 4, 2),
     CudaTiles(64, 64, 32, 3, 2, 2, 2),
+    CudaTiles(32, 128, 32, 3, 1, 4, 2),
+    CudaTiles(16, 64, 32, 3, 1, 1, 4),
 )
 MANY = (
-    *(CudaTiles(128, 128, words, stages, 2, 2) for words, stages in ((16, 3), (16, 4), (32, 3))),
-    *(CudaTiles(128, 128, words, stages, 2, 4) for words, stages in ((16, 3), (16, 4), (32, 2), (32, 3))),
-    *(CudaTiles(192, 128, words, 3, 4, 2) for words in (16, 32)),
-    *(CudaTiles(128, 64, words, stages, 2, 2) for words, stages in ((16, 3), (16, 4), (32, 3))),
-    *(CudaTiles(96, 128, words, 3, 2, 2) for words in (16, 32)),
-    *(CudaTiles(64, 128, words, 3, 2, 2) for words in (16, 32)),
-    CudaTiles(128, 256, 32, 2, 2, 4),
-    CudaTiles(256, 128, 32, 2, 4, 2),
-    *(CudaTiles(64, 64, words, 3, 2, 2) for words in (16, 32)),
+    *(CudaTiles(128, 128, 16, 3, 2, 4, 1, ahead) for ahead in (0, 1)),
+    *(CudaTiles(128, 64, 16, 3, 2, 2, 1, ahead) for ahead in (0, 1)),
+    CudaTiles(128, 128, 32, 3, 2, 4),
+    CudaTiles(128, 128, 16, 4, 2, 4),
+    CudaTiles(128, 128, 16, 3, 2, 2, 1, 1),
+    CudaTiles(192, 128, 32, 3, 4, 2),
+    CudaTiles(64, 128, 16, 3, 2, 2),
+    CudaTiles(64, 64, 32, 3, 2, 2),
+    CudaTiles(128, 64, 32, 3, 2, 2),
+    CudaTiles(96, 128, 32, 3, 2, 2),
 )
 ATTENTION_WARPS = ((4, 1), (1, 4), (2, 2), (2, 4), (4, 2), (1, 2), (8, 1))  # for rows, for keys
+PLANS = ("16", "8", "mixed")
 PARTS = ("kernels", "candidates", "models")
 NOWHERE = ("out", Value("x", 1, 1, "float32"))
 
@@ -149,7 +153,7 @@ def bundle_kernels(target: Target, folder: Path) -> None:
 
 def products(channels: int, batch: int) -> list[tuple[ProductShape, bool]]:
     """The four products of a block, and whether LayerNorm is part of them."""
-    rows, normed = 197 * batch, 197 * batch <= 2048
+    rows, normed = 197 * batch, 197 * batch <= FUSED_ROWS
     qkv, proj = ProductShape(rows, 3 * channels, channels, "codes"), ProductShape(rows, channels, channels, "residual")
     fc1, fc2 = ProductShape(rows, 4 * channels, channels, "table"), ProductShape(rows, channels, 4 * channels, "residual")
     return [(qkv, normed), (proj, False), (fc1, normed), (fc2, False)]
@@ -193,7 +197,7 @@ def product_entry(
     shape: ProductShape, mma: Mma, tiles: CudaTiles, normed: bool, kernel: CompiledKernel, rows: list[Entry]
 ) -> Entry:
     """A candidate's entry; the packed weights, hence the case, depend on its step's words."""
-    name = f"{shape.key}{'_normed' if normed else ''}_{mma.name}"
+    name = product_key(shape, mma, normed)
     if shape.rows > 197:
         return Entry(f"{name}_t{tiles.key}", kernel)
     same = f"{name}_k{tiles.words}"
@@ -206,9 +210,7 @@ def attentions(channels: int, batch: int, arch: str) -> dict[str, Callable[[str]
     """Builders of a model's attention with different warps, by name."""
     shapes = (CudaAttentionShape(batch, 197, channels // 64, 64, *warps) for warps in ATTENTION_WARPS)
     return {
-        f"attention_i{batch}_h{s.heads}_t{s.row_warps}x{s.key_warps}": lambda name, s=s: build_attention(
-            s, attention_mma(arch), name=name
-        )
+        f"{attention_key(s)}_t{s.row_warps}x{s.key_warps}": lambda name, s=s: build_attention(s, attention_mma(arch), name=name)
         for s in shapes
     }
 
@@ -249,11 +251,11 @@ def with_equal_blocks(qm: QuantizedModel) -> QuantizedModel:
     return dataclasses.replace(qm, tensors={name: qm.tensors[source(name)] for name in qm.tensors})
 
 
-def bundle_models(target: Target, folder: Path, models: list[str]) -> None:
+def bundle_models(target: Target, folder: Path, models: list[str], labels: Sequence[str]) -> None:
     """`MODEL-PLAN.lampq` and the logits of two images beside it."""
     for name in models:
         source, batches, _ = MODELS[name]
-        for label in ("16", "8", "mixed"):
+        for label in labels:
             pipeline = Pipeline(Options(source, target=target.name, calib_images=4, batch=max(batches)))
             uniform = {"16": (16, 16, 16), "8": (8, 8, 8)}.get(label)
             plan = uniform_plan(pipeline.model, *uniform) if uniform else mixed_plan(pipeline)
@@ -275,6 +277,7 @@ def main() -> None:
     parser.add_argument("--target", default="h200@cuda12")
     parser.add_argument("--output", type=Path, default=Path("build/cuda_check"))
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--plans", nargs="+", choices=PLANS, default=PLANS, help="of the models")
     parser.add_argument("--candidates", type=int, default=24, help="of each product")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     args = parser.parse_args()
@@ -284,7 +287,7 @@ def main() -> None:
     if "candidates" in args.parts:
         bundle_candidates(target, args.output, args.models, args.candidates)
     if "models" in args.parts:
-        bundle_models(target, args.output, args.models)
+        bundle_models(target, args.output, args.models, args.plans)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import sys
@@ -39,8 +40,8 @@ MODELS = {
     "vit_base": ("vit_base_patch16_224", (1, 32)),
 }
 Row = dict[str, Any]
-KINDS: tuple[str, ...] = ("eager", "fp16", "int8")
-GATE: Path | None = None
+KINDS = ("eager", "fp16", "int8")
+SETTINGS: dict[str, Any] = {"gate": None, "kinds": KINDS}
 
 
 def bundled(path: Path) -> Iterator[tuple[Row, bytes, dict[str, np.ndarray]]]:
@@ -53,16 +54,14 @@ def bundled(path: Path) -> Iterator[tuple[Row, bytes, dict[str, np.ndarray]]]:
             cubin = found.pop("cubin").tobytes()
             if "expected" in found:
                 shared[row["same"]] = found
-            yield row, cubin, shared[row["same"]] if row["same"] else noise(row)
+            sizes = zip(row["params"], row["sizes"], strict=True) if not row["same"] else ()
+            yield row, cubin, shared[row["same"]] if row["same"] else {name: noise(*size) for name, size in sizes}
 
 
-def noise(row: Row) -> dict[str, np.ndarray]:
-    """Buffers of a kernel that is timed alone: random bytes, zeros where they are floats."""
-    rng = np.random.default_rng(0)
-    return {
-        name: np.zeros(size, np.uint8) if dtype == "float32" else rng.integers(0, 256, size, np.uint8)
-        for name, (size, dtype) in zip(row["params"], row["sizes"], strict=True)
-    }
+@functools.cache
+def noise(size: int, dtype: str) -> np.ndarray:
+    """[size] uint8 of a buffer of a kernel that is timed alone: random bytes, zeros where they are floats."""
+    return np.zeros(size, np.uint8) if dtype == "float32" else np.random.default_rng(0).integers(0, 256, size, np.uint8)
 
 
 def run_kernel(gpu: Gpu, row: Row, cubin: bytes, buffers: dict[str, np.ndarray]) -> tuple[int, Callable[[], None]]:
@@ -107,13 +106,22 @@ def check_kernels(path: Path, open_gpu: Callable[[], Gpu] = Driver) -> Iterator[
 
 
 def exact(bundle: Path) -> list[Row]:
-    """Every kernel and every artifact."""
-    rows = list(check_kernels(bundle / "kernels.npz"))
-    for path in sorted(bundle.glob("*.lampq")):
-        with np.load(path.with_suffix(".npz")) as known, load(path) as runner:
-            rows.append({"what": path.stem, **difference(runner(known["images"]), known["logits"], path.stem.endswith("-16"))})
+    """Every kernel and every artifact; a row is printed when it is known, so that a run cut short loses nothing."""
+    rows: list[Row] = []
+    for row in compared(bundle):
+        rows.append(row)
+        print(json.dumps(row), flush=True)
     print(f"{len(rows)} compared, {sum(row['differ'] > 0 for row in rows)} differ")
     return rows
+
+
+def compared(bundle: Path) -> Iterator[Row]:
+    """Rows of the bundle's kernels, then of its artifacts."""
+    if (bundle / "kernels.npz").exists():
+        yield from check_kernels(bundle / "kernels.npz")
+    for path in sorted(bundle.glob("*.lampq")):
+        with np.load(path.with_suffix(".npz")) as known, load(path) as runner:
+            yield {"what": path.stem, **difference(runner(known["images"]), known["logits"], path.stem.endswith("-16"))}
 
 
 def difference(found: np.ndarray, wanted: np.ndarray, close: bool) -> Row:
@@ -157,17 +165,18 @@ def profile(bundle: Path) -> list[Row]:
 
 
 def candidates(bundle: Path) -> list[Row]:
-    """Every candidate, exact and timed; the first of each product is the default."""
+    """Every candidate, exact where that was bundled, and timed; the first of each product is the default."""
     rows: list[Row] = []
     for path in sorted(bundle.glob("candidates-*.npz")):
+        gpu = Driver()
         for row, cubin, buffers in bundled(path):
-            gpu = Driver()
             differ, launch = run_kernel(gpu, row, cubin, buffers)
             median = float(np.median(milliseconds(gpu, launch)))
-            gpu.close()
             product, _, tiles = row["name"].rpartition("_t")
             checked = differ if row["same"] else "not checked"
             rows.append({"what": product, "tiles": tiles, "differ": checked, "median_ms": round(median, 5)})
+            print(json.dumps(rows[-1]), flush=True)
+        gpu.close()
     return rows
 
 
@@ -182,7 +191,7 @@ def peers(bundle: Path) -> list[Row]:
     found = []
     for source, batches in MODELS.values():
         for batch in batches:
-            for name, call, x in runs(source, batch, KINDS):
+            for name, call, x in runs(source, batch, SETTINGS["kinds"]):
                 found.append((source, batch, name, call, x, median_ms(call, x, 1, 1)))
     with turn():
         rows = []
@@ -195,13 +204,14 @@ def peers(bundle: Path) -> list[Row]:
 @contextlib.contextmanager
 def turn() -> Iterator[None]:
     """Wait at the gate, then for the processes before this one."""
-    if GATE is None:
+    gate = SETTINGS["gate"]
+    if gate is None:
         yield
         return
-    (GATE / f"ready-{os.getpid()}").touch()
-    while not (GATE / "go").exists():
+    (gate / f"ready-{os.getpid()}").touch()
+    while not (gate / "go").exists():
         time.sleep(0.2)
-    with open(GATE / "lock", "w") as lock:
+    with open(gate / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -223,8 +233,7 @@ def main() -> None:
     for name, (source, batches) in list(MODELS.items()):
         kept = tuple(batch for batch in batches if not args.batches or batch in args.batches)
         MODELS[name] = (source, kept if name in args.models else ())
-    global GATE, KINDS
-    GATE, KINDS = args.gate, tuple(args.kinds)
+    SETTINGS.update(gate=args.gate, kinds=args.kinds)
     rows = PARTS[args.part](args.bundle)
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))

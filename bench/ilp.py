@@ -1,6 +1,6 @@
 """Time of the integer program on random instances: 200 layers, 7 widths, 3 budgets that all bind; the limit is 1 s each.
 
-    python bench/ilp.py            (figures in bench/results/ilp.json)
+python bench/ilp.py            (figures in bench/results/ilp.json)
 """
 
 from __future__ import annotations

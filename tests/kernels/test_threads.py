@@ -36,7 +36,8 @@ def test_threads_share_no_buffer_that_they_write(isa):
     product = build_product(ProductShape(21, 40, 24, "table"), isa, 8, 8)
     attention = build_attention(AttentionShape(1, 21, 1, 16), isa, 8)
     for function, shared in ((product, 0), (attention, 4)):
-        compiled = tvm.compile(tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")}), target=target_of(isa).tvm)
+        module = tvm.IRModule({"kernel": function.with_attr("global_symbol", "kernel")})
+        compiled = tvm.compile(module, target=target_of(isa).tvm)
         text = compiled.mod.inspect_source("ll")
         before = text[text.index("@kernel_compute_(") : text.index("@__tvm_parallel_lambda(")].split("\ndefine")[0]
         found = [line for line in before.splitlines() if " alloca " in line and "%closure" not in line]

@@ -73,9 +73,7 @@ class CudaBuild:
     ptx: dict[bytes, str]
 
 
-def build_cuda(
-    qm: QuantizedModel, target: Target, *, batch: int = 1, database: Path | None = None
-) -> CudaBuild:
+def build_cuda(qm: QuantizedModel, target: Target, *, batch: int = 1, database: Path | None = None) -> CudaBuild:
     """Compile an integer network for a GPU, for batches of up to `batch` images, with the records of a database.
 
     Raises:

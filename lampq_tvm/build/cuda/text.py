@@ -31,6 +31,8 @@ typedef unsigned long long uint64_t;
 """
 CONSTANTS = ("W", "S", "B", "M", "G", "N", "P", "range", "bounds", "pos", "table", "prefix", "inv", "affine")
 PROMISE = re.compile(r"\* __restrict__ (\w+)_ptr")
+LAUNCH_BOUNDS = re.compile(r"__launch_bounds__\((\d+)\)")
+LEAST_BLOCKS = "lampq.least_blocks"  # attribute of a function: that a multiprocessor's registers must hold
 SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\(([^)]*)\);')
 
 
@@ -67,7 +69,9 @@ def cuda_text(func: PrimFunc, arch: str) -> CudaText:
         raise LampqError("TVM's text has no kernel", where=str(func.attrs["global_symbol"]))
     start = source.index("__forceinline__") if "__forceinline__" in source else found.start()
     names = tuple(part.split()[-1].removesuffix("_ptr") for part in found[2].split(",") if part)
-    text = PROMISE.sub(lambda m: m[0] if m[1] in (*CONSTANTS, "out") else f"* {m[1]}_ptr", source[start:])
+    least = int(func.attrs[LEAST_BLOCKS]) if LEAST_BLOCKS in func.attrs else 1
+    bounded = LAUNCH_BOUNDS.sub(lambda m: f"__launch_bounds__({m[1]}, {least})", source[start:])
+    text = PROMISE.sub(lambda m: m[0] if m[1] in (*CONSTANTS, "out") else f"* {m[1]}_ptr", bounded)
     return CudaText(PRELUDE + text, found[1], names)
 
 

@@ -95,16 +95,17 @@ class CudaAttentionShape:
 
 
 def with_warps(shape: CudaAttentionShape) -> CudaAttentionShape:
-    """Warps for any shape: many small blocks where there are few rows, else few that load keys for many rows."""
-    groups = -(-shape.tokens // GROUP)
-    if shape.images * shape.heads * -(-shape.tokens // ROWS) <= SMALL:
+    """Warps for any shape, as timed on an H200: small blocks where there are few rows, else those that share keys most."""
+    groups, rows = -(-shape.tokens // GROUP), -(-shape.tokens // ROWS)
+    blocks = shape.images * shape.heads * rows
+    if blocks <= SMALL:
         return dataclasses.replace(shape, row_warps=1, key_warps=min(4, groups))
-    return dataclasses.replace(shape, row_warps=4, key_warps=2 if HELD < groups <= 2 * HELD else 1)
+    if blocks <= 4 * SMALL:
+        return dataclasses.replace(shape, row_warps=min(2, rows), key_warps=min(2, groups))
+    return dataclasses.replace(shape, row_warps=min(8, rows), key_warps=1)
 
 
-def load_queries(
-    qkv: Any, shape: CudaAttentionShape, head_words: int, first_token: Expr, row: Expr, threads: Threads
-) -> Any:
+def load_queries(qkv: Any, shape: CudaAttentionShape, head_words: int, first_token: Expr, row: Expr, threads: Threads) -> Any:
     """A warp's 16 query rows from `row` on in the registers' order of `mma.Mma`; zeros beyond the head's words.
 
     Args:
@@ -422,9 +423,7 @@ class _Attention:
         values = [T.fma(x, b.M[at[i]], b.B[at[i]]) for i, x in enumerate(scaled)]
         b.out.put(row, n, packed(values, bounds, self.out_bits))
 
-    def _values(
-        self, memory: Any, out: Any, total: Any, weights: Any, p: Any, values: Any, group: Expr, lane: Expr
-    ) -> None:
+    def _values(self, memory: Any, out: Any, total: Any, weights: Any, p: Any, values: Any, group: Expr, lane: Expr) -> None:
         """out += p v of 16 rows and 32 tokens, total += the sum of p."""
         for i in range(4):  # rows g and g + 8 of the tiles 0 and 1, then of 2 and 3
             first = 8 * (i // 2) + 2 * (i % 2)

@@ -179,6 +179,15 @@ def when(condition: Expr | None) -> Iterator[None]:
         yield
 
 
+def under(condition: Expr | bool) -> Iterator[None]:
+    """`for _ in under(c): ...` emits the body under a condition, once where it holds already, not where it cannot hold."""
+    if not isinstance(condition, bool):
+        with when(condition):
+            yield
+    elif condition:
+        yield
+
+
 def copy_words(memory: Any, target: Expr, source: Any, row: Expr, word: Expr, count: int, asynchronous: bool) -> None:
     """Copy 1, 2 or 4 neighbouring words of a matrix into shared memory, at once or by an asynchronous copy."""
     if asynchronous:

@@ -8,7 +8,7 @@ from typing import Any
 from tvm import tirx
 from tvm.ir import Expr
 
-from lampq_tvm.kernels.cuda.emit import CHUNK, Threads, await_previous, barrier, copy_words, i32, ptx, when
+from lampq_tvm.kernels.cuda.emit import CHUNK, Threads, await_previous, barrier, copy_words, i32, ptx, under, when
 from lampq_tvm.kernels.cuda.mma import neighbours
 
 
@@ -79,7 +79,7 @@ class Pipeline:
                 await_previous()
             for step in range(self.depth):
                 if step < self.steps:
-                    self._copy(memory, i32(step), threads, constant)
+                    self._copy(memory, step, step, threads, constant)
                 if not constant:
                     self._commit()
 
@@ -88,26 +88,24 @@ class Pipeline:
         self._wait(self.depth - 1)
         barrier()
 
-    def turn(self, memory: Any, step: Expr, threads: Threads) -> None:
-        """Nobody needs a step any longer: wait for the next one, and start copying the one that takes its place."""
-        if self.steps == 1:
-            return
-        with when(step + 1 < self.steps):
+    def turn(self, memory: Any, step: Expr | int, slot: int, threads: Threads) -> None:
+        """Nobody needs a step, which lies in stage `slot`, any longer: wait for the next, and copy what takes its place."""
+        for _ in under(step + 1 < self.steps):
             self._wait(self.depth - 2)
             barrier()
             if self.steps > self.depth:
-                with when(step + self.depth < self.steps):
+                for _ in under(step + self.depth < self.steps):
                     for constant in (True, False):
-                        self._copy(memory, step + self.depth, threads, constant)
+                        self._copy(memory, step + self.depth, slot, threads, constant)
             self._commit()
 
-    def stage(self, step: Expr) -> Expr:
-        """First word of a step's stage."""
-        return step % self.depth * self.words + self.first
+    def stage(self, slot: int) -> int:
+        """First word of a stage."""
+        return slot % self.depth * self.words + self.first
 
-    def _copy(self, memory: Any, step: Expr, threads: Threads, constant: bool) -> None:
+    def _copy(self, memory: Any, step: Expr | int, slot: int, threads: Threads, constant: bool) -> None:
         for copy in (copy for copy in self.copies if copy.constant == constant):
-            copy.emit(memory, self.stage(step), step, threads, self.asynchronous)
+            copy.emit(memory, i32(self.stage(slot)), i32(step) if isinstance(step, int) else step, threads, self.asynchronous)
 
     def _commit(self) -> None:
         if self.asynchronous:

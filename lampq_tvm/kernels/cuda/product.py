@@ -33,6 +33,7 @@ from lampq_tvm.kernels.cuda.emit import (
     put,
     registers,
     shared,
+    under,
     when,
 )
 from lampq_tvm.kernels.cuda.epilogue import TABLE_WORDS, Epilogue, Halves
@@ -42,6 +43,8 @@ from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitc
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
+
+MOST_WRITTEN_OUT = 8  # steps
 
 
 def weight_words(shape: ProductShape, mma: Mma, tiles: CudaTiles) -> int:
@@ -107,7 +110,7 @@ class _Product:
         with IRBuilder() as builder:
             with T.prim_func(s_tir=True):
                 T.func_name(self.name)
-                T.func_attr({"global_symbol": self.name, "tirx.noalias": True})
+                T.func_attr({"global_symbol": self.name, "tirx.noalias": True, "lampq.least_blocks": self._least_blocks})
                 if self.norm_eps is None:
                     a: Operand = Streamed.declare(shape, self.mma, tiles)
                 else:
@@ -119,6 +122,12 @@ class _Product:
             func = builder.get()
         words = shared_words(shape, self.mma, tiles, normed=self.norm_eps is not None)
         return CudaKernel(func, grid, (32, tiles.warps, 1), 4 * words)
+
+    @property
+    def _least_blocks(self) -> int:
+        """Blocks that must fit into a multiprocessor's registers: while one waits the other multiplies."""
+        m, n = self.tiles.warp_tile
+        return 2 if self.tiles.warps == 8 and m * n <= 64 * WARP else 1
 
     @property
     def _w_pitch(self) -> int:
@@ -148,13 +157,13 @@ class _Product:
         w_first = a.stage_words + warp_column * self._w_pitch + part * (share * mma.w_bits // mma.a_bits)
         fragments = Fragments(mma, memory, m // ROWS, n // COLUMNS, a.pitch, self._w_pitch, threads.lane)
 
-        def load(which: int, step: Expr, k: int) -> None:
-            stage = pipeline.stage(step)
-            a_word = a.word(stage, step) + warp_row * a.pitch + part * share
+        def load(which: int, step: Expr | int, slot: int, k: int) -> None:
+            stage = i32(pipeline.stage(slot))
+            a_word = a.word(stage, i32(step) if isinstance(step, int) else step) + warp_row * a.pitch + part * share
             fragments.load(which, a_word + k * STEP, stage + w_first + k * mma.w_step)
 
         pipeline.begin()
-        self._multiply(acc, fragments, load, lambda step: pipeline.turn(memory, step, threads), steps)
+        self._multiply(acc, fragments, load, lambda step, slot: pipeline.turn(memory, step, slot, threads), steps)
         if mma.scratch_words(m, n):
             barrier()
             mma.settle(acc, memory, threads.warp * mma.scratch_words(m, n), m, n, threads.lane)
@@ -191,24 +200,40 @@ class _Product:
         self,
         acc: Any,
         fragments: Fragments,
-        load: Callable[[int, Expr, int], None],
-        turn: Callable[[Expr], None],
+        load: Callable[[int, Expr | int, int, int], None],
+        turn: Callable[[Expr | int, int], None],
         steps: int,
     ) -> None:
-        """All steps; what the next multiplications need is loaded before, into the other half of the registers."""
-        each = self.tiles.words // self.tiles.splits // STEP
-        across = each % 2 == 0  # a step then begins in the half that the one before it leaves free
-        if across:
-            load(0, i32(0), 0)
-        with T.serial(0, steps) as step:
+        """All steps: written out where they are few, else as many at a time as there are stages."""
+        each, depth = self.tiles.words // self.tiles.splits // STEP, self.tiles.stages
+        across = self.tiles.ahead and each % 2 == 0  # a step then begins in the registers that the one before leaves free
+
+        def one(step: Expr | int, slot: int) -> None:
             if not across:
-                load(0, step, 0)
+                load(0, step, slot, 0)
             for k in range(each):
-                if k + 1 < each:
-                    load((k + 1) % 2, step, k + 1)
-                else:
-                    turn(step)
-                    if across and steps > 1:
-                        with when(step + 1 < steps):
-                            load(0, step + 1, 0)
-                fragments.multiply(k % 2, acc)
+                which, last = (k % 2, (k + 1) % 2) if self.tiles.ahead else (0, 0)
+                if self.tiles.ahead and k + 1 < each:
+                    load(last, step, slot, k + 1)
+                elif self.tiles.ahead:
+                    turn(step, slot)
+                    if across:
+                        for _ in under(step + 1 < steps):
+                            load(0, step + 1, slot + 1, 0)
+                elif k:
+                    load(0, step, slot, k)
+                fragments.multiply(which, acc)
+            if not self.tiles.ahead:
+                turn(step, slot)
+
+        if across:
+            load(0, 0, 0, 0)
+        if steps <= MOST_WRITTEN_OUT:
+            for step in range(steps):
+                one(step, step)
+            return
+        with T.serial(0, -(-steps // depth)) as round_:
+            for slot in range(depth):
+                step = round_ * depth + slot
+                for _ in under(True if slot == 0 or steps % depth == 0 else step < steps):
+                    one(step, slot)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lampq_tvm.kernels.cuda.emit import CHUNK, WARP
 from lampq_tvm.kernels.cuda.mma import ROWS, STEP, Mma
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
+KEY = re.compile(r"(\d+)x(\d+)k(\d+)s(\d+)w(\d+)x(\d+)(?:x(\d+))?(a?)")
 FULL = 128  # blocks that give every multiprocessor of a large chip something to do
 PAD = 4  # words between rows in shared memory, so that eight rows of 16 bytes lie in different banks
 
@@ -22,6 +24,7 @@ class CudaTiles:
         stages: steps in shared memory.
         warp_rows, warp_columns: how many warps share the rows and the columns.
         splits: how many warps share a step's words, and add their sums up in the end: few rows leave a chip idle otherwise.
+        ahead: 1 loads operands into registers while those before them are multiplied, which takes registers; 0 does not.
     """
 
     rows: int
@@ -31,6 +34,7 @@ class CudaTiles:
     warp_rows: int = 2
     warp_columns: int = 2
     splits: int = 1
+    ahead: int = 0
 
     @property
     def warps(self) -> int:
@@ -46,7 +50,20 @@ class CudaTiles:
     def key(self) -> str:
         """Short text that names the sizes (`64x64k16s3w2x2`, `32x32k64s3w1x1x4`)."""
         warps = f"{self.warp_rows}x{self.warp_columns}" + (f"x{self.splits}" if self.splits > 1 else "")
-        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{warps}"
+        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{warps}" + ("a" if self.ahead else "")
+
+
+def tiles_of(key: str) -> CudaTiles:
+    """The tiles that a key names.
+
+    >>> tiles_of("32x64k32s3w1x2x2").splits
+    2
+    """
+    found = KEY.fullmatch(key)
+    if found is None:
+        raise ValueError(f"{key!r} names no tiles")
+    rows, columns, words, stages, warp_rows, warp_columns = map(int, found.group(1, 2, 3, 4, 5, 6))
+    return CudaTiles(rows, columns, words, stages, warp_rows, warp_columns, int(found[7] or 1), int(found[8] == "a"))
 
 
 def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:
@@ -61,18 +78,20 @@ def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:
 def default_tiles(shape: ProductShape, mma: Mma) -> CudaTiles:
     """Tiles for any shape: large ones where they still fill a chip, else small ones whose warps share K.
 
-    Served, as timed on an H200: batch 1 of a ViT (197 rows) by 32 x 64, batch 8 by 128 x 64, batch 32 by 128 x 128, one row
-    (a head) by 16 x 64.
+    Served, as timed on an H200: batch 1 of a ViT (197 rows) by 32 x 64, batch 8 by 64 x 64 and more, batch 32 by 128 x 64
+    and 128 x 128, one row (a head) by 16 x 64.
     """
     if shape.rows <= 16:
         return CudaTiles(16, 64, warp_rows=1, warp_columns=4 if mma.name == "f16" else 2)
     if not mma.large or mma.scratch_words(ROWS, mma.columns):
         return CudaTiles(64, 64)
-    if _blocks(shape, 128, 128) >= FULL:
+    words = 32 if round_up(shape.k * mma.a_bits, 128) // 32 % 32 == 0 else 16
+    if shape.n % 128 == 0 and _blocks(shape, 128, 128) >= FULL:
         return CudaTiles(128, 128, warp_columns=4)
     if _blocks(shape, 128, 64) >= FULL:
         return CudaTiles(128, 64)
-    words = 32 if round_up(shape.k * mma.a_bits, 128) // 32 % 32 == 0 else 16
+    if _blocks(shape, 64, 64) >= FULL:
+        return CudaTiles(64, 64, words)
     return CudaTiles(32, 64, words, warp_rows=1, splits=2)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
+import dataclasses
 import subprocess
 import sys
 
@@ -126,6 +128,22 @@ def test_times_are_the_graphs_alone(stub, runner):
     assert runner.bench(2, warmup=1) == [1.5, 1.5]
     between = ["cuEventRecord", "cuGraphLaunch", "cuEventRecord", "cuEventSynchronize", "cuEventElapsedTime"]
     assert [call.entry for call in stub.calls()] == ["cuCtxSetCurrent", "cuMemcpyHtoDAsync_v2", *(3 * between)]
+
+
+@pytest.mark.parametrize(("version", "early"), [(12060, True), (12020, False)])
+def test_kernels_that_wait_by_themselves_start_early_where_graphs_keep_that(stub, version, early):
+    manifest = copy.deepcopy(ARTIFACT.manifest)
+    manifest["cuda"]["kernels"][1]["early"] = True
+    stub.library.stub_version(version)
+    with Runner(dataclasses.replace(ARTIFACT, manifest=manifest), gpu=Driver(stub.path)):
+        entries = [call.entry for call in stub.calls("cuLaunchKernel", "cuLaunchKernelEx")]
+    once = ["cuLaunchKernel", *(["cuLaunchKernelEx"] if early else []), "cuLaunchKernel", "cuLaunchKernel"]
+    assert entries == 4 * once  # the stub notes such a launch as both
+
+
+def test_each_launch_is_timed_alone(stub, runner):
+    found = runner.launch_ms(4, repeat=10)
+    assert found == [(name, pytest.approx(0.15)) for name in ("patch", "pack", "head")]
 
 
 def test_everything_is_given_back(stub):

@@ -1,0 +1,69 @@
+"""Records of CUDA kernels: written, found by kernel and architecture, and left alone where they are damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, with_warps
+from lampq_tvm.kernels.cuda.levels import mma_for
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles, tiles_of
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.resources import data_dir
+from lampq_tvm.tune.cuda.records import CudaRecord, CudaRecords, attention_key, product_key
+
+SHAPE, MMA = ProductShape(31, 96, 64, "codes"), mma_for(8, 8, "sm_90")
+TILES = CudaTiles(16, 32, 16, 4, 1, 2, ahead=1)
+ATTENTION = CudaAttentionShape(3, 19, 2, 32)
+
+
+def record(kernel: str, sizes: dict[str, int], arch: str = "sm_90") -> CudaRecord:
+    return CudaRecord(arch=arch, kernel=kernel, sizes=sizes, us=1, default_us=2, device="a GPU", trials=3, failed=0)
+
+
+def test_a_record_is_taken_for_its_kernel_and_architecture_alone(tmp_path):
+    record(product_key(SHAPE, MMA, True), dataclasses.asdict(TILES)).save(tmp_path)
+    record(attention_key(ATTENTION), {"row_warps": 1, "key_warps": 3}).save(tmp_path)
+    found = CudaRecords("sm_90", tmp_path)
+    assert found.product(SHAPE, MMA, True) == TILES
+    assert found.product(SHAPE, MMA, False) == default_tiles(SHAPE, MMA)
+    assert found.attention(ATTENTION) == dataclasses.replace(ATTENTION, row_warps=1, key_warps=3)
+    other = CudaRecords("sm_87", tmp_path)
+    assert other.product(SHAPE, MMA, True) == default_tiles(SHAPE, MMA)
+    assert other.attention(ATTENTION) == with_warps(ATTENTION)
+    assert found.digest() != CudaRecords("sm_90").digest()
+
+
+@pytest.mark.parametrize("damage", ["torn", "another kernel's", "sizes of another kind", "a size of none"])
+def test_a_damaged_record_is_not_used(tmp_path, damage, capsys):
+    key = product_key(SHAPE, MMA, False)
+    sizes = dataclasses.asdict(TILES)
+    match damage:
+        case "sizes of another kind":
+            sizes = {"row_warps": 1, "key_warps": 1}
+        case "a size of none":
+            sizes["rows"] = 0
+    record("codes_m1_n1_k1_s8" if damage == "another kernel's" else key, sizes).save(tmp_path)
+    if damage == "another kernel's":
+        (tmp_path / "sm_90" / "codes_m1_n1_k1_s8.json").rename(tmp_path / "sm_90" / f"{key}.json")
+    if damage == "torn":
+        path = tmp_path / "sm_90" / f"{key}.json"
+        path.write_bytes(path.read_bytes()[:-20])
+    assert CudaRecords("sm_90", tmp_path).product(SHAPE, MMA, False) == default_tiles(SHAPE, MMA)
+    assert "not used" in capsys.readouterr().err
+
+
+def test_shipped_records_can_be_built():
+    for path in sorted(data_dir("schedules").glob("sm_*/*.json")):
+        found = CudaRecord.model_validate_json(path.read_bytes())
+        assert (found.arch, found.kernel) == (path.parent.name, path.stem) and found.us < found.default_us
+        if not found.kernel.startswith("attention"):
+            assert CudaTiles(**found.sizes).warps <= 16
+
+
+def test_a_key_names_its_tiles():
+    for tiles in (CudaTiles(64, 32), TILES, CudaTiles(32, 64, 32, 3, 1, 2, 4)):
+        assert tiles_of(tiles.key) == tiles
+    with pytest.raises(ValueError, match="names no tiles"):
+        tiles_of("64x64")
