@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from lampq_tvm.store import Units, cache_dir
 from lampq_tvm.targets import Target, check_runs_here
 
 if TYPE_CHECKING:
+    from lampq_tvm.runtime.cuda.driver import Driver
     from lampq_tvm.tune.records import Records
 
 
@@ -73,25 +75,54 @@ def measured_table(pipeline: Pipeline) -> LatencyTable:
     )
 
 
+def open_gpu(options: Options, target: Target) -> Driver:
+    """This machine's GPU, where it is what a target wants.
+
+    Raises:
+        DeviceError: another device was asked for, there is no GPU, or it is another one.
+    """
+    from lampq_tvm.runtime.cuda.driver import Driver
+
+    if options.device not in (None, "local"):
+        what = f"CUDA kernels cannot be measured on {options.device} yet"
+        raise DeviceError(what, where="--device", hint="run it on the board, or plan with --allow-estimates")
+    gpu = Driver()
+    if gpu.arch != target.isa:
+        gpu.close()
+        raise DeviceError(f"this GPU is {gpu.arch}, not {target.isa}", where=target.name, hint="plan with --allow-estimates")
+    return gpu
+
+
+def _tune_cuda(pipeline: Pipeline) -> Path:
+    """Tune on this machine's GPU, every batch size that an artifact holds kernels for."""
+    o, target = pipeline.options, pipeline.target
+    open_gpu(o, target).close()  # before any work
+    from lampq_tvm.build.cuda.compiler import buckets
+    from lampq_tvm.tune.cuda.search import tune_cuda
+    from lampq_tvm.tune.cuda.tunable import tunables
+
+    found = {kernel.key: kernel for size in buckets(o.batch) for kernel in tunables(pipeline.quantized, target.isa, size)}
+    opener = functools.partial(open_gpu, o, target)
+    return tune_cuda(list(found.values()), target, opener, trials=o.trials, seed=o.seed, database=database())
+
+
 def _cuda_table(pipeline: Pipeline) -> LatencyTable:
     """Latencies on this machine's GPU, or from the board's figures where estimates are allowed and none is at hand."""
     from lampq_tvm.latency.cuda import cuda_table
-    from lampq_tvm.runtime.cuda.driver import Driver
+    from lampq_tvm.tune.cuda.records import CudaRecords
 
     o, target = pipeline.options, pipeline.target
     on_paper = o.device is None and o.allow_estimates and not runs_here(target)
-    if o.device not in (None, "local"):
-        what = f"CUDA kernels cannot be measured on {o.device} yet"
-        raise DeviceError(what, where="--device", hint="run lampq measure on the board, or give --allow-estimates")
-    gpu = None if on_paper else Driver()
+    records = CudaRecords(target.isa, database())
+    gpu = None if on_paper else open_gpu(o, target)
     try:
-        if gpu is not None and gpu.arch != target.isa:
-            raise DeviceError(f"this GPU is {gpu.arch}, not {target.isa}", where=target.name, hint="give --allow-estimates")
         figures = target.board.model_dump() if gpu is None and target.board else None
-        folder = pipeline.cache.folder("latency", pipeline.calibration_key, target.name, gpu and gpu.name, o.batch, figures)
+        key = (target.name, gpu and gpu.name, o.batch, figures, records.digest())
+        folder = pipeline.cache.folder("latency", pipeline.calibration_key, *key)
 
         def compute() -> LatencyTable:
-            return cuda_table(pipeline.calibration, target, units=Units(folder / "units"), batch=o.batch, gpu=gpu)
+            units = Units(folder / "units")
+            return cuda_table(pipeline.calibration, target, units=units, batch=o.batch, gpu=gpu, records=records)
 
         load = LatencyTable.load
         path = "latency.json"
@@ -141,6 +172,8 @@ def tune_pipeline(pipeline: Pipeline) -> Path:
     if not o.trials:
         raise UsageError("0 trials", where="--trials", hint="give 1 or more")
     pipeline.check()
+    if pipeline.target.kind == "cuda":
+        return _tune_cuda(pipeline)
     from lampq_tvm.tune.run import tune as tune_kernels
 
     return tune_kernels(

@@ -26,6 +26,7 @@ from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.runtime.cuda.gpu import Gpu
 from lampq_tvm.store import Units
 from lampq_tvm.targets import Target
+from lampq_tvm.tune.cuda.records import CudaRecords
 
 LAUNCH_MS = 0.002  # between two kernels of a graph, by NVIDIA's account of CUDA graphs
 REACHED = 0.6  # of peak rates that a well-tuned kernel reaches
@@ -47,14 +48,16 @@ class CudaWork:
     launches: dict[str, Launch]
 
 
-def cuda_work(qm: QuantizedModel, arch: str, batch: int, half: QuantizedModel | None = None) -> CudaWork:
+def cuda_work(
+    qm: QuantizedModel, arch: str, batch: int, half: QuantizedModel | None = None, records: CudaRecords | None = None
+) -> CudaWork:
     """The work for a network: any plan of it has the same shapes, only the widths differ.
 
     `half` is the network with every layer in float16, whose products are timed beside those of codes.
     """
     work = CudaWork({row.name: {} for row in qm.plan.layers}, {}, {})
     for w_bits, a_bits in itertools.product(WIDTHS, WIDTHS):
-        launches = lower_cuda(at_widths(qm, w_bits, a_bits), arch, batch).launches
+        launches = lower_cuda(at_widths(qm, w_bits, a_bits), arch, batch, records).launches
         products = [launch for launch in launches if "W" in launch.params]
         for row, launch in zip(qm.plan.layers, products, strict=True):
             if row.type != "patch_embed" or a_bits == 8:
@@ -62,7 +65,7 @@ def cuda_work(qm: QuantizedModel, arch: str, batch: int, half: QuantizedModel | 
         work.fixed.update({x.out[1].name: x.kernel for x in launches if "W" not in x.params})
         work.launches.update({launch.kernel: launch for launch in launches})
     if half is not None:
-        products = [launch for launch in lower_cuda(half, arch, batch).launches if "W" in launch.params]
+        products = [launch for launch in lower_cuda(half, arch, batch, records).launches if "W" in launch.params]
         for row, launch in zip(half.plan.layers, products, strict=True):
             work.layers[row.name][row.w_bits, row.a_bits] = launch.kernel
             work.launches[launch.kernel] = launch
@@ -70,7 +73,13 @@ def cuda_work(qm: QuantizedModel, arch: str, batch: int, half: QuantizedModel | 
 
 
 def cuda_table(
-    calibration: Calibration, target: Target, *, units: Units, batch: int = 1, gpu: Gpu | None = None
+    calibration: Calibration,
+    target: Target,
+    *,
+    units: Units,
+    batch: int = 1,
+    gpu: Gpu | None = None,
+    records: CudaRecords | None = None,
 ) -> LatencyTable:
     """Times of every layer at every pair of widths, and in float16.
 
@@ -80,13 +89,14 @@ def cuda_table(
         units: keeps finished kernels, so that a killed run goes on.
         batch: images per call; times are per call.
         gpu: where kernels are measured; None estimates them from the figures of the target's board.
+        records: sizes of the kernels; the shipped ones where None.
 
     Raises:
         DeviceError: the board's file lacks a figure, or the device fails.
     """
     plans = [uniform_plan(calibration.model, bits, bits) for bits in (8, FLOAT_BITS)]
     codes, half = (quantize(calibration, plan) for plan in plans)
-    work = cuda_work(codes, target.isa, batch, half)
+    work = cuda_work(codes, target.isa, batch, half, records)
     if gpu is None:
         if target.board is None:
             raise DeviceError("there are no figures to estimate from", where=target.name)

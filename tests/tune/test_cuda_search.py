@@ -1,0 +1,95 @@
+"""Tuning of CUDA kernels on the interpreter: candidates are compared, a killed search goes on, wrong ones are never chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lampq_tvm.errors import GateError
+from lampq_tvm.kernels.cuda.levels import mma_for
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.ptx.driver import PtxDriver
+from lampq_tvm.targets import resolve_target
+from lampq_tvm.tune.cuda import search
+from lampq_tvm.tune.cuda.records import CudaRecords
+from lampq_tvm.tune.cuda.search import propose, tune_cuda
+from lampq_tvm.tune.cuda.tunable import TunableProduct, tunables
+from tests.build.networks import quantized
+
+TARGET = resolve_target("h200@cuda12")
+PRODUCT = TunableProduct(ProductShape(20, 40, 32, "codes"), mma_for(8, 8, "sm_90"), False, "sm_90")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Opens interpreters for whatever was compiled; `compiled` counts that."""
+    ptx, inner = {}, search.compile_kernels
+    for name in ("REPEATS", "SAMPLES", "FINAL_SAMPLES"):
+        monkeypatch.setattr(search, name, 1)
+
+    def remembered(*args):
+        kernels = inner(*args)
+        ptx.update({kernel.cubin: kernel.ptx for kernel in kernels.values()})
+        open_gpu.compiled += len(kernels)
+        return kernels
+
+    def open_gpu():
+        return PtxDriver(ptx, "sm_90", shared_bytes=227 << 10)
+
+    open_gpu.compiled = 0
+    monkeypatch.setattr(search, "compile_kernels", remembered)
+    return open_gpu
+
+
+def test_a_search_leaves_a_record_and_goes_on_where_it_was_killed(tmp_path, gpu):
+    tune_cuda([PRODUCT], TARGET, gpu, trials=3, database=tmp_path)
+    assert gpu.compiled == 3 + 3  # and once more each for the last comparison
+    assert CudaRecords("sm_90", tmp_path).product(PRODUCT.shape, PRODUCT.mma, False).key in search_history(tmp_path)
+    tune_cuda([PRODUCT], TARGET, gpu, trials=4, database=tmp_path)
+    assert gpu.compiled <= 6 + 1 + 4  # one new candidate
+    assert len(search_history(tmp_path)) == 4
+
+
+def search_history(database):
+    path = database / "sm_90" / f"{PRODUCT.key}.json"
+    return search.CudaRecord.model_validate_json(path.read_bytes()).history
+
+
+def test_a_wrong_candidate_fails_alone_and_a_wrong_default_stops_the_search(tmp_path, gpu, monkeypatch):
+    inner, wrong = search.prepare, {"from": 1}
+
+    def prepared(device, kernel, case):
+        wrong["from"] -= 1
+        changed = case.expected.copy()
+        changed[0, 0] ^= 1
+        return inner(device, kernel, dataclasses.replace(case, expected=changed) if wrong["from"] < 0 else case)
+
+    monkeypatch.setattr(search, "prepare", prepared)
+    tune_cuda([PRODUCT], TARGET, gpu, trials=3, database=tmp_path)
+    assert len(search_history(tmp_path)) == 1
+    with pytest.raises(GateError, match="default sizes fail"):
+        tune_cuda([PRODUCT], TARGET, gpu, trials=2, database=tmp_path / "other")
+
+
+def test_the_model_prefers_what_resembles_the_best():
+    """Times that fall with the blocks' rows: after the warm-up most proposals have many rows."""
+    candidates = {candidate.label: candidate for candidate in PRODUCT.candidates()}
+    labels = np.random.default_rng(0).permutation(list(candidates))[:40]
+    costs = {label: 1000.0 / candidates[label].sizes["rows"] for label in labels}
+    found = propose(candidates, costs, 8, 0)
+    assert len(set(found)) == 8 and not set(found) & set(costs)
+    best, others = found[2:], [label for label in candidates if label not in costs]
+    mean = np.mean([candidates[label].sizes["rows"] for label in others])
+    assert np.mean([candidates[label].sizes["rows"] for label in best]) > mean
+    assert propose(candidates, costs, 8, 0) == found != propose(candidates, costs, 8, 1)
+
+
+def test_every_product_and_attention_of_a_network_can_be_tuned():
+    found = tunables(quantized("vit", "mixed"), "sm_90", 1)
+    kinds = {kernel.key.split("_")[0] for kernel in found}
+    assert kinds == {"codes", "residual", "table", "stream", "float", "attention"}
+    spaces = [[candidate.label for candidate in kernel.candidates()] for kernel in found]
+    assert all(space and len(set(space)) == len(space) for space in spaces)
+    assert sum(map(len, spaces)) > 3 * len(spaces)
