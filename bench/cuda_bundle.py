@@ -27,7 +27,8 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.build.artifact import pack
 from lampq_tvm.build.cuda.compiler import CompiledKernel, build_cuda, compile_kernels
 from lampq_tvm.errors import LampqError
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.attention import build_attention
+from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.levels import attention_mma, mma_for
 from lampq_tvm.kernels.cuda.mma import Mma

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lampq_tvm.cli.output import print_table
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, with_warps
+from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.tiles import default_tiles, tiles_of
 from lampq_tvm.kernels.shapes import ProductShape

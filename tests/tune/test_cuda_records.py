@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, with_warps
+from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles, tiles_of
 from lampq_tvm.kernels.shapes import ProductShape

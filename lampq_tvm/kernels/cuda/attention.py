@@ -5,15 +5,10 @@
 
 Scores live in registers, so no row of them is ever stored; where a row has too many, they are made twice, once for its
 maximum and once for p. Warps may share the keys of the same rows; their maxima and sums meet in shared memory then.
-
-Keys lie in shared memory as they come, values turned round ([channel, token]). A score's registers hold columns 2q and 2q + 1
-of four tiles of 8; as an operand of the value product they stand for tokens 4q .. 4q + 3 and 16 + 4q .. of 32, so values are
-stored in that order of tokens: sums of integers do not mind.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +18,8 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from lampq_tvm.kernels.cuda.attention_operands import ENTRIES, HeadMemory
+from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape, load_queries, piece, written
 from lampq_tvm.kernels.cuda.emit import (
     WARP,
     CudaKernel,
@@ -31,8 +28,6 @@ from lampq_tvm.kernels.cuda.emit import (
     barrier,
     butterfly,
     bytes_of,
-    clear,
-    copy_words,
     f32,
     i32,
     launch,
@@ -47,79 +42,10 @@ from lampq_tvm.kernels.cuda.emit import (
 from lampq_tvm.kernels.cuda.epilogue import HALF, CodeRows, packed
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import row_words
-from lampq_tvm.kernels.cuda.tiles import PAD
-from lampq_tvm.kernels.shapes import round_up
 
-GROUP = 32  # tokens of a step of both products
 HELD = 4  # groups whose scores lie in registers at most; with more they are made twice
-SMALL = 512  # blocks of 16 rows that a chip takes at once or nearly
-MOST_TURNS = 8  # of a loop that is unrolled
 LARGEST_HEAD = 255  # channels of a head whose scores differ by less than 2^23
 LOWEST = -(1 << 31)
-ENTRIES = 256  # of P
-
-
-@dataclass(frozen=True)
-class CudaAttentionShape:
-    """What an attention kernel is built for.
-
-    Attributes:
-        images: or windows.
-        tokens, heads: of an image.
-        head_dim: channels of a head.
-        row_warps: warps of a block that take 16 query rows each.
-        key_warps: warps that share the keys of the same rows.
-    """
-
-    images: int
-    tokens: int
-    heads: int
-    head_dim: int
-    row_warps: int = 4
-    key_warps: int = 1
-
-    @property
-    def warps(self) -> int:
-        """Warps of a block."""
-        return self.row_warps * self.key_warps
-
-    @property
-    def rows(self) -> int:
-        """Query rows of a block."""
-        return ROWS * self.row_warps
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """Blocks: of query rows, heads, images."""
-        return -(-self.tokens // self.rows), self.heads, self.images
-
-
-def with_warps(shape: CudaAttentionShape) -> CudaAttentionShape:
-    """Warps for any shape, as timed on an H200: small blocks where there are few rows, else those that share keys most."""
-    groups, rows = -(-shape.tokens // GROUP), -(-shape.tokens // ROWS)
-    blocks = shape.images * shape.heads * rows
-    if blocks <= SMALL:
-        return dataclasses.replace(shape, row_warps=1, key_warps=min(4, groups))
-    if blocks <= 4 * SMALL:
-        return dataclasses.replace(shape, row_warps=min(2, rows), key_warps=min(2, groups))
-    return dataclasses.replace(shape, row_warps=min(8, rows), key_warps=1)
-
-
-def load_queries(qkv: Any, shape: CudaAttentionShape, head_words: int, first_token: Expr, row: Expr, threads: Threads) -> Any:
-    """A warp's 16 query rows from `row` on in the registers' order of `mma.Mma`; zeros beyond the head's words.
-
-    Args:
-        head_words: words of a head's channels in a row of qkv.
-    """
-    lane, steps = threads.lane, -(-head_words // STEP)
-    q = registers(steps * 4)
-    for i in range(steps * 4):
-        token = tirx.min(row + lane // 4 + i % 2 * 8, i32(shape.tokens - 1))
-        word = i // 4 * STEP + i % 4 // 2 * 4 + lane % 4
-        put(q, i, u32(0))
-        with when(word < head_words if head_words % STEP else None):
-            put(q, i, qkv[first_token + token, threads.block[1] * head_words + word])
-    return q
 
 
 def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, name: str = "attention") -> CudaKernel:
@@ -164,24 +90,21 @@ class _Attention:
                 S, P = argument("S", (s.heads,), "float32"), argument("P", (ENTRIES,), "uint8")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
                 bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
-                out = CodeRows.declare("out", rows, channels, self.out_bits, piece(s.head_dim, self._columns))
+                out = CodeRows.declare("out", rows, channels, self.out_bits, piece(s.head_dim, self._head.columns))
                 with launch(s.grid, s.warps) as threads:
                     self._block(_Buffers(qkv, S, P, M, B, bounds, out), threads)
             func = builder.get()
         return CudaKernel(func, s.grid, (WARP, s.warps, 1), 4 * self._memory_words)
 
     @property
-    def _head_words(self) -> int:
-        return self.shape.head_dim // 4
-
-    @property
-    def _padded(self) -> int:
-        return round_up(self.shape.tokens, GROUP)
+    def _head(self) -> HeadMemory:
+        """Keys and values in shared memory."""
+        return HeadMemory(self.shape, self.mma)
 
     @property
     def _groups(self) -> int:
         """Groups of keys of a warp, of which the last warps may have one less."""
-        return -(-self._padded // GROUP // self.shape.key_warps)
+        return -(-self._head.padded // GROUP // self.shape.key_warps)
 
     @property
     def _held(self) -> bool:
@@ -189,33 +112,8 @@ class _Attention:
         return self._groups <= HELD
 
     @property
-    def _k_words(self) -> int:
-        return round_up(self._head_words, STEP)
-
-    @property
-    def _k_pitch(self) -> int:
-        return self._k_words + PAD
-
-    @property
-    def _columns(self) -> int:
-        """Channels of a head, filled up to what is loaded at a time."""
-        return round_up(self.shape.head_dim, self.mma.columns)
-
-    @property
-    def _v_pitch(self) -> int:
-        return self._padded // 4 + PAD
-
-    @property
-    def _v_first(self) -> int:
-        return self._padded * self._k_pitch
-
-    @property
-    def _p_first(self) -> int:
-        return self._v_first + self._columns * self._v_pitch
-
-    @property
     def _peaks_first(self) -> int:
-        return self._p_first + ENTRIES
+        return self._head.end
 
     @property
     def _memory_words(self) -> int:
@@ -227,81 +125,19 @@ class _Attention:
     @property
     def _sums(self) -> int:
         """Registers that a warp hands to the others: sums of values and, of its two rows, of p."""
-        return self._columns // COLUMNS * 4 + 2
+        return self._head.columns // COLUMNS * 4 + 2
 
     def _block(self, b: _Buffers, threads: Threads) -> None:
         """Some query rows of a head."""
         memory = shared(self._memory_words)
         first_token = threads.block[2] * self.shape.tokens
-        self._clear(memory, threads)
-        self._load_keys(b.qkv, memory, first_token, threads)
-        self._load_values(b.qkv, memory, first_token, threads)
-        for first in range(0, ENTRIES, threads.count):
-            entry = threads.index + first
-            with when(None if first + threads.count <= ENTRIES else entry < ENTRIES):
-                put(memory, self._p_first + entry, T.Cast("uint32", b.P[entry]))
+        self._head.load(b.qkv, b.P, memory, first_token, threads)
         row = threads.block[0] * self.shape.rows + threads.warp % self.shape.row_warps * ROWS
-        q = load_queries(b.qkv, self.shape, self._head_words, first_token, row, threads)
+        q = load_queries(b.qkv, self.shape, self._head.head_words, first_token, row, threads)
         if self.mma.asynchronous:
             ptx("cp.async.wait_all")
         barrier()
         self._rows(b, memory, q, first_token, row, threads)
-
-    def _clear(self, memory: Any, threads: Threads) -> None:
-        """Zeros where a head of odd size leaves gaps: words beyond its keys, channels beyond its values."""
-        gap = self._k_words - self._head_words
-        if gap:
-            clear(memory, self._padded * gap, lambda i: i // gap * self._k_pitch + self._head_words + i % gap, threads)
-        if self._columns > self.shape.head_dim:
-            first, count = self.shape.head_dim, self._columns - self.shape.head_dim
-            lines = [self._line(i32(first) + i) for i in range(count)]
-            for line in lines:
-                clear(memory, self._v_pitch, lambda i, at=line: self._v_first + at * self._v_pitch + i, threads)  # type: ignore[misc]
-
-    def _line(self, channel: Expr) -> Expr:
-        """Where a channel's values lie among the columns of the second product: `mma.neighbours` turned round."""
-        inside = channel % (self._columns // 4)
-        return inside // 2 * COLUMNS + channel // (self._columns // 4) * 2 + inside % 2
-
-    def _load_keys(self, qkv: Any, memory: Any, first_token: Expr, threads: Threads) -> None:
-        """Keys [token, channel] as they come; tokens beyond the last repeat it."""
-        s = self.shape
-        size = next(words for words in (4, 2, 1) if self._head_words % words == 0)
-        across = self._head_words // size
-        column = (s.heads + threads.block[1]) * self._head_words
-        total = self._padded * across
-        for first in range(0, total, threads.count):
-            chunk = threads.index + first
-            with when(None if first + threads.count <= total else chunk < total):
-                token = first_token + tirx.min(chunk // across, i32(s.tokens - 1))
-                target = chunk // across * self._k_pitch + chunk % across * size
-                copy_words(memory, target, qkv, token, column + chunk % across * size, size, self.mma.asynchronous)
-
-    def _load_values(self, qkv: Any, memory: Any, first_token: Expr, threads: Threads) -> None:
-        """Values [channel, token] in the order of tokens that the scores have: four tokens by four channels a time."""
-        s = self.shape
-        column = (2 * s.heads + threads.block[1]) * self._head_words
-        total = self._padded // 4 * self._head_words
-        turns = -(-total // threads.count)
-        v, turned = registers(4), registers(4)
-        with (T.unroll if turns <= MOST_TURNS else T.serial)(0, turns) as turn:
-            item = turn * threads.count + threads.index
-            with when(None if total % threads.count == 0 else item < total):
-                slot, word = self._value_item(item)
-                token = slot // 8 * GROUP + slot % 8 // 4 * 16 + slot % 4 * 2
-                for i, step in enumerate((0, 1, 8, 9)):
-                    put(v, i, qkv[first_token + tirx.min(token + step, i32(s.tokens - 1)), column + word])
-                transpose_bytes(v, turned)
-                for i in range(4):
-                    put(memory, self._v_first + self._line(word * 4 + i) * self._v_pitch + slot, turned[i])
-
-    def _value_item(self, item: Expr) -> tuple[Expr, Expr]:
-        """(four tokens, word of channels) of an item; a warp's 32 are spread so that they lie in different banks."""
-        words = self._head_words
-        if words % 4:
-            return item // words, item % words
-        block = item // WARP
-        return block // (words // 4) * 8 + item // 4 % 8, item % 4 * (words // 4) + block % (words // 4)
 
     def _rows(self, b: _Buffers, memory: Any, q: Any, first_token: Expr, row: Expr, threads: Threads) -> None:
         """A warp's 16 query rows, and its share of the keys."""
@@ -312,8 +148,8 @@ class _Attention:
         for half in range(2):
             put(peak, half, i32(LOWEST))
             put(total, half, u32(0))
-        out = registers(self._columns // COLUMNS * 4)
-        for i in range(self._columns // COLUMNS * 4):
+        out = registers(self._head.columns // COLUMNS * 4)
+        for i in range(self._head.columns // COLUMNS * 4):
             put(out, i, u32(0))
         acc = [registers(16) for _ in range(self._groups if self._held else 1)]
         keys, p = registers(4), registers(4)
@@ -346,7 +182,7 @@ class _Attention:
 
     def _shares(self, acc: list[Any], part: Expr) -> Iterator[tuple[Expr, Any]]:
         """(group of keys, its scores' registers) of a warp."""
-        whole, each = self._padded // GROUP, self.shape.key_warps
+        whole, each = self._head.padded // GROUP, self.shape.key_warps
         if not self._held:
             with T.serial(0, self._groups) as turn, when(None if whole % each == 0 else turn * each + part < whole):
                 yield turn * each + part, acc[0]
@@ -395,7 +231,7 @@ class _Attention:
             put(inverse, half, f32(1) / T.Cast("float32", _signed(total[half])))
             if b.bounds is not None:
                 put(bounds, half, b.bounds[half])
-        size, per = b.out.size, self._columns // 4
+        size, per = b.out.size, self._head.columns // 4
         pieces = [(first, half) for half in range(2) for first in range(0, per, size)]
         for which in range(min(s.key_warps, len(pieces))):
             with when(threads.warp // s.row_warps == which if s.key_warps > 1 else None):
@@ -429,9 +265,9 @@ class _Attention:
             first = 8 * (i // 2) + 2 * (i % 2)
             put(p, i, bytes_of([weights[first], weights[first + 1], weights[first + 4], weights[first + 5]]))
             ptx("dp4a.u32.u32", total[i % 2], p[i], u32(0x01010101), total[i % 2])
-        for j in range(0, self._columns // COLUMNS, 2):
-            word = self._v_first + j * COLUMNS * self._v_pitch + group * STEP
-            self.mma.load_b(values, 0, memory, word, self._v_pitch, lane)
+        for j in range(0, self._head.columns // COLUMNS, 2):
+            word = self._head.v_first + j * COLUMNS * self._head.v_pitch + group * STEP
+            self.mma.load_b(values, 0, memory, word, self._head.v_pitch, lane)
             for x in range(2):
                 self.mma.multiply(out, 4 * (j + x), p, 0, values, 2 * x, lane, unsigned=True)
 
@@ -439,10 +275,10 @@ class _Attention:
         """acc = scores of 16 rows and 32 tokens."""
         for i in range(16):
             put(acc, i, u32(0))
-        for step in range(self._k_words // STEP):
+        for step in range(self._head.k_words // STEP):
             for j in range(0, GROUP // COLUMNS, 2):
-                word = (group * GROUP + j * COLUMNS) * self._k_pitch + step * STEP
-                self.mma.load_b(keys, 0, memory, word, self._k_pitch, lane)
+                word = (group * GROUP + j * COLUMNS) * self._head.k_pitch + step * STEP
+                self.mma.load_b(keys, 0, memory, word, self._head.k_pitch, lane)
                 for x in range(2):
                     self.mma.multiply(acc, 4 * (j + x), q, 4 * step, keys, 2 * x, lane)
 
@@ -456,22 +292,8 @@ class _Attention:
         exact = self.shape.head_dim <= LARGEST_HEAD
         found = _float_below(distance) if exact else T.Cast("float32", distance)
         entry = T.bitwise_and(rounded(T.min(found * scale, f32(ENTRIES - 1))), u32(ENTRIES - 1))
-        weight = memory[self._p_first + T.Cast("int32", entry)]
+        weight = memory[self._head.p_first + T.Cast("int32", entry)]
         return T.Select(column < self.shape.tokens, weight, u32(0))
-
-
-def piece(head_dim: int, columns: int) -> int:
-    """Neighbours that are written at a time: a part of a head and of a lane's share of its `columns`."""
-    return next(size for size in (8, 4) if head_dim % size == 0 and columns // 4 % size == 0)
-
-
-def written(shape: CudaAttentionShape, out_bits: int, channel: Expr, head: Expr) -> Expr:
-    """Whether a head writes a channel: its own, and the last one the row's end, which must be finite in float16."""
-    if out_bits < HALF:
-        return channel < shape.head_dim
-    row = head * shape.head_dim + channel
-    last = T.And(head == shape.heads - 1, row < round_up(shape.heads * shape.head_dim, 8))
-    return T.Or(channel < shape.head_dim, last)
 
 
 def _signed(word: Expr) -> Expr:
@@ -481,13 +303,3 @@ def _signed(word: Expr) -> Expr:
 def _float_below(value: Expr) -> Expr:
     """An integer of 0 .. 2^23 - 1 as float32, by an addition: a conversion takes a slower unit."""
     return T.reinterpret(T.bitwise_or(T.reinterpret(value, dtype="uint32"), u32(0x4B000000)), dtype="float32") - f32(1 << 23)
-
-
-def transpose_bytes(rows: Any, columns: Any) -> None:
-    """columns[i] = byte i of rows[0..3]; `prmt` picks bytes, 0..3 from its first word and 4..7 from its second."""
-    half = registers(4)
-    for i, pick in enumerate((0x5140, 0x7362)):
-        ptx("prmt.b32", half[2 * i], rows[0], rows[1], u32(pick))
-        ptx("prmt.b32", half[2 * i + 1], rows[2], rows[3], u32(pick))
-    for i in range(4):
-        ptx("prmt.b32", columns[i], half[i // 2 * 2], half[i // 2 * 2 + 1], u32((0x5410, 0x7632)[i % 2]))

@@ -17,7 +17,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, load_queries, written
+from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape, load_queries, written
 from lampq_tvm.kernels.cuda.emit import (
     WARP,
     CudaKernel,
@@ -43,7 +43,6 @@ from lampq_tvm.kernels.cuda.operand import row_words
 from lampq_tvm.kernels.cuda.tiles import PAD
 from lampq_tvm.kernels.shapes import round_up
 
-GROUP = 32  # tokens whose scores lie in registers at a time
 LOWEST = -1e30  # below any score, and 2 to the difference is 0
 CHUNK = 64  # tokens in shared memory at a time
 

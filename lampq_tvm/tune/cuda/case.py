@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape
+from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.product import weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles

@@ -13,7 +13,7 @@ from typing import Literal
 
 import pydantic
 
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, with_warps
+from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape

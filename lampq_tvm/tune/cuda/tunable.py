@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lampq_tvm.kernels.cuda.attention import GROUP, CudaAttentionShape, build_attention, with_warps
+from lampq_tvm.kernels.cuda.attention import build_attention
+from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape, with_warps
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.mma import ROWS, Mma
 from lampq_tvm.kernels.cuda.product import build_product, shared_words

@@ -8,8 +8,9 @@ import pytest
 
 from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.build.cuda.disassembly import sass, usage
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape, build_attention
+from lampq_tvm.kernels.cuda.attention import build_attention
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
+from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from lampq_tvm.kernels.cuda.attention import CudaAttentionShape
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
+from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.levels import half_mma, mma_for
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
