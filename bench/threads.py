@@ -10,22 +10,21 @@ Batch 1, 8 bits, default schedules, random operands: no kernel's count depends o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from common import arguments, finish, machine
-from kernel_counts import BLOCKS, CHANNELS, HEAD, TOKENS
-from lampq_tvm.kernels.tokens import build_patches, build_prepend
+from estimates import network
 from tune_shipped import BOARDS, MODELS
 
 from lampq_tvm.device.native import count_classes
 from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.device.rpc import played_board
-from lampq_tvm.kernels.attention import AttentionShape, build_attention
-from lampq_tvm.kernels.layernorm import build_layernorm
-from lampq_tvm.kernels.product import build_product
 from lampq_tvm.latency.bench import arguments as operands
+from lampq_tvm.latency.work import at_widths
+from lampq_tvm.lower.module import default_schedules, lower_calls
 from lampq_tvm.targets import Target, resolve_target
 
 COLUMNS = ("isa", "kernel", "threads", "million", "relative", "balance")
@@ -61,15 +60,11 @@ def share(function: Any, target: Target, threads: list[int], core: NativeCore) -
 
 
 def kernels(model: str, isa: str) -> Iterator[tuple[str, int, Any]]:
-    """(name, calls, kernel) of a Vision Transformer at 8 bits."""
-    channels = CHANNELS[model]
-    for shape in MODELS[model]:
-        yield shape.key, 1 if shape.epilogue in ("stream", "float") else BLOCKS, build_product(shape, isa, 8, 8)
-    attention = AttentionShape(1, TOKENS, channels // HEAD, HEAD)
-    yield attention.key, BLOCKS, build_attention(attention, isa, 8)
-    yield "layernorm", 2 * BLOCKS + 1, build_layernorm(TOKENS, channels, 1e-6, True, isa)
-    yield "patches", 1, build_patches(1, 3, 224, 224, 16)
-    yield "prepend", 1, build_prepend(1, 1, TOKENS - 1, channels)
+    """(name, calls, kernel) of every kernel of a model at 8 bits."""
+    calls, _ = lower_calls(at_widths(network(*MODELS[model]), 8, 8), isa, 1, default_schedules)
+    builders = {call.kernel: call.build for call in calls}
+    counts = Counter(call.kernel for call in calls)
+    yield from ((name, counts[name], build()) for name, build in builders.items())
 
 
 def rows(model: str, isa: str, threads: list[int]) -> Iterator[dict[str, Any]]:
@@ -95,7 +90,7 @@ def balance(shared: Shared, threads: int) -> float:
 def main() -> None:
     """Command line."""
     parser = arguments(__doc__, "threads")
-    parser.add_argument("--model", choices=list(CHANNELS), default="deit_tiny")
+    parser.add_argument("--model", choices=list(MODELS), default="deit_tiny")
     parser.add_argument("--levels", nargs="+", choices=list(BOARDS), default=list(BOARDS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2, 4, 6, 8, 12])
     options = parser.parse_args()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from lampq_tvm.kernels.elementwise import build_to_codes
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.machine import Case
 from tests.kernels.products import Product, case_of, inputs, product_case
-from tests.kernels.test_tokens import case, tokens
+from tests.kernels.test_tokens import case
 
 
 def requantize_case(isa: str, acc: np.ndarray, m: float, b: float, out_bits: int, expected: np.ndarray) -> Case:
@@ -74,4 +75,4 @@ def test_one_rounding_of_floats_to_codes(machine):
     x = np.where(rng.random(x.shape) < 0.5, x, near)
     expected = ops.to_codes(x, affine, 8)
     assert (ops.saturate(data.unfused(x, affine[0], affine[1]), 8) != expected).sum() >= 5
-    machine.check([case("to_codes", tokens.build_to_codes, (x, affine, data.code_range(8)), expected, *x.shape)])
+    machine.check([case("to_codes", build_to_codes, (x, affine, data.code_range(8)), expected, *x.shape, machine.isa)])
