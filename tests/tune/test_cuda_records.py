@@ -54,6 +54,12 @@ def test_a_damaged_record_is_not_used(tmp_path, damage, capsys):
     assert "not used" in capsys.readouterr().err
 
 
+def test_tiles_that_do_not_fit_into_shared_memory_are_not_used(tmp_path):
+    large = dataclasses.replace(TILES, words=64, stages=5, rows=256, columns=256, warp_rows=4, warp_columns=4)
+    record(product_key(SHAPE, MMA, False), dataclasses.asdict(large)).save(tmp_path)
+    assert CudaRecords("sm_90", tmp_path).product(SHAPE, MMA, False) == default_tiles(SHAPE, MMA)
+
+
 def test_shipped_records_can_be_built():
     for path in sorted(data_dir("schedules").glob("sm_*/*.json")):
         found = CudaRecord.model_validate_json(path.read_bytes())
