@@ -7,6 +7,7 @@ Only a tile of scores exists at any time. The rules are the arithmetic table's: 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +18,16 @@ from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import argument, ramp
-from lampq_tvm.kernels.factor import Factor
+from lampq_tvm.kernels.factor import Factor, Sink, Sums
 from lampq_tvm.kernels.isa import LEVELS
-from lampq_tvm.kernels.isa.dot import Tile
 from lampq_tvm.kernels.panel import BYTES, lay_out, panel_shape
 from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.kernels.softmax import Softmax
 from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles
 
-TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 6, "dotprod": 8, "neon": 4}
-TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 3, "dotprod": 3, "neon": 3}
+TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 6, "dotprod": 6, "neon": 4}
+TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 1, "dotprod": 1, "neon": 3}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class AttentionShape:
 def factors(shape: AttentionShape, isa: str, bits: int) -> tuple[Factor, Factor]:
     """Keys and values. A signed row operand holds p - 128 instead of p, an unsigned one q + shift instead of q."""
     peak, level = 1 << (bits - 1), LEVELS[isa]
-    qk, pv = level.dot(peak, bits), level.dot(peak, 8)
+    qk, pv = (level.dot(peak, a_bits, level.head_side) for a_bits in (bits, 8))
     keys = Factor(qk, shape.tokens, shape.head_dim, qk.shift)
     return keys, Factor(pv, shape.head_dim, shape.tokens, -128 if pv.a_dtype == "int8" else 0)
 
@@ -192,73 +192,65 @@ class _Attention:
         head, first = pair % shape.heads, pair // shape.heads * shape.tokens + token
         lay_out(self.keys.dot, own.q, 0, self.qkv, first, head * shape.head_dim, rows, shape.head_dim, self.keys.excess)
 
-        def score(tile: Tile, block: Expr) -> None:
-            lanes = self.keys.dot.lanes
-            for r in range(rows):
-                for v in range(tile.vectors):
-                    at = ramp((block + v) * lanes, lanes)
-                    (total,) = self.keys.dot.read(tile, r, v)
-                    if self.keys.excess:
-                        total = total + fixes[0].vload([pair, at.base], f"int32x{lanes}")
-                    if shape.groups:
-                        where = [pair // shape.heads % shape.groups, head, token + r, at.base]
-                        total = total + self.bias.vload(where, f"int32x{lanes}")
-                    T.buffer_store(own.scores, total, [r, at])
+        def score(sums: Sums, column: Expr, _: int) -> None:
+            lanes = self.keys.dot.acc_lanes
+            for r, i in itertools.product(range(rows), range(len(sums[0]))):
+                at, total = column + i * lanes, sums[r][i]
+                if self.keys.excess:
+                    total = total + fixes[0].vload([pair, at], f"int32x{lanes}")
+                if shape.groups:
+                    where = [pair // shape.heads % shape.groups, head, token + r, at]
+                    total = total + self.bias.vload(where, f"int32x{lanes}")
+                T.buffer_store(own.scores, total, [r, ramp(at, lanes)])
 
         self._multiply(self.keys, own.q, packed[0], pair, score)
         with T.serial(0, rows) as r:
             self._softmax.row(own.scores, self.scale[head], own.codes, own.inverse, r)
         lay_out(self.values.dot, own.p, 0, own.codes, 0, 0, rows, round_up(shape.tokens, BYTES), self.values.excess)
-        self._multiply(
-            self.values, own.p, packed[1], pair, lambda t, block: self._store(t, block, pair, first, fixes[1], own.inverse)
-        )
 
-    def _multiply(self, factor: Factor, panel: Any, packed: Any, pair: Expr, sink: Any) -> None:
+        def store(sums: Sums, column: Expr, columns: int) -> None:
+            self._store(sums, (column, columns), pair, first, fixes[1], own.inverse)
+
+        self._multiply(self.values, own.p, packed[1], pair, store)
+
+    def _multiply(self, factor: Factor, panel: Any, packed: Any, pair: Expr, sink: Sink) -> None:
         """The panel's rows times every column of the factor; sink takes each register tile."""
-        rows, unroll, blocks = self._rows, self.tiles.unroll, factor.packed[0]
-        vectors = min(self.tiles.vectors, blocks)
-        whole, rest = divmod(blocks, vectors)
-        with T.serial(0, whole) as column:
-            factor.multiply(panel, packed, pair, column * vectors, (rows, vectors, unroll), sink)
-        if rest:
-            factor.multiply(panel, packed, pair, tirx.const(whole * vectors, "int32"), (rows, rest, unroll), sink)
+        sizes = self._rows, min(self.tiles.vectors, factor.packed[0]), self.tiles.unroll
+        factor.multiply(panel, packed, pair, sizes, sink)
 
-    def _store(self, tile: Tile, block: Expr, pair: Expr, first: Expr, fix: Any, inverse: Any) -> None:
-        """out = sat(rne(fma(fl(fl(acc) * inverse), M, B))) for a register tile; channels beyond the head's are left out."""
-        shape, lanes, level = self.shape, self.values.dot.lanes, LEVELS[self.isa]
-        column = pair % shape.heads * shape.head_dim
+    def _store(self, sums: Sums, columns: tuple[Expr, int], pair: Expr, first: Expr, fix: Any, inverse: Any) -> None:
+        """out = sat(rne(fma(fl(fl(acc) * inverse), M, B))) for a register tile's first and number of channels."""
+        shape, lanes, level, (channel, count) = self.shape, self.values.dot.acc_lanes, LEVELS[self.isa], columns
+        column = pair % shape.heads * shape.head_dim + channel
 
-        def value(acc: Expr, r: int, channel: Expr, count: int) -> Expr:
-            total = T.Cast(f"float32x{count}", acc)
-            m, b = (x.vload([column + channel], f"float32x{count}") for x in (self.m, self.b))
-            return T.fma(total * T.broadcast(inverse[r], count), m, b)
+        def value(acc: Expr, r: int, i: int) -> Expr:
+            total = T.Cast(f"float32x{lanes}", acc)
+            m, b = (x.vload([column + i * lanes], f"float32x{lanes}") for x in (self.m, self.b))
+            return T.fma(total * T.broadcast(inverse[r], lanes), m, b)
 
         for r in range(self._rows):
-            sums = []
-            for v in range(tile.vectors):
-                (total,) = self.values.dot.read(tile, r, v)
-                if self.values.excess:
-                    total = total + fix.vload([pair, (block + v) * lanes], f"int32x{lanes}")
-                sums.append(total)
-            if shape.head_dim % lanes:
-                self._store_lanes(sums, r, block * lanes, first, column, inverse)
+            totals = sums[r]
+            if self.values.excess:
+                at = [channel + i * lanes for i in range(len(totals))]
+                totals = [t + fix.vload([pair, c], f"int32x{lanes}") for t, c in zip(totals, at, strict=True)]
+            if count % lanes:
+                self._store_lanes(totals, r, (column, count), first, inverse)
                 continue
-            values = [value(total, r, (block + v) * lanes, lanes) for v, total in enumerate(sums)]
-            for lane, count, codes in level.narrow(values, self.bounds[0], self.bounds[1]):
-                T.buffer_store(self.out, codes, [first + r, ramp(column + block * lanes + lane, count)])
+            values = [value(total, r, i) for i, total in enumerate(totals)]
+            for lane, size, codes in level.narrow(values, self.bounds[0], self.bounds[1]):
+                T.buffer_store(self.out, codes, [first + r, ramp(column + lane, size)])
 
-    def _store_lanes(self, sums: list[Expr], r: int, channel: Expr, first: Expr, column: Expr, inverse: Any) -> None:
+    def _store_lanes(self, sums: list[Expr], r: int, columns: tuple[Expr, int], first: Expr, inverse: Any) -> None:
         """A row of a register tile, lane by lane, up to the head's last channel."""
-        lanes = self.values.dot.lanes
+        lanes, (column, count) = self.values.dot.acc_lanes, columns
         with T.sblock("lanes"):
             T.reads()
             T.writes()
             row = T.sblock_alloc_buffer((len(sums) * lanes,), "int32")
             for v, total in enumerate(sums):
                 T.buffer_store(row, total, [ramp(v * lanes, lanes)])
-            left = tirx.min(tirx.const(len(sums) * lanes, "int32"), self.shape.head_dim - channel)
-            with T.serial(0, left) as lane:
-                c = column + channel + lane
+            with T.serial(0, count) as lane:
+                c = column + lane
                 value = T.fma(T.Cast("float32", row[lane]) * inverse[r], self.m[c], self.b[c])
                 inside = tirx.min(tirx.max(value, self.bounds[0]), self.bounds[1])
                 T.buffer_store(self.out, T.Cast("int8", T.round(inside)), [first + r, c])

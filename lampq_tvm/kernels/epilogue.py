@@ -1,9 +1,9 @@
 """What becomes of a product's sums: codes, a look-up, an addition to the stream, or floats.
 
-    codes, table    sat(rne(fma(fl(acc), M[n], B[n]))), then table[code + 128]
-    residual        fl(stream[m, n] + fma(fl(acc), S[n], B[n]))
-    float           fma(fl(acc), S[n], B[n])
-    stream          fl(pos[m mod period, n] + fma(fl(acc), S[n], B[n]))
+codes, table    sat(rne(fma(fl(acc), M[n], B[n]))), then table[code + 128]
+residual        fl(stream[m, n] + fma(fl(acc), S[n], B[n]))
+float           fma(fl(acc), S[n], B[n])
+stream          fl(pos[m mod period, n] + fma(fl(acc), S[n], B[n]))
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class Epilogue:
         constants = [self._constants(first + i * lanes, lanes) for i in range(count)]
         for r in range(tile.rows):
             sums = [total for v in range(tile.vectors) for total in dot.read(tile, r, v)][:count]
-            values = [
-                self._value(total, constants[i], row + r, first + i * lanes, lanes) for i, total in enumerate(sums)
-            ]
+            values = [self._value(total, constants[i], row + r, first + i * lanes, lanes) for i, total in enumerate(sums)]
             if not self.to_codes:
                 for i, value in enumerate(values):
                     T.buffer_store(self.out, value, [out_row + r, ramp(first + i * lanes, lanes)])
@@ -67,10 +65,10 @@ class Epilogue:
             for lane, size, codes in self.level.narrow(values, *self.range):
                 T.buffer_store(self.out, codes, [out_row + r, ramp(first + lane, size)])
 
-    def write_tail(self, dot: Dot, tile: Tile, row: Expr, first: Expr, out_row: Expr) -> None:
+    def write_tail(self, dot: Dot, tile: Tile, row: Expr, first: Expr, out_row: Expr, channels: int) -> None:
         """Write one last vector of which only some channels exist: whole registers, then lane by lane."""
         lanes = dot.acc_lanes
-        whole, rest = divmod(self.shape.n % dot.lanes, lanes)
+        whole, rest = divmod(channels, lanes)
         self.write(dot, tile, row, first, out_row, whole)
         if not rest:
             return

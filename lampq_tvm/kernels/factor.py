@@ -12,9 +12,13 @@ from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import interleave, ramp
 from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.isa.operand import Packed
+from lampq_tvm.kernels.panel import panel_shape
 from lampq_tvm.kernels.shapes import round_up
 
 Sizes = tuple[int, int, int]  # rows and vectors of a register tile, and steps along the depth that are written out
+Sums = list[list[Expr]]  # of a tile, row by row: registers of int32
+Sink = Callable[[Sums, Expr, int], None]  # takes a tile's sums, its first column, and how many columns exist
 BYTES = 16  # channels that values are turned with at once
 
 
@@ -97,39 +101,48 @@ class Factor:
         """fix[column] = -excess times the sum over its depth, for the columns of a part."""
         if not self.excess:
             return
-        lanes, group, dtype = self.dot.lanes, self.dot.group, self.dot.a_dtype
+        lanes = self.dot.acc_lanes
 
-        def ones(k: Expr, row: int, rows: int) -> Expr:
-            return T.broadcast(tirx.const(1, dtype), rows * group)
+        def sink(sums: Sums, first: Expr, _: int) -> None:
+            for i, total in enumerate(sums[0]):
+                wrong = total * T.broadcast(tirx.const(-self.excess, "int32"), lanes)
+                T.buffer_store(fix, wrong, [pair, ramp(first + i * lanes, lanes)])
 
-        def sink(tile: Tile, block: Expr) -> None:
-            wrong = self.dot.read(tile, 0, 0)[0] * T.broadcast(tirx.const(-self.excess, "int32"), lanes)
-            T.buffer_store(fix, wrong, [pair, ramp(block * lanes, lanes)])
+        with T.sblock("ones"):
+            T.reads()
+            T.writes()
+            shape = panel_shape(self.dot, 1, 1, self.packed[1])
+            ones = T.sblock_alloc_buffer(shape, self.dot.a_dtype)
+            with T.serial(0, shape[1]) as k, T.serial(0, shape[2]) as i:
+                T.buffer_store(ones, tirx.const(1, self.dot.a_dtype), [0, k, i])
+            with T.serial(*self._blocks(part, parts)) as block:
+                self._tile(self.dot, Packed(ones, (0,), self.dot.group), packed, pair, block, (1, 1, self.dot.unroll), sink)
 
-        with T.serial(*self._blocks(part, parts)) as block:
-            self._tile(ones, packed, pair, block, (1, 1, self.dot.unroll), sink)
-
-    def multiply(self, panel: Any, packed: Any, pair: Expr, block: Expr, sizes: Sizes, sink: Any) -> None:
-        """Rows of the panel times column blocks; sink(tile, block) takes the register tile."""
-        group, dtype = self.dot.group, self.dot.a_dtype
-
-        def a(k: Expr, row: int, count: int) -> Expr:
-            return panel.vload([0, k, row * group], f"{dtype}x{count * group}")
-
-        self._tile(a, packed, pair, block, sizes, sink)
+    def multiply(self, panel: Any, packed: Any, pair: Expr, sizes: Sizes, sink: Sink) -> None:
+        """The panel's rows times every column; sink takes each register tile, of the columns that exist."""
+        rows, vectors, unroll = sizes
+        a = Packed(panel, (0,), self.dot.group)
+        ragged = self.columns % self.dot.lanes
+        blocks = self.packed[0] - (ragged > 0)
+        whole, rest = divmod(blocks, vectors)
+        with T.serial(0, whole) as column:
+            self._tile(self.dot, a, packed, pair, column * vectors, (rows, vectors, unroll), sink)
+        if rest:
+            self._tile(self.dot, a, packed, pair, tirx.const(whole * vectors, "int32"), (rows, rest, unroll), sink)
+        if ragged:
+            part, last = self.dot.part(ragged), tirx.const(blocks, "int32")
+            self._tile(part, a, packed, pair, last, (rows, 1, unroll), sink, ragged)
 
     def _tile(
-        self, a: Callable[[Expr, int, int], Expr], packed: Any, pair: Expr, block: Expr, sizes: Sizes, sink: Any
+        self, dot: Dot, a: Packed, packed: Any, pair: Expr, block: Expr, sizes: Sizes, sink: Sink, columns: int = 0
     ) -> None:
         rows, vectors, unroll = sizes
         with T.sblock("tile"):
             T.reads()
             T.writes()
-            acc = T.sblock_alloc_buffer((self.dot.slots(rows, vectors), self.dot.acc_lanes), "int32")
-
-            def weights(vector: int, k: Expr, start: int, size: int) -> Expr:
-                return packed.vload([pair, block + vector, k, start], f"int8x{size}")
-
+            acc = T.sblock_alloc_buffer((dot.slots(rows, vectors), dot.acc_lanes), "int32")
+            weights = [Packed(packed, (pair, block + vector)) for vector in range(vectors)]
             tile = Tile(rows, vectors, self.packed[1], unroll, acc, a, weights)
-            self.dot.multiply(tile)
-            sink(tile, block)
+            dot.multiply(tile)
+            sums = [[total for v in range(vectors) for total in dot.read(tile, row, v)] for row in range(rows)]
+            sink(sums, block * self.dot.lanes, columns or vectors * dot.lanes)

@@ -10,6 +10,7 @@ from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import interleave, ramp
 from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.shapes import round_up
 
 BYTES = 16  # of a row that are moved at once
 
@@ -19,7 +20,7 @@ def panel_shape(dot: Dot, tiles: int, rows: int, steps: int) -> tuple[int, int, 
 
     Rows and groups are one axis: TVM shrinks a buffer to what it sees read, and a read across two axes escapes it.
     """
-    return tiles, steps, dot.panel_rows(rows) * dot.group
+    return tiles, round_up(steps, dot.step_block), dot.panel_rows(rows) * dot.group
 
 
 def lay_out(

@@ -26,6 +26,7 @@ from lampq_tvm.kernels.emit import argument, ramp
 from lampq_tvm.kernels.epilogue import Epilogue
 from lampq_tvm.kernels.isa import LEVELS, dot_for
 from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.panel import lay_out, panel_shape
 from lampq_tvm.kernels.shapes import ProductShape, padded, round_up
 from lampq_tvm.kernels.threads import Own, each_thread
@@ -187,7 +188,8 @@ class _Product:
 
     def _tile(self, panel: Any, w: Any, epilogue: Epilogue, j: Expr, row: Expr, rows: int, column: Column, codes: Any) -> None:
         """One register tile: all of K, then the epilogue."""
-        dot, tiles, (block, vectors, ragged) = self.dot, self.tiles, column
+        tiles, (block, vectors, ragged) = self.tiles, column
+        dot = self.dot.part(self.shape.n % self.dot.lanes) if ragged else self.dot
         with T.sblock("tile"):
             T.reads()
             T.writes()
@@ -199,15 +201,15 @@ class _Product:
                 groups=self._steps,
                 unroll=tiles.unroll,
                 acc=acc,
-                a=lambda k, first, rows: panel.vload([j, k, first * dot.group], f"{dot.a_dtype}x{rows * dot.group}"),
-                weights=lambda vector, k, start, size: w.vload([block + vector, k, start], f"int8x{size}"),
+                a=Packed(panel, (j,), dot.group),
+                weights=[Packed(w, (block + vector,)) for vector in range(vectors)],
             )
             dot.multiply(tile)
-            channel = block * dot.lanes
+            channel = block * self.dot.lanes
             sink = epilogue if codes is None else replace(epilogue, out=codes)
             out_row = row if codes is None else j * tiles.rows
             if ragged:
-                sink.write_tail(dot, tile, row, channel, out_row)
+                sink.write_tail(dot, tile, row, channel, out_row, self.shape.n % self.dot.lanes)
             else:
                 sink.write(dot, tile, row, channel, out_row, vectors * dot.lanes // dot.acc_lanes)
 

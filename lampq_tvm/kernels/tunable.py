@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
@@ -45,10 +46,16 @@ class Kernel(ABC):
     def build(self, tiles: Tiles | None = None) -> PrimFunc:
         """The function, with the default sizes where there are none."""
 
+    @property
+    def dots(self) -> Sequence[Dot]:
+        """The multiply-adds of its register tiles."""
+        return ()
+
     def takes(self, tiles: Tiles) -> bool:
         """Whether it can be built with these sizes."""
         pairs = [(getattr(tiles, name), getattr(self.largest, name)) for name in ("rows", "vectors", "group")]
-        return tiles.unroll >= 1 and all(1 <= size <= most for size, most in pairs)
+        inside = tiles.unroll >= 1 and all(1 <= size <= most for size, most in pairs)
+        return inside and all(dot.fits(tiles.rows, tiles.vectors) for dot in self.dots)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,11 @@ class ProductKernel(Kernel):
         return dot_for(self.isa, self.w_bits, self.a_bits)
 
     @property
+    def dots(self) -> Sequence[Dot]:
+        """Its one multiply-add."""
+        return (self.dot,)
+
+    @property
     def key(self) -> str:
         """Shape and multiply-add (`codes_m197_n576_k192_neon_s8s8_3_3`)."""
         return f"{self.shape.key}_{self.dot.name}"
@@ -77,7 +89,7 @@ class ProductKernel(Kernel):
 
     @property
     def largest(self) -> Tiles:
-        """All rows, all channels."""
+        """All rows, all channels, where the registers hold their sums."""
         rows = self.shape.rows
         return Tiles(rows, padded(self.shape, self.dot)[0] // self.dot.lanes, rows)
 
@@ -95,9 +107,14 @@ class AttentionKernel(Kernel):
     bits: int
 
     @property
+    def dots(self) -> Sequence[Dot]:
+        """Those of the scores and of the values."""
+        return [factor.dot for factor in factors(self.shape, self.isa, self.bits)]
+
+    @property
     def key(self) -> str:
         """Shape and both multiply-adds."""
-        return "_".join([self.shape.key, *(factor.dot.name for factor in factors(self.shape, self.isa, self.bits))])
+        return "_".join([self.shape.key, *(dot.name for dot in self.dots)])
 
     @property
     def default(self) -> Tiles:
@@ -106,7 +123,7 @@ class AttentionKernel(Kernel):
 
     @property
     def largest(self) -> Tiles:
-        """All query rows, all keys."""
+        """All query rows, all keys, where the registers hold their sums."""
         return Tiles(self.shape.tokens, factors(self.shape, self.isa, self.bits)[0].packed[0])
 
     def build(self, tiles: Tiles | None = None) -> PrimFunc:

@@ -148,5 +148,5 @@ def _usable(folder: Path, kernel: Kernel) -> Tiles | None:
     tiles = Tiles(**record.tiles.model_dump())
     if kernel.takes(tiles):
         return tiles
-    note(f"warning: {record_path(folder, kernel.isa, kernel.key)}: its tiles are larger than the kernel, not used")
+    note(f"warning: {record_path(folder, kernel.isa, kernel.key)}: its tiles are too large for the kernel, not used")
     return None

@@ -20,7 +20,6 @@ from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, 
 GROUPS = (1, 2, 3, 4, 6)
 UNROLLS = (1, 2, 4, 8)
 MAX_BODY = 256  # register tiles' multiply-adds written out in the innermost loop, so that it stays in the instruction cache
-SPILL = 4  # accumulators beyond the budget that may still pay off
 PANEL = 16 << 10  # bytes of rows that a task may keep: half of the smallest first level cache among the boards
 TASKS_LEFT = 8  # parallel tasks that grouping leaves, so that records serve more cores than they were tuned on
 SIDE_BY_SIDE = 4  # rows of LayerNorm whose sums are taken to fit into registers
@@ -36,6 +35,7 @@ class Space:
         options: what rows, vectors, group and unroll are chosen from.
         registers: (rows, vectors) to accumulator registers.
         budget: accumulator registers at hand.
+        spare: accumulators beyond the budget that may still pay off.
         tiled: rows of which each tile takes some.
     """
 
@@ -44,12 +44,13 @@ class Space:
     options: tuple[tuple[int, ...], ...]
     registers: Callable[[int, int], int]
     budget: int
+    spare: int
     tiled: int
 
     def sensible(self, tiles: Tiles) -> bool:
         """Whether tiles are worth building: accumulators in registers, a short loop body, few rows kept, work left."""
         used, reachable = self.registers(tiles.rows, tiles.vectors), self.registers(self.options[0][-1], self.options[1][-1])
-        fits = min(self.budget, reachable) <= 4 * used and used <= self.budget + SPILL
+        fits = min(self.budget, reachable) <= 4 * used and used <= self.budget + self.spare
         count = -(-self.tiled // tiles.rows)
         short = tiles.rows * tiles.vectors * tiles.unroll <= MAX_BODY
         kept = tiles.group * tiles.rows * self.nest[2] <= PANEL
@@ -88,12 +89,12 @@ def _(kernel: AttentionKernel) -> Space:
 def _(kernel: LayerNormKernel) -> Space:
     each, step = kernel.registers, (LANES // kernel.registers, 1)
     nest = kernel.rows, LANES, -(-kernel.channels // LANES)
-    return Space(nest, step, _options(kernel), lambda rows, _: rows * each, SIDE_BY_SIDE * each, kernel.rows)
+    return Space(nest, step, _options(kernel), lambda rows, _: rows * each, SIDE_BY_SIDE * each, 0, kernel.rows)
 
 
 def _of_dot(kernel: Kernel, dot: Dot, nest: tuple[int, int, int], step: tuple[int, int], tiled: int) -> Space:
     budget = max(dot.accumulators, dot.slots(kernel.default.rows, kernel.default.vectors))
-    return Space(nest, step, _options(kernel), dot.slots, budget, tiled)
+    return Space(nest, step, _options(kernel), dot.slots, budget, dot.spare, tiled)
 
 
 def _options(kernel: Kernel) -> tuple[tuple[int, ...], ...]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.oracle.fma import fma32
 
 EDGES = (1, 2, 3, 5, 7, 13, 16, 17, 31, 33, 50, 64, 65, 97, 197)
@@ -63,3 +67,9 @@ def code_range(bits: int) -> np.ndarray:
 
 
 __all__ = ["EDGES", "code_range", "codes", "fma32", "pack", "requantizer", "unfused"]
+
+
+def cut(kernel: Kernel, tiles: Tiles) -> Tiles:
+    """Tiles of as many vectors, then of as many rows, as the kernel's registers hold."""
+    wanted = (replace(tiles, rows=r, vectors=v) for r in range(tiles.rows, 0, -1) for v in range(tiles.vectors, 0, -1))
+    return next(each for each in wanted if kernel.takes(each))

@@ -34,8 +34,9 @@ def valid_tiles(product: Product, isa: str) -> Tiles | None:
     if product.tiles is None:
         return None
     rows, vectors, group, unroll = product.tiles
-    most = ProductKernel(product.shape, isa, product.w_bits, product.a_bits).largest
-    return Tiles(min(rows, most.rows), min(vectors, most.vectors), min(group, most.group), unroll)
+    kernel = ProductKernel(product.shape, isa, product.w_bits, product.a_bits)
+    most = kernel.largest
+    return data.cut(kernel, Tiles(min(rows, most.rows), min(vectors, most.vectors), min(group, most.group), unroll))
 
 
 def inputs(product: Product) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention, factors
 from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.kernels.tunable import AttentionKernel
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import softmax_table
 from tests.kernels import data
@@ -126,7 +127,9 @@ def test_other_sizes(machine):
     """Tiles that leave rows and columns over, and more vectors than the values have."""
     shape = AttentionShape(2, 49, 2, 35, 1)
     sizes = (Tiles(1, 1), Tiles(3, 2, unroll=3), Tiles(5, 4), Tiles(7, 1, unroll=16), Tiles(12, 3, unroll=2))
-    machine.check(attention_case(Attention(shape, bits, tiles=tiles), machine.isa) for tiles in sizes for bits in (4, 8))
+    kernel = AttentionKernel(shape, machine.isa, 8)
+    cut = [data.cut(kernel, tiles) for tiles in sizes]
+    machine.check(attention_case(Attention(shape, bits, tiles=tiles), machine.isa) for tiles in cut for bits in (4, 8))
 
 
 def test_many_tokens(machine):

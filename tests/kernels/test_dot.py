@@ -18,34 +18,41 @@ from lampq_tvm.kernels.isa.avx2 import MAX_DEPTH
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.mla import DEEPEST
 from lampq_tvm.kernels.isa.neon import DEEPEST_LONG
+from lampq_tvm.kernels.isa.operand import Packed
+from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.quantize.weights import weight_range
 from tests.boards import runs_here
 from tests.kernels.machine import Case, Machine
 
 PAIRS = tuple(itertools.product(range(2, 9), repeat=2))
-ROWS, VECTORS = 5, 2
+ROWS, MOST_VECTORS = 3, 2
 LONGEST = 70
+
+
+def vectors_of(dot: Dot) -> int:
+    """Weight vectors of a tile whose sums fit into registers."""
+    return max(v for v in range(1, MOST_VECTORS + 1) if v == 1 or dot.slots(ROWS, v) <= dot.accumulators)
 
 
 def tile_kernel(dot: Dot, steps: int) -> PrimFunc:
     """a [steps, panel rows * group] times w [vectors, steps, lanes * group]: out [rows, vectors * lanes] int32."""
+    vectors = vectors_of(dot)
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("tile")
-            a = argument("a", (steps, dot.panel_rows(ROWS) * dot.group), dot.a_dtype)
-            w = argument("w", (VECTORS, steps, dot.lanes * dot.group), "int8")
-            out = argument("out", (ROWS, VECTORS * dot.lanes), "int32")
+            a = argument("a", (round_up(steps, dot.step_block), dot.panel_rows(ROWS) * dot.group), dot.a_dtype)
+            w = argument("w", (vectors, steps, dot.lanes * dot.group), "int8")
+            out = argument("out", (ROWS, vectors * dot.lanes), "int32")
             with T.sblock("root"):
                 T.reads()
                 T.writes()
-                acc = T.sblock_alloc_buffer((dot.slots(ROWS, VECTORS), dot.acc_lanes), "int32")
+                acc = T.sblock_alloc_buffer((dot.slots(ROWS, vectors), dot.acc_lanes), "int32")
                 tile = Tile(
-                    ROWS, VECTORS, steps, 2, acc,
-                    lambda k, row, rows: a.vload([k, row * dot.group], f"{dot.a_dtype}x{rows * dot.group}"),
-                    lambda vector, k, start, size: w.vload([vector, k, start], f"int8x{size}"),
+                    ROWS, vectors, steps, 2, acc,
+                    Packed(a, (), dot.group), [Packed(w, (vector,)) for vector in range(vectors)],
                 )  # fmt: skip
                 dot.multiply(tile)
-                for row, vector in itertools.product(range(ROWS), range(VECTORS)):
+                for row, vector in itertools.product(range(ROWS), range(vectors)):
                     for i, sums in enumerate(dot.read(tile, row, vector)):
                         T.buffer_store(out, sums, [row, ramp(vector * dot.lanes + i * dot.acc_lanes, dot.acc_lanes)])
         return builder.get()
@@ -59,17 +66,18 @@ def steps_of(dot: Dot) -> int:
 def tile_case(dot: Dot, w_peak: int, a_bits: int, steps: int | None = None) -> Case:
     """Rows and channels of lowest, highest, alternating and random extremes."""
     steps, rng = steps or steps_of(dot), np.random.default_rng(w_peak * 8 + a_bits)
+    vectors = vectors_of(dot)
     low, high = dot.shift - (1 << (a_bits - 1)), dot.shift + (1 << (a_bits - 1)) - 1
     a = np.where(rng.random((ROWS, steps, dot.group)) < 0.5, low, high)
     a[0], a[1] = low, high
     w_high = min(w_peak, 127) - (w_peak < 127)
-    w = np.where(rng.random((VECTORS * dot.lanes, steps, dot.group)) < 0.5, -w_peak, w_high)
+    w = np.where(rng.random((vectors * dot.lanes, steps, dot.group)) < 0.5, -w_peak, w_high)
     w[0], w[1], w[-1] = -w_peak, w_high, -w_peak
     expected = np.einsum("rkg,nkg->rn", a, w).astype(np.int32)
-    panel = np.zeros((steps, dot.panel_rows(ROWS), dot.group), dot.a_dtype)
-    panel[:, :ROWS] = -a.transpose(1, 0, 2) if dot.negate else a.transpose(1, 0, 2)
-    packed = w.reshape(VECTORS, dot.lanes, steps, dot.group).transpose(0, 2, 1, 3).astype(np.int8)
-    args = panel.reshape(steps, -1), np.ascontiguousarray(packed).reshape(VECTORS, steps, -1)
+    panel = np.zeros((round_up(steps, dot.step_block), dot.panel_rows(ROWS), dot.group), dot.a_dtype)
+    panel[:steps, :ROWS] = -a.transpose(1, 0, 2) if dot.negate else a.transpose(1, 0, 2)
+    packed = w.reshape(vectors, dot.lanes, steps, dot.group).transpose(0, 2, 1, 3).astype(np.int8)
+    args = panel.reshape(len(panel), -1), np.ascontiguousarray(packed).reshape(vectors, steps, -1)
     return Case(f"{dot.name} at {w_peak}/{a_bits}", dot.name, functools.partial(tile_kernel, dot, steps), args, expected)
 
 

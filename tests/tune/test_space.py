@@ -12,7 +12,7 @@ from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 from lampq_tvm.tune.propose import Sensible, computation, context, sampled, tiles_of
-from lampq_tvm.tune.space import SPILL, space_of
+from lampq_tvm.tune.space import space_of
 from tests.tune.kernels import SMALL, levels, run_all, target
 
 
@@ -47,7 +47,7 @@ def test_every_candidate_builds_and_is_exact(index):
     one = kernel(index, isa)
     space, tiles = space_of(one), [tiles_of(candidate.sch) for candidate in sample(one)]
     assert len(set(tiles)) == len(tiles) > 1
-    assert all(one.takes(t) and space.registers(t.rows, t.vectors) <= space.budget + SPILL for t in tiles)
+    assert all(one.takes(t) and space.registers(t.rows, t.vectors) <= space.budget + space.spare for t in tiles)
     for expected, got in run_all([(one, t) for t in tiles], isa):
         assert np.array_equal(expected, got)
 

@@ -32,7 +32,7 @@ class Wide(Simple):
         """Write one step along K."""
         rows = words(tile, k)
         for vector in range(tile.vectors):
-            weights = T.Cast("int16x16", tile.weights(vector, k, 0, 16))
+            weights = T.Cast("int16x16", tile.weights[vector].read(k, 0, 16))
             for row, word in enumerate(rows):
                 slot = row * tile.vectors + vector
                 product = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", splat(word, 8, "int16x16"), weights)
@@ -70,8 +70,8 @@ class Narrow(Dot):
             for row in range(tile.rows):
                 total = None
                 for j in range(depth):
-                    word = T.reinterpret(tile.a(first + j, row, 1), dtype="int32")
-                    factors = splat(word, 8, "int8x32"), tile.weights(vector, first + j, 0, 32)
+                    word = T.reinterpret(tile.a.read(first + j, row, 1), dtype="int32")
+                    factors = splat(word, 8, "int8x32"), tile.weights[vector].read(first + j, 0, 32)
                     product = llvm("llvm.x86.avx2.pmadd.ub.sw", "int16x16", *factors)
                     total = product if total is None else total + product
                 slot = row * tile.vectors + vector

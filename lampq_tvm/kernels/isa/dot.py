@@ -10,7 +10,7 @@ A product multiplies a panel of activations with packed weights:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import clear, load, steps
+from lampq_tvm.kernels.isa.operand import Packed
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Tile:
         groups: steps along K, of `Dot.group` inputs each.
         unroll: steps that are written out in the loop's body.
         acc: local int32 buffer [slots, lanes] of `Dot.slots`.
-        a: (step, first row, rows) to those rows' inputs, [rows * group] of `Dot.a_dtype`.
-        weights: (vector, step, first, bytes) to a part of a weight vector, int8 [bytes] of its [lanes * group].
+        a: the panel, of `Dot.a_dtype`.
+        weights: each weight vector, int8 [lanes * group] a step.
     """
 
     rows: int
@@ -38,8 +39,8 @@ class Tile:
     groups: int
     unroll: int
     acc: Any
-    a: Callable[[Expr, int, int], Expr]
-    weights: Callable[[int, Expr, int, int], Expr]
+    a: Packed
+    weights: Sequence[Packed]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Dot(ABC):
         """Rows of a panel are padded to a multiple of it."""
         return 1
 
+    @property
+    def step_block(self) -> int:
+        """Steps of a panel are padded to a multiple of it."""
+        return 1
+
     def panel_rows(self, rows: int) -> int:
         """Rows that a panel is stored with."""
         return rows + -rows % self.row_block
@@ -78,6 +84,15 @@ class Dot(ABC):
     def accumulators(self) -> int:
         """Accumulator registers that fit beside weights and activations."""
         return 24
+
+    @property
+    def spare(self) -> int:
+        """Accumulator registers beyond `accumulators` that may still pay off: LLVM keeps some in memory."""
+        return 4
+
+    def fits(self, rows: int, vectors: int) -> bool:
+        """Whether a tile can be written at all."""
+        return True
 
     @property
     def unroll(self) -> int:
@@ -96,6 +111,10 @@ class Dot(ABC):
     def acc_lanes(self) -> int:
         """int32 lanes of an accumulator register."""
         return self.lanes
+
+    def part(self, channels: int) -> Dot:
+        """The multiply-add for tiles that need no more than the first channels of a weight vector."""
+        return self
 
     @abstractmethod
     def multiply(self, tile: Tile) -> None:
@@ -124,4 +143,4 @@ class Simple(Dot):
 
 def words(tile: Tile, k: Expr) -> list[Expr]:
     """Each row's inputs of a step as one 32-bit integer."""
-    return [T.reinterpret(tile.a(k, row, 1), dtype="int32") for row in range(tile.rows)]
+    return [T.reinterpret(tile.a.read(k, row, 1), dtype="int32") for row in range(tile.rows)]

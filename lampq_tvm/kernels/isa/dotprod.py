@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from tvm.ir import Expr
-from tvm.script.ir_builder import tirx as T
+import itertools
+from collections.abc import Iterator
 
-from lampq_tvm.kernels.emit import llvm, load, pick, splat, store
-from lampq_tvm.kernels.isa.arm import Arm, Quads
-from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile
-
-
-def repeated(tile: Tile, k: Expr) -> list[Expr]:
-    """Each row's four inputs repeated over a register: `dup`, or the lane operand of an instruction that takes one."""
-    if tile.rows == 1:
-        return [splat(T.reinterpret(tile.a(k, 0, 1), dtype="int32"), 4, "int8x16")]
-    fours = [T.reinterpret(tile.a(k, row, 4), dtype="int32x4") for row in range(0, tile.rows, 4)]
-    return [splat(pick([fours[row // 4]], [row % 4]), 4, "int8x16") for row in range(tile.rows)]
+from lampq_tvm.kernels.isa.arm import Arm
+from lampq_tvm.kernels.isa.assembly import MOST, REGISTERS, Assembled, Loop, registers
+from lampq_tvm.kernels.isa.dot import Dot
 
 
-class Sdot(Quads, Simple):
-    """Four channels a register of weights; four rows' inputs in one load, taken lane by lane."""
+class Sdot(Assembled):
+    """Four channels a register of weights; rows' inputs of two steps are read together and taken lane by lane."""
+
+    @property
+    def row_block(self) -> int:
+        """Rows of a panel are padded to a multiple of it."""
+        return 2
+
+    @property
+    def step_block(self) -> int:
+        """Steps of a panel are padded to a multiple of it."""
+        return 2
 
     @property
     def unroll(self) -> int:
@@ -28,23 +30,26 @@ class Sdot(Quads, Simple):
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""
-        return rows / 4 + vectors * self.lanes / 4
+        return -(-self.panel_rows(rows) // (2 * MOST)) / 2 + vectors * -(-self.lanes // (4 * MOST))
 
-    def step(self, tile: Tile, k: Expr) -> None:
-        """Write one step along K."""
-        side = self.lanes // 4
-        weights = [tile.weights(vector, k, 16 * i, 16) for vector in range(tile.vectors) for i in range(side)]
-        for row, inputs in enumerate(repeated(tile, k)):
-            for column, weight in enumerate(weights):
-                slot = row * len(weights) + column
-                value = llvm("llvm.aarch64.neon.sdot.v4i32.v16i8", "int32x4", load(tile.acc, slot, 4), weight, inputs)
-                store(tile.acc, slot, value, 4)
+    def step(self, loop: Loop, a: str, weights: list[str], count: int) -> Iterator[str]:
+        """Lines of one step along K, or two."""
+        each, side = loop.a_stride // 4, self.lanes // 4
+        held = -(-count * each // 4)
+        top, low = REGISTERS - held, self.slots(loop.rows, loop.vectors)
+        yield from registers(a, top, held, count * loop.a_stride)
+        for j, (vector, address) in itertools.product(range(count), enumerate(weights)):
+            yield from registers(address, low, side, loop.w_stride)
+            for part, row in itertools.product(range(side), range(loop.rows)):
+                register, lane = divmod(j * each + row, 4)
+                slot = (row * loop.vectors + vector) * side + part
+                yield f"sdot ${slot}.4s, v{low + part}.16b, v{top + register}.4b[{lane}]"
 
 
 class DotprodLevel(Arm):
     """Armv8.2 with dot product."""
 
-    side = 3
+    side = head_side = 4
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""

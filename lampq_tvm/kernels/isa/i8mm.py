@@ -5,14 +5,18 @@ An accumulator register holds a 2 x 2 block of sums: row 0 of channels 0 and 1, 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 from tvm.ir import Expr
 
-from lampq_tvm.kernels.emit import llvm, load, pick, store
-from lampq_tvm.kernels.isa.arm import Arm, Quads
-from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile
+from lampq_tvm.kernels.emit import load, pick
+from lampq_tvm.kernels.isa.arm import Arm
+from lampq_tvm.kernels.isa.assembly import BYTES, MOST, REGISTERS, Assembled, Loop, registers
+from lampq_tvm.kernels.isa.dot import Dot, Tile
 
 
-class Smmla(Quads, Simple):
+class Smmla(Assembled):
     """Two channels a register of weights."""
 
     @property
@@ -31,17 +35,21 @@ class Smmla(Quads, Simple):
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""
-        return rows / 2 + vectors * self.lanes / 2
+        return -(-self.panel_rows(rows) // (2 * MOST)) + vectors * -(-self.lanes // (2 * MOST))
 
-    def step(self, tile: Tile, k: Expr) -> None:
-        """Write one step along K."""
-        weights = [tile.weights(v, k, 16 * c, 16) for v in range(tile.vectors) for c in range(self.lanes // 2)]
-        for pair in range(self.panel_rows(tile.rows) // 2):
-            inputs = tile.a(k, 2 * pair, 2)
-            for column, weight in enumerate(weights):
-                slot = pair * len(weights) + column
-                value = llvm("llvm.aarch64.neon.smmla.v4i32.v16i8", "int32x4", load(tile.acc, slot, 4), inputs, weight)
-                store(tile.acc, slot, value, 4)
+    def step(self, loop: Loop, a: str, weights: list[str], count: int) -> Iterator[str]:
+        """Lines of one step along K."""
+        pairs, side = self.panel_rows(loop.rows) // 2, self.lanes // 2
+        held = loop.a_stride // BYTES
+        top, low = REGISTERS - held, self.slots(loop.rows, loop.vectors)
+        yield from registers(a, top, held, loop.a_stride)
+        for vector, address in enumerate(weights):
+            for first in range(0, side, MOST):
+                size = min(MOST, side - first)
+                yield from registers(address, low, size, loop.w_stride - BYTES * first if first + size == side else 0)
+                for part, pair in itertools.product(range(size), range(pairs)):
+                    slot = (pair * loop.vectors + vector) * side + first + part
+                    yield f"smmla ${slot}.4s, v{top + pair}.16b, v{low + part}.16b"
 
     def read(self, tile: Tile, row: int, vector: int) -> list[Expr]:
         """A row's sums for the channels of a weight vector: registers of int32 [4]."""
@@ -54,7 +62,7 @@ class Smmla(Quads, Simple):
 class I8mmLevel(Arm):
     """Armv8.6 with int8 matrix multiply."""
 
-    side = 3
+    side = head_side = 4
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""

@@ -19,7 +19,8 @@ class Level(ABC):
     Attributes:
         lanes: float32 lanes of a vector.
         byte_lanes: bytes that `add_bytes` takes at once.
-        side: registers of a product's weights that are packed side by side, where loads come in pairs.
+        side: registers of a product's weights that are packed side by side, where loads take several.
+        head_side: the same of a head's keys and values.
         look_lanes: bytes that `look_up` takes at once; 0 where it takes none, and looking up is scalar work.
     """
 
@@ -27,6 +28,7 @@ class Level(ABC):
     byte_lanes: int
     look_lanes: int = 0
     side: int = 1
+    head_side: int = 1
 
     @property
     def code_vectors(self) -> int:

@@ -13,9 +13,8 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import clear, llvm, load, steps, store
-from lampq_tvm.kernels.isa.arm import Quads
+from lampq_tvm.kernels.isa.arm import Quads, repeated
 from lampq_tvm.kernels.isa.dot import Tile
-from lampq_tvm.kernels.isa.dotprod import repeated
 
 DEEPEST = 8
 BLOCKS = 127  # of `depth` steps: each adds at most 256 to a 16-bit lane, and one more for the steps that are left over
@@ -88,9 +87,9 @@ class Mla(Quads):
         if depth <= 2:
             inputs = [repeated(tile, first + j) for j in range(depth)]
             for slot, row, vector, part in sorted(self.order(tile, self.lanes // 4), key=lambda at: (at[2:], at[1])):
-                total = inputs[0][row] * tile.weights(vector, first, 16 * part, 16)
+                total = inputs[0][row] * tile.weights[vector].read(first, 16 * part, 16)
                 for j in range(1, depth):
-                    total = total + inputs[j][row] * tile.weights(vector, first + j, 16 * part, 16)
+                    total = total + inputs[j][row] * tile.weights[vector].read(first + j, 16 * part, 16)
                 self._widen(sums, slot, total)
             return
         with T.sblock("bytes"):
@@ -100,7 +99,7 @@ class Mla(Quads):
             for j in range(depth):
                 inputs = repeated(tile, first + j)
                 for slot, row, vector, part in self.order(tile, self.lanes // 4):
-                    product = inputs[row] * tile.weights(vector, first + j, 16 * part, 16)
+                    product = inputs[row] * tile.weights[vector].read(first + j, 16 * part, 16)
                     store(bytes_, slot, product if j == 0 else load(bytes_, slot, 16) + product, 16)
             for slot, *_ in self.order(tile, self.lanes // 4):
                 self._widen(sums, slot, load(bytes_, slot, 16))

@@ -13,9 +13,8 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from lampq_tvm.kernels.emit import clear, llvm, load, pick, steps, store
-from lampq_tvm.kernels.isa.arm import Arm, Quads
+from lampq_tvm.kernels.isa.arm import Arm, Quads, repeated
 from lampq_tvm.kernels.isa.dot import Dot, Tile
-from lampq_tvm.kernels.isa.dotprod import repeated
 from lampq_tvm.kernels.isa.mla import DEEPEST, Mla
 
 DEEPEST_LONG = 3  # products: over more, LLVM runs out of registers
@@ -64,7 +63,9 @@ class Smlal(Quads):
             total = None
             for j in range(depth):
                 low = pick([inputs[j][row]], list(range(8)))
-                product = llvm("llvm.aarch64.neon.smull.v8i16", "int16x8", low, tile.weights(vector, first + j, 8 * part, 8))
+                product = llvm(
+                    "llvm.aarch64.neon.smull.v8i16", "int16x8", low, tile.weights[vector].read(first + j, 8 * part, 8)
+                )
                 total = product if total is None else total + product
             pairs = llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", total)
             store(tile.acc, slot, load(tile.acc, slot, 4) + pairs, 4)

@@ -21,7 +21,7 @@ class Vnni(Simple):
 
     def step(self, tile: Tile, k: Expr) -> None:
         """Write one step along K."""
-        weights = [tile.weights(vector, k, 0, 64) for vector in range(tile.vectors)]
+        weights = [vector.read(k, 0, 64) for vector in tile.weights]
         for row, word in enumerate(words(tile, k)):
             inputs = splat(word, 16, "int8x64")
             for vector, weight in enumerate(weights):

@@ -1,0 +1,136 @@
+"""Arm register tiles in assembly: `ld1` brings up to four registers and moves its address on, and no sum leaves its register.
+
+LLVM has no way to be told which registers to take: it turns loads of several registers into pairs, or runs out of registers
+around them. A tile's loop along K is therefore a function of a few lines, inlined where it is called; what the sums become is
+LLVM's work again.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tvm import tirx
+from tvm.ir import StringImm
+from tvm.script.ir_builder import tirx as T
+
+from lampq_tvm.kernels.isa.arm import Quads
+from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.shapes import round_up
+
+REGISTERS = 32
+MOST = 4  # registers that one load brings
+BYTES = 16  # of a register
+NEWLINE = "\\0A"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a tile's assembly is written for.
+
+    Attributes:
+        rows, vectors: of the tile.
+        steps, unroll: along K, and how many of them are written out in the loop's body.
+        a_stride, w_stride: bytes of a step of the panel, and of a weight vector.
+    """
+
+    rows: int
+    vectors: int
+    steps: int
+    unroll: int
+    a_stride: int
+    w_stride: int
+
+    @property
+    def name(self) -> str:
+        """Of its function."""
+        return f"{self.rows}x{self.vectors}_{self.steps}u{self.unroll}_{self.a_stride}_{self.w_stride}"
+
+
+class Assembled(Quads):
+    """Multiply-adds that are written in assembly; registers of a weight vector that no channel needs are left out."""
+
+    @property
+    def spare(self) -> int:
+        """Accumulator registers beyond `accumulators` that may still pay off: there are none."""
+        return 0
+
+    def fits(self, rows: int, vectors: int) -> bool:
+        """Whether a tile can be written at all: no sum may leave its register, and a step's operands need eight."""
+        return self.slots(rows, vectors) <= self.accumulators
+
+    def part(self, channels: int) -> Dot:
+        """The multiply-add for tiles that need no more than the first channels of a weight vector."""
+        return replace(self, lanes=round_up(channels, self.acc_lanes))
+
+    def multiply(self, tile: Tile) -> None:
+        """Write tile.acc = the tile's products over all steps."""
+        strides = tile.a.stride, tile.weights[0].stride
+        loop, slots = Loop(tile.rows, tile.vectors, tile.groups, tile.unroll, *strides), self.slots(tile.rows, tile.vectors)
+        if not self.fits(tile.rows, tile.vectors):
+            raise AssertionError(f"{slots} registers of sums leave too few for the operands")
+        name = f"{self.name}_{self.lanes}_{loop.name}"
+        text = _function(name, slots, loop.vectors, list(self._lines(loop, slots)))
+        with T.attr(tirx.const(0, "int32"), "pragma_import_llvm", StringImm(text)):
+            addresses = [T.address_of(tile.acc[0, 0]), tile.a.address, *(vector.address for vector in tile.weights)]
+            T.evaluate(T.call_extern(name, *addresses, dtype="int32"))
+
+    def _lines(self, loop: Loop, slots: int) -> Iterator[str]:
+        """Clear the sums, add whole bodies in a loop, then the steps that are left over."""
+        yield from (f"movi ${slot}.2d, #0" for slot in range(slots))
+        whole, counter = loop.steps // loop.unroll, slots + 1 + loop.vectors
+        if whole > 1:
+            yield f"mov ${{{counter}:w}}, #{whole}"
+            yield "1:"
+            yield from self._steps(loop, loop.unroll)
+            yield f"subs ${{{counter}:w}}, ${{{counter}:w}}, #1"
+            yield "b.ne 1b"
+        yield from self._steps(loop, loop.steps - (whole * loop.unroll if whole > 1 else 0))
+
+    def _steps(self, loop: Loop, count: int) -> Iterator[str]:
+        first = self.slots(loop.rows, loop.vectors)
+        a, *weights = (f"${first + i}" for i in range(1 + loop.vectors))
+        for done in range(0, count, self.step_block):
+            yield from self.step(loop, a, weights, min(self.step_block, count - done))
+
+    @abstractmethod
+    def step(self, loop: Loop, a: str, weights: list[str], count: int) -> Iterator[str]:
+        """Lines of `count` steps along K, `step_block` at most.
+
+        Args:
+            a, weights: the addresses' registers.
+        """
+
+
+def registers(address: str, first: int, count: int, stride: int = 0) -> Iterator[str]:
+    """Lines that load v[first], v[first + 1], .. from an address and move it on.
+
+    Args:
+        stride: bytes that it is moved on by, where these are not just what is loaded.
+    """
+    for at in range(0, count, MOST):
+        size = min(MOST, count - at)
+        names = ", ".join(f"v{first + at + i}.16b" for i in range(size))
+        rest = stride - BYTES * at if stride and at + size == count else BYTES * size
+        if rest == BYTES * size:
+            yield f"ld1 {{ {names} }}, [{address}], #{rest}"
+        else:
+            yield f"ld1 {{ {names} }}, [{address}]"
+            yield f"add {address}, {address}, #{rest}"
+
+
+def _function(name: str, slots: int, vectors: int, lines: list[str]) -> str:
+    """A function of the sums' address, the panel's and each weight vector's, as LLVM reads it."""
+    quad, pointers = "<4 x i32>", 1 + vectors
+    result = "{ " + ", ".join([quad] * slots + ["ptr"] * pointers + ["i32"]) + " }"
+    given = [f"ptr %p{i}" for i in range(pointers)]
+    outputs = ["=&w"] * slots + ["=&r"] * (pointers + 1)
+    inputs, clobbered = [str(slots + i) for i in range(pointers)], [f"~{{v{i}}}" for i in range(slots, REGISTERS)]
+    text = [f"define i32 @{name}(ptr %sums, {', '.join(given)}) alwaysinline {{"]
+    body, wanted = NEWLINE.join(lines), ",".join([*outputs, *inputs, *clobbered, "~{cc}"])
+    text.append(f' %all = call {result} asm sideeffect "{body}", "{wanted}"({", ".join(given)}) #0')
+    for i in range(slots):
+        text += [f" %s{i} = extractvalue {result} %all, {i}", f" %at{i} = getelementptr {quad}, ptr %sums, i64 {i}"]
+        text.append(f" store {quad} %s{i}, ptr %at{i}, align 16")
+    return "\n".join([*text, " ret i32 0", "}", "attributes #0 = { nounwind memory(read) }"])
