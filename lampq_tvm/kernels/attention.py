@@ -7,7 +7,6 @@ Only a tile of scores exists at any time. The rules are the arithmetic table's: 
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.kernels.emit import argument, ramp
+from lampq_tvm.kernels.emit import argument, pick, ramp
 from lampq_tvm.kernels.factor import Factor, Sink, Sums
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.panel import BYTES, lay_out, panel_shape
@@ -26,6 +25,7 @@ from lampq_tvm.kernels.softmax import Softmax
 from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles
 
+LOWEST = -(1 << 31)  # below every score
 TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 6, "dotprod": 6, "neon": 4}
 TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 1, "dotprod": 1, "neon": 3}
 
@@ -59,7 +59,7 @@ class AttentionShape:
 def factors(shape: AttentionShape, isa: str, bits: int) -> tuple[Factor, Factor]:
     """Keys and values. A signed row operand holds p - 128 instead of p, an unsigned one q + shift instead of q."""
     peak, level = 1 << (bits - 1), LEVELS[isa]
-    qk, pv = (level.dot(peak, a_bits, level.head_side) for a_bits in (bits, 8))
+    qk, pv = level.dot(peak, bits, level.head_side), level.unsigned_dot(peak, level.head_side)
     keys = Factor(qk, shape.tokens, shape.head_dim, qk.shift)
     return keys, Factor(pv, shape.head_dim, shape.tokens, -128 if pv.a_dtype == "int8" else 0)
 
@@ -116,10 +116,11 @@ def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | N
 
 @dataclass(frozen=True)
 class _Buffers:
-    """Panels of q and of p, scores and their table values, and what rows are divided by."""
+    """Panels of q and of p, scores, lanes of their maxima, table values, and what rows are divided by."""
 
     q: Any
     scores: Any
+    tops: Any
     codes: Any
     p: Any
     inverse: Any
@@ -177,6 +178,7 @@ class _Attention:
         return [
             Own(panel_shape(self.keys.dot, 1, rows, self.keys.packed[1]), self.keys.dot.a_dtype),
             Own((rows, columns), "int32"),
+            Own((rows, LEVELS[self.isa].lanes), "int32"),
             Own((rows, round_up(columns, BYTES)), "uint8"),
             Own(panel_shape(self.values.dot, 1, rows, steps), self.values.dot.a_dtype),
             Own((rows,), "float32"),
@@ -192,26 +194,42 @@ class _Attention:
         head, first = pair % shape.heads, pair // shape.heads * shape.tokens + token
         lay_out(self.keys.dot, own.q, 0, self.qkv, first, head * shape.head_dim, rows, shape.head_dim, self.keys.excess)
 
-        def score(sums: Sums, column: Expr, _: int) -> None:
-            lanes = self.keys.dot.acc_lanes
-            for r, i in itertools.product(range(rows), range(len(sums[0]))):
-                at, total = column + i * lanes, sums[r][i]
-                if self.keys.excess:
-                    total = total + fixes[0].vload([pair, at], f"int32x{lanes}")
-                if shape.groups:
-                    where = [pair // shape.heads % shape.groups, head, token + r, at]
-                    total = total + self.bias.vload(where, f"int32x{lanes}")
-                T.buffer_store(own.scores, total, [r, ramp(at, lanes)])
+        lanes = LEVELS[self.isa].lanes
+        for r in range(rows):
+            T.buffer_store(own.tops, T.broadcast(tirx.const(LOWEST, "int32"), lanes), [r, ramp(0, lanes)])
+
+        def score(sums: Sums, column: Expr, columns: int) -> None:
+            bias = [pair // shape.heads % shape.groups, head, token] if shape.groups else []
+            for r in range(rows):
+                self._scores(sums[r], (column, columns), r, fixes[0], [pair], bias, own)
 
         self._multiply(self.keys, own.q, packed[0], pair, score)
         with T.serial(0, rows) as r:
-            self._softmax.row(own.scores, self.scale[head], own.codes, own.inverse, r)
+            self._softmax.row(own.scores, own.tops, self.scale[head], own.codes, own.inverse, r)
         lay_out(self.values.dot, own.p, 0, own.codes, 0, 0, rows, round_up(shape.tokens, BYTES), self.values.excess)
 
         def store(sums: Sums, column: Expr, columns: int) -> None:
             self._store(sums, (column, columns), pair, first, fixes[1], own.inverse)
 
         self._multiply(self.values, own.p, packed[1], pair, store)
+
+    def _scores(
+        self, sums: list[Expr], columns: tuple[Expr, int], r: int, fix: Any, pair: list[Expr], bias: list[Expr], own: _Buffers
+    ) -> None:
+        """Keep a row's scores of a register tile, and the largest of those that exist."""
+        lanes, (column, count) = self.keys.dot.acc_lanes, columns
+        top = own.tops.vload([r, 0], f"int32x{lanes}")
+        for i, total in enumerate(sums):
+            at = column + i * lanes
+            if self.keys.excess:
+                total = total + fix.vload([*pair, at], f"int32x{lanes}")
+            if bias:
+                total = total + self.bias.vload([*bias[:2], bias[2] + r, at], f"int32x{lanes}")
+            score = T.Bind(total)
+            T.buffer_store(own.scores, score, [r, ramp(at, lanes)])
+            left = min(count - i * lanes, lanes)
+            top = tirx.max(top, score if left == lanes else pick([score], [min(j, left - 1) for j in range(lanes)]))
+        T.buffer_store(own.tops, top, [r, ramp(0, lanes)])
 
     def _multiply(self, factor: Factor, panel: Any, packed: Any, pair: Expr, sink: Sink) -> None:
         """The panel's rows times every column of the factor; sink takes each register tile."""

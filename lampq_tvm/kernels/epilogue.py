@@ -55,15 +55,27 @@ class Epilogue:
         """Write the tile whose first row and channel these are, up to its `count` whole registers of channels."""
         lanes = dot.acc_lanes
         constants = [self._constants(first + i * lanes, lanes) for i in range(count)]
-        for r in range(tile.rows):
-            sums = [total for v in range(tile.vectors) for total in dot.read(tile, r, v)][:count]
-            values = [self._value(total, constants[i], row + r, first + i * lanes, lanes) for i, total in enumerate(sums)]
-            if not self.to_codes:
-                for i, value in enumerate(values):
-                    T.buffer_store(self.out, value, [out_row + r, ramp(first + i * lanes, lanes)])
-                continue
+        rows = [[total for v in range(tile.vectors) for total in dot.read(tile, r, v)][:count] for r in range(tile.rows)]
+        if not self.to_codes:
+            self._write_floats(rows, constants, row, first, lanes)
+            return
+        for r, sums in enumerate(rows):
+            values = [_scaled(total, constants[i], lanes) for i, total in enumerate(sums)]
             for lane, size, codes in self.level.narrow(values, *self.range):
                 T.buffer_store(self.out, codes, [out_row + r, ramp(first + lane, size)])
+
+    def _write_floats(self, rows: list[list[Expr]], constants: list[Constants], row: Expr, first: Expr, lanes: int) -> None:
+        """The tile as floats; read and written through its own address, to which LLVM adds constants."""
+        out, added = _view(self.out, row, first), None
+        if self.added is not None:
+            added = _view(self.added, row, first) if not self.shape.period else self.added
+        for r, sums in enumerate(rows):
+            for i, total in enumerate(sums):
+                value = _scaled(total, constants[i], lanes)
+                if added is not None:
+                    at = (r, i * lanes) if not self.shape.period else ((row + r) % self.shape.period, first + i * lanes)
+                    value = _channels(added, lanes, *at) + value
+                T.buffer_store(out, value, [r, ramp(i * lanes, lanes)])
 
     def write_tail(self, dot: Dot, tile: Tile, row: Expr, first: Expr, out_row: Expr, channels: int) -> None:
         """Write one last vector of which only some channels exist: whole registers, then lane by lane."""
@@ -77,7 +89,9 @@ class Epilogue:
             T.buffer_store(sums, dot.read(tile, r, 0)[whole], [r, ramp(0, lanes)])
         with T.serial(0, tile.rows) as r, T.serial(0, rest) as lane:
             channel = first + whole * lanes + lane
-            value = self._value(sums[r, lane], self._constants(channel, 1), row + r, channel, 1)
+            value = _scaled(sums[r, lane], self._constants(channel, 1), 1)
+            if self.added is not None:
+                value = self.added[(row + r) % self.shape.period if self.shape.period else row + r, channel] + value
             if self.to_codes:
                 low, high = self.range
                 value = T.Cast("int8", T.round(tirx.min(tirx.max(value, low), high)))
@@ -98,13 +112,17 @@ class Epilogue:
         )
         return correction, scale, shift
 
-    def _value(self, acc: Expr, constants: Constants, row: Expr, first: Expr, lanes: int) -> Expr:
-        correction, scale, shift = constants
-        total = acc + correction if correction is not None else acc
-        value = T.fma(T.Cast(_vector("float32", lanes), total), scale, shift)
-        if self.added is None:
-            return value
-        return _channels(self.added, lanes, row % self.shape.period if self.shape.period else row, first) + value
+
+def _scaled(acc: Expr, constants: Constants, lanes: int) -> Expr:
+    """fma(fl(acc), scale, shift)."""
+    correction, scale, shift = constants
+    total = acc + correction if correction is not None else acc
+    return T.fma(T.Cast(_vector("float32", lanes), total), scale, shift)
+
+
+def _view(buffer: Any, row: Expr, first: Expr) -> Any:
+    """A buffer [rows, N] from a row and a channel on."""
+    return T.decl_buffer(buffer.shape, buffer.dtype, data=T.Bind(T.address_of(buffer[row, first])))
 
 
 def _vector(dtype: str, lanes: int) -> str:

@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import interleave, ramp
+from lampq_tvm.kernels.emit import interleave, pick, ramp
 from lampq_tvm.kernels.isa.dot import Dot
 from lampq_tvm.kernels.shapes import round_up
 
@@ -29,20 +29,23 @@ def lay_out(
     """panel[tile, k // group, r * group + k % group] = source[row + r, column + k] + excess (its sign turned where the
     multiply-add wants that), for r < rows and k < depth.
 
-    What lies beyond the rows and the depth may hold anything. Bytes are turned 16 at a time, a square of steps and rows.
+    What lies beyond the rows and the depth may hold anything. Bytes are turned 16 at a time, some rows together: a square of
+    steps and rows, then half as many rows, down to two.
     """
-    group, square = dot.group, BYTES // dot.group
-    turned = rows // square * square if dot.a_dtype.endswith("int8") else 0
-    blocks = depth // BYTES
-    for first in range(0, turned, square):
+    group = dot.group
+    blocks, turned = (depth // BYTES, _turns(rows, BYTES // group)) if dot.a_dtype.endswith("int8") else (0, [])
+    for first, count in turned:
         with T.serial(0, blocks) as block:
-            at = column + block * BYTES
-            part = [T.Bind(source.vload([row + first + i, at], f"{source.dtype}x{BYTES}")) for i in range(square)]
+            size, at = count * group, column + block * BYTES
+            part = [T.Bind(source.vload([row + first + i, at], f"{source.dtype}x{BYTES}")) for i in range(count)]
             for j, vector in enumerate(interleave(part, BYTES, group)):
-                turn = [tile, block * square + j, ramp(first * group, BYTES)]
-                T.buffer_store(panel, _shifted(dot, vector, BYTES, excess), turn)
+                found = _shifted(dot, vector, BYTES, excess)
+                for i in range(BYTES // size):
+                    step = block * (BYTES // group) + j * (BYTES // size) + i
+                    codes = found if size == BYTES else pick([found], list(range(size * i, size * (i + 1))))
+                    T.buffer_store(panel, codes, [tile, step, ramp(first * group, size)])
     for r in range(rows):
-        done = blocks * square if r < turned else 0
+        done = blocks * (BYTES // group) if r < sum(count for _, count in turned) else 0
         with T.serial(done, depth // group) as k:
             codes = source.vload([row + r, column + k * group], f"{source.dtype}x{group}")
             T.buffer_store(panel, _shifted(dot, codes, group, excess), [tile, k, ramp(r * group, group)])
@@ -50,6 +53,21 @@ def lay_out(
             with T.serial(0, rest) as i:
                 code = _shifted(dot, source[row + r, column + depth - rest + i], 1, excess)
                 T.buffer_store(panel, code, [tile, depth // group, r * group + i])
+
+
+def _turns(rows: int, most: int) -> list[tuple[int, int]]:
+    """First row and number of rows that are turned together.
+
+    >>> _turns(7, 4)
+    [(0, 4), (4, 2)]
+    """
+    found, first = [], 0
+    while most > 1:
+        while rows - first >= most:
+            found.append((first, most))
+            first += most
+        most //= 2
+    return found
 
 
 def _shifted(dot: Dot, codes: Expr, lanes: int, excess: int) -> Expr:

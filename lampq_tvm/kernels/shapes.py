@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lampq_tvm.kernels.isa.dot import Dot
+if TYPE_CHECKING:  # the instruction sets round up as well
+    from lampq_tvm.kernels.isa.dot import Dot
 
 EPILOGUES = ("codes", "table", "residual", "float", "stream")
 

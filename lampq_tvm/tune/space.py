@@ -18,7 +18,7 @@ from lampq_tvm.kernels.tiles import MAX_ROWS, MAX_VECTORS, Tiles
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 
 GROUPS = (1, 2, 3, 4, 6)
-UNROLLS = (1, 2, 4, 8)
+UNROLLS = (1, 2, 4, 8, 16)
 MAX_BODY = 256  # register tiles' multiply-adds written out in the innermost loop, so that it stays in the instruction cache
 PANEL = 16 << 10  # bytes of rows that a task may keep: half of the smallest first level cache among the boards
 TASKS_LEFT = 8  # parallel tasks that grouping leaves, so that records serve more cores than they were tuned on

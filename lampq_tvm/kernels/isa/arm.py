@@ -92,3 +92,14 @@ class Arm(Level):
 def _low_word(codes: Expr, dtype: str) -> Expr:
     """The first four of eight bytes, taken as a word: LLVM would widen arithmetic on four bytes to 16 bits."""
     return T.reinterpret(pick([T.reinterpret(codes, dtype="int32x2")], [0]), dtype=f"{dtype}x4")
+
+
+class Dotting(Arm):
+    """Cores with a dot product, which adds up bytes as well."""
+
+    side = head_side = 4
+
+    def add_bytes(self, total: Expr, values: Expr) -> Expr:
+        """total int32 [4] plus the bytes uint8 [16], four in each lane."""
+        ones = T.broadcast(tirx.const(1, "uint8"), 16)
+        return llvm("llvm.aarch64.neon.udot.v4i32.v16i8", "int32x4", total, values, ones)

@@ -71,14 +71,20 @@ class Assembled(Quads):
         if not self.fits(tile.rows, tile.vectors):
             raise AssertionError(f"{slots} registers of sums leave too few for the operands")
         name = f"{self.name}_{self.lanes}_{loop.name}"
-        text = _function(name, slots, loop.vectors, list(self._lines(loop, slots)))
+        turns, places = self.turned(tile.rows, tile.vectors)
+        text = _function(name, loop.vectors, [*self._lines(loop), *turns], places)
         with T.attr(tirx.const(0, "int32"), "pragma_import_llvm", StringImm(text)):
             addresses = [T.address_of(tile.acc[0, 0]), tile.a.address, *(vector.address for vector in tile.weights)]
             T.evaluate(T.call_extern(name, *addresses, dtype="int32"))
 
-    def _lines(self, loop: Loop, slots: int) -> Iterator[str]:
+    def turned(self, rows: int, vectors: int) -> tuple[list[str], list[int]]:
+        """Lines that put sums in order, and the register in which each of them ends."""
+        return [], list(range(self.slots(rows, vectors)))
+
+    def _lines(self, loop: Loop) -> Iterator[str]:
         """Clear the sums, add whole bodies in a loop, then the steps that are left over."""
-        yield from (f"movi ${slot}.2d, #0" for slot in range(slots))
+        slots = self.slots(loop.rows, loop.vectors)
+        yield from (f"movi v{slot}.2d, #0" for slot in range(slots))
         whole, counter = loop.steps // loop.unroll, slots + 1 + loop.vectors
         if whole > 1:
             yield f"mov ${{{counter}:w}}, #{whole}"
@@ -120,17 +126,21 @@ def registers(address: str, first: int, count: int, stride: int = 0) -> Iterator
             yield f"add {address}, {address}, #{rest}"
 
 
-def _function(name: str, slots: int, vectors: int, lines: list[str]) -> str:
-    """A function of the sums' address, the panel's and each weight vector's, as LLVM reads it."""
+def _function(name: str, vectors: int, lines: list[str], places: list[int]) -> str:
+    """A function of the sums' address, the panel's and each weight vector's, as LLVM reads it.
+
+    Args:
+        places: the register in which each sum ends; after them the operands are the addresses and a counter.
+    """
     quad, pointers = "<4 x i32>", 1 + vectors
-    result = "{ " + ", ".join([quad] * slots + ["ptr"] * pointers + ["i32"]) + " }"
-    given = [f"ptr %p{i}" for i in range(pointers)]
-    outputs = ["=&w"] * slots + ["=&r"] * (pointers + 1)
-    inputs, clobbered = [str(slots + i) for i in range(pointers)], [f"~{{v{i}}}" for i in range(slots, REGISTERS)]
-    text = [f"define i32 @{name}(ptr %sums, {', '.join(given)}) alwaysinline {{"]
-    body, wanted = NEWLINE.join(lines), ",".join([*outputs, *inputs, *clobbered, "~{cc}"])
-    text.append(f' %all = call {result} asm sideeffect "{body}", "{wanted}"({", ".join(given)}) #0')
-    for i in range(slots):
+    result = "{ " + ", ".join([quad] * len(places) + ["ptr"] * pointers + ["i32"]) + " }"
+    given = ", ".join(f"ptr %p{i}" for i in range(pointers))
+    outputs = [*(f"={{v{place}}}" for place in places), *["=&r"] * (pointers + 1)]
+    clobbered = [f"~{{v{i}}}" for i in range(REGISTERS) if i not in places]
+    wanted = ",".join([*outputs, *(str(len(places) + i) for i in range(pointers)), *clobbered, "~{cc}"])
+    text = [f"define i32 @{name}(ptr %sums, {given}) alwaysinline {{"]
+    text.append(f' %all = call {result} asm sideeffect "{NEWLINE.join(lines)}", "{wanted}"({given}) #0')
+    for i in range(len(places)):
         text += [f" %s{i} = extractvalue {result} %all, {i}", f" %at{i} = getelementptr {quad}, ptr %sums, i64 {i}"]
         text.append(f" store {quad} %s{i}, ptr %at{i}, align 16")
     return "\n".join([*text, " ret i32 0", "}", "attributes #0 = { nounwind memory(read) }"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from lampq_tvm.kernels.isa.arm import Arm
+from lampq_tvm.kernels.isa.arm import Dotting
 from lampq_tvm.kernels.isa.assembly import MOST, REGISTERS, Assembled, Loop, registers
 from lampq_tvm.kernels.isa.dot import Dot
 
@@ -26,7 +26,7 @@ class Sdot(Assembled):
     @property
     def unroll(self) -> int:
         """Steps along K that are written out unless tuning finds better."""
-        return 8
+        return 16
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""
@@ -43,13 +43,11 @@ class Sdot(Assembled):
             for part, row in itertools.product(range(side), range(loop.rows)):
                 register, lane = divmod(j * each + row, 4)
                 slot = (row * loop.vectors + vector) * side + part
-                yield f"sdot ${slot}.4s, v{low + part}.16b, v{top + register}.4b[{lane}]"
+                yield f"sdot v{slot}.4s, v{low + part}.16b, v{top + register}.4b[{lane}]"
 
 
-class DotprodLevel(Arm):
+class DotprodLevel(Dotting):
     """Armv8.2 with dot product."""
-
-    side = head_side = 4
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from tvm.ir import Expr
-
-from lampq_tvm.kernels.emit import load, pick
-from lampq_tvm.kernels.isa.arm import Arm
+from lampq_tvm.kernels.isa.arm import Dotting
 from lampq_tvm.kernels.isa.assembly import BYTES, MOST, REGISTERS, Assembled, Loop, registers
-from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.isa.dot import Dot
 
 
+@dataclass(frozen=True)
 class Smmla(Assembled):
-    """Two channels a register of weights."""
+    """Two channels a register of weights.
+
+    Attributes:
+        mnemonic: the instruction: `smmla`, or `usmmla` for unsigned inputs.
+    """
+
+    mnemonic: str = "smmla"
 
     @property
     def unroll(self) -> int:
         """Steps along K that are written out unless tuning finds better."""
-        return 8
+        return 16
 
     @property
     def row_block(self) -> int:
@@ -49,21 +54,28 @@ class Smmla(Assembled):
                 yield from registers(address, low, size, loop.w_stride - BYTES * first if first + size == side else 0)
                 for part, pair in itertools.product(range(size), range(pairs)):
                     slot = (pair * loop.vectors + vector) * side + first + part
-                    yield f"smmla ${slot}.4s, v{top + pair}.16b, v{low + part}.16b"
+                    yield f"{self.mnemonic} v{slot}.4s, v{top + pair}.16b, v{low + part}.16b"
 
-    def read(self, tile: Tile, row: int, vector: int) -> list[Expr]:
-        """A row's sums for the channels of a weight vector: registers of int32 [4]."""
-        first = (row // 2 * tile.vectors + vector) * self.lanes // 2
-        lanes = [0, 1, 4, 5] if row % 2 == 0 else [2, 3, 6, 7]
-        blocks = [load(tile.acc, slot, 4) for slot in range(first, first + self.lanes // 2)]
-        return [pick([a, b], lanes) for a, b in zip(blocks[::2], blocks[1::2], strict=True)]
+    def turned(self, rows: int, vectors: int) -> tuple[list[str], list[int]]:
+        """Lines that turn two blocks of two rows into a register of each row."""
+        side, free = self.lanes // 2, self.slots(rows, vectors)
+        lines, found = [], dict[tuple[int, int, int], int]()
+        for pair, vector, part in itertools.product(range(self.panel_rows(rows) // 2), range(vectors), range(0, side, 2)):
+            left = (pair * vectors + vector) * side + part
+            right = left + 1
+            lines += [f"zip1 v{free}.2d, v{left}.2d, v{right}.2d", f"zip2 v{right}.2d, v{left}.2d, v{right}.2d"]
+            found[2 * pair, vector, part], found[2 * pair + 1, vector, part] = free, right
+            free = left
+        return lines, [found[place] for place in sorted(found)]
 
 
-class I8mmLevel(Arm):
+class I8mmLevel(Dotting):
     """Armv8.6 with int8 matrix multiply."""
-
-    side = head_side = 4
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""
         return Smmla(f"i8mm_s8s8_{side}", lanes=4 * side, group=8, a_dtype="int8", shift=0)
+
+    def unsigned_dot(self, w_peak: int, side: int = 1) -> Dot:
+        """`usmmla`."""
+        return Smmla(f"i8mm_u8s8_{side}", lanes=4 * side, group=8, a_dtype="uint8", shift=0, mnemonic="usmmla")

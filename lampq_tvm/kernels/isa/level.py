@@ -43,6 +43,10 @@ class Level(ABC):
             side: registers of weights that are packed side by side.
         """
 
+    def unsigned_dot(self, w_peak: int, side: int = 1) -> Dot:
+        """The multiply-add of unsigned bytes with codes of magnitude up to w_peak; where it wants signed bytes, of 128 less."""
+        return self.dot(w_peak, 8, side)
+
     @abstractmethod
     def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
         """sat(rne(v)) of neighbouring vectors as bytes: (first lane, lanes, codes), each as long as can be.
