@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 
 import pytest
 
 from lampq_tvm.kernels.attention import AttentionShape, build_attention
 from lampq_tvm.kernels.isa import dot_for
+from lampq_tvm.kernels.isa.assembly import Assembled
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import ProductShape
@@ -58,6 +60,18 @@ def test_product_runs_on_the_steps_instructions(isa, bits):
     text = asm_of(isa, "product", bits)
     for mnemonic in STEPS[isa, bits]:
         assert count(text, mnemonic) >= dot.slots(tiles.rows, tiles.vectors), mnemonic
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isinstance(dot_for(isa, 8, 8), Assembled)])
+def test_a_tile_in_assembly_holds_loads_and_multiplications_alone(isa):
+    dot, shape, (multiply,) = dot_for(isa, 8, 8), replace(SHAPE, k=768), STEPS[isa, 8]
+    tiles, text = default_tiles(shape, dot), assembly(build_product(shape, isa, 8, 8), isa)
+    loops = [block for block in re.findall(r"//APP(.*?)//NO_APP", text, re.DOTALL) if count(block, multiply)]
+    body = max((re.search(r":\n(.*?)\s+b\.ne", loop, re.DOTALL)[1] for loop in loops), key=len)
+    loads = tiles.unroll * dot.loads(tiles.rows, tiles.vectors)
+    assert count(body, "ld1") == loads
+    assert count(body, multiply) == tiles.unroll * dot.slots(tiles.rows, tiles.vectors)
+    assert len(body.split("\n")) == loads + count(body, multiply) + 1  # and the counter
 
 
 @pytest.mark.parametrize("isa", ISAS)
