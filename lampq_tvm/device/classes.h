@@ -4,7 +4,7 @@
 
 enum {
     OTHER, BRANCH, INTEGER, MULTIPLY,
-    LOAD, LOAD_VECTOR, LOAD_VECTORS, STORE, STORE_VECTOR, STORE_VECTORS,
+    LOAD, LOAD_VECTOR, LOAD_VECTORS, LOAD_MANY, STORE, STORE_VECTOR, STORE_VECTORS,
     DOT, MATRIX, VECTOR_MULTIPLY, MULTIPLY_LONG, SHIFT, VECTOR, PERMUTE, ZIP, TABLE,
     FLOAT, DIVIDE, CONVERT, TRANSFER
 };
@@ -21,6 +21,7 @@ static int memory(uint32_t word) {
         load = atomic || BITS(word, 23, 22) != 0; /* 2 and 3 load with their sign */
     }
     if (!BIT(word, 26)) return load ? LOAD : STORE;
+    if (load && group == 0 && several && !BIT(word, 15)) return LOAD_MANY; /* three registers or four */
     return load ? (several ? LOAD_VECTORS : LOAD_VECTOR) : several ? STORE_VECTORS : STORE_VECTOR;
 }
 

@@ -14,6 +14,7 @@ CLASSES = (
     "load",
     "load_vector",
     "load_vectors",
+    "load_many",
     "store",
     "store_vector",
     "store_vectors",

@@ -44,6 +44,11 @@ SAMPLES = {
         "ldp q0, q1, [sp]",
         "ldp s0, s1, [sp]",
         "ld1 {v0.16b, v1.16b}, [x13]",
+        "ld2 {v0.16b, v1.16b}, [x13]",
+    ],
+    "load_many": [
+        "ld1 {v0.16b, v1.16b, v2.16b}, [x13]",
+        "ld1 {v0.16b, v1.16b, v2.16b, v3.16b}, [x13]",
         "ld4 {v0.8b, v1.8b, v2.8b, v3.8b}, [x13]",
     ],
     "store": ["str x9, [sp, #16]", "strb w9, [sp, #16]", "stp x9, x10, [sp, #16]", "stur w9, [sp, #17]"],
