@@ -25,6 +25,7 @@ from lampq_tvm.kernels.softmax import Softmax
 from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles
 
+SOFTMAX = 3  # instructions of a score from its sum to its code, as they come on Arm
 LOWEST = -(1 << 31)  # below every score
 TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 6, "dotprod": 6, "neon": 4}
 TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 1, "dotprod": 1, "neon": 3}
@@ -72,9 +73,21 @@ def bias_shape(shape: AttentionShape, isa: str, bits: int) -> tuple[int, int, in
 
 
 def attention_tiles(shape: AttentionShape, isa: str, bits: int) -> Tiles:
-    """Sizes without tuning: as many tiles as full ones would be, with as few rows computed twice as can be."""
-    keys, tiles = factors(shape, isa, bits)[0], -(-shape.tokens // TILE_ROWS[isa])
-    return Tiles(-(-shape.tokens // tiles), min(TILE_VECTORS[isa], keys.packed[0]), unroll=keys.dot.unroll)
+    """Sizes without tuning: those with the fewest multiply-adds, loads and scores, rows computed twice included."""
+    found = factors(shape, isa, bits)
+    vectors = min(TILE_VECTORS[isa], found[0].packed[0])
+
+    def cost(rows: int) -> float:
+        products = sum(f.packed[1] * -(-f.padded[0] // f.dot.lanes) * _step(f, rows) for f in found)
+        return -(-shape.tokens // rows) * (products + SOFTMAX * rows * shape.tokens)
+
+    rows = min(range(min(TILE_ROWS[isa], shape.tokens), 0, -1), key=cost)
+    return Tiles(rows, vectors, unroll=found[0].dot.unroll)
+
+
+def _step(factor: Factor, rows: int) -> float:
+    """Instructions of a step of one vector of columns."""
+    return factor.dot.slots(rows, 1) + factor.dot.loads(rows, 1)
 
 
 def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | None = None) -> PrimFunc:
