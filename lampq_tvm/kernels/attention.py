@@ -191,7 +191,7 @@ class _Attention:
         return [
             Own(panel_shape(self.keys.dot, 1, rows, self.keys.packed[1]), self.keys.dot.a_dtype),
             Own((rows, columns), "int32"),
-            Own((rows, LEVELS[self.isa].lanes), "int32"),
+            Own((rows, self.keys.dot.acc_lanes), "int32"),
             Own((rows, round_up(columns, BYTES)), "uint8"),
             Own(panel_shape(self.values.dot, 1, rows, steps), self.values.dot.a_dtype),
             Own((rows,), "float32"),
@@ -199,7 +199,7 @@ class _Attention:
 
     @property
     def _softmax(self) -> Softmax:
-        return Softmax(LEVELS[self.isa], self.values.dot.lanes, self.shape.tokens, self.table)
+        return Softmax(LEVELS[self.isa], self.keys.dot.lanes, self.shape.tokens, self.table)
 
     def _job(self, pair: Expr, token: Expr, packed: list[Any], fixes: list[Any], own: _Buffers) -> None:
         """One tile of query rows of one head."""
@@ -207,14 +207,14 @@ class _Attention:
         head, first = pair % shape.heads, pair // shape.heads * shape.tokens + token
         lay_out(self.keys.dot, own.q, 0, self.qkv, first, head * shape.head_dim, rows, shape.head_dim, self.keys.excess)
 
-        lanes = LEVELS[self.isa].lanes
+        lanes = self.keys.dot.acc_lanes
         for r in range(rows):
             T.buffer_store(own.tops, T.broadcast(tirx.const(LOWEST, "int32"), lanes), [r, ramp(0, lanes)])
 
         def score(sums: Sums, column: Expr, columns: int) -> None:
             bias = [pair // shape.heads % shape.groups, head, token] if shape.groups else []
             for r in range(rows):
-                self._scores(sums[r], (column, columns), r, fixes[0], [pair], bias, own)
+                self._scores(sums[r], (column, columns), r, (fixes[0], pair), bias, own)
 
         self._multiply(self.keys, own.q, packed[0], pair, score)
         with T.serial(0, rows) as r:
@@ -227,7 +227,7 @@ class _Attention:
         self._multiply(self.values, own.p, packed[1], pair, store)
 
     def _scores(
-        self, sums: list[Expr], columns: tuple[Expr, int], r: int, fix: Any, pair: list[Expr], bias: list[Expr], own: _Buffers
+        self, sums: list[Expr], columns: tuple[Expr, int], r: int, fix: tuple[Any, Expr], bias: list[Expr], own: _Buffers
     ) -> None:
         """Keep a row's scores of a register tile, and the largest of those that exist."""
         lanes, (column, count) = self.keys.dot.acc_lanes, columns
@@ -235,7 +235,7 @@ class _Attention:
         for i, total in enumerate(sums):
             at = column + i * lanes
             if self.keys.excess:
-                total = total + fix.vload([*pair, at], f"int32x{lanes}")
+                total = total + fix[0].vload([fix[1], at], f"int32x{lanes}")
             if bias:
                 total = total + self.bias.vload([*bias[:2], bias[2] + r, at], f"int32x{lanes}")
             score = T.Bind(total)

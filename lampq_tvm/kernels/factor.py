@@ -125,8 +125,9 @@ class Factor:
         ragged = self.columns % self.dot.lanes
         blocks = self.packed[0] - (ragged > 0)
         whole, rest = divmod(blocks, vectors)
-        with T.serial(0, whole) as column:
-            self._tile(self.dot, a, packed, pair, column * vectors, (rows, vectors, unroll), sink)
+        if whole:
+            with T.serial(0, whole) as column:
+                self._tile(self.dot, a, packed, pair, column * vectors, (rows, vectors, unroll), sink)
         if rest:
             self._tile(self.dot, a, packed, pair, tirx.const(whole * vectors, "int32"), (rows, rest, unroll), sink)
         if ragged:

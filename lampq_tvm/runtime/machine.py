@@ -34,7 +34,7 @@ def cache_class() -> str | None:
 
 
 class Machine:
-    """A loaded library with its parameters, on a device.
+    """A loaded library with its parameters, on a device, for one thread at a time.
 
     Args:
         library: bytes of the shared library.
@@ -61,7 +61,7 @@ class Machine:
             self._call(lambda: find("runtime.config_threadpool")(1, threads))
         self.vm = self._call(lambda: VirtualMachine(module, self.device))
         self.params = [self.tensor(p) for p in params]
-        self._images: dict[str, Any] = {}  # each function's input, which it keeps: handing over all parameters takes its time
+        self._images: dict[str, Any] = {}  # inputs that functions keep in this process: handing over all parameters takes time
 
     def _call(self, run: Callable[[], T]) -> T:
         return run() if self.session is None else self.session.call(run)
@@ -79,7 +79,8 @@ class Machine:
             else:
                 given = self.tensor(image)
                 self.vm.set_input(function, given, *self.params)
-                self._images[function] = given
+                if self.session is None:  # a board's virtual machine keeps a copy instead
+                    self._images[function] = given
             self.vm.invoke_stateful(function)
             result = self.vm.get_outputs(function)
             return [r.numpy() for r in (result if outputs > 1 else [result])]

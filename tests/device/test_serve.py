@@ -17,7 +17,10 @@ from lampq_tvm.device.rpc import connect, parse_rpc
 from lampq_tvm.device.serve import serve
 from lampq_tvm.errors import DeviceError, UnsupportedError, UsageError
 from lampq_tvm.resources import PACKAGE
+from lampq_tvm.runtime import Runner
 from lampq_tvm.targets import resolve_target
+from tests.boards import runs_here, target_of
+from tests.build.networks import artifact, images, quantized
 from tests.device.trivial import trivial_module
 
 
@@ -46,6 +49,18 @@ def test_a_function_runs_there_and_files_come_back(local_server, library):
         assert session.instructions() == -1
         with pytest.raises(DeviceError, match="does not count"):
             session.count(session.load(library), "main")
+
+
+def test_every_image_gets_its_own_output(local_server):
+    """Three images through a batch of one, there and here."""
+    isa = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
+    if isa is None:
+        pytest.skip("no x86 level to run here")
+    compiled, pixels = artifact(quantized("one block", "4/4"), target_of(isa), 1), images("one block", 3)
+    expected = Runner(compiled)(pixels)
+    assert len(np.unique(expected, axis=0)) == 3
+    with Runner(compiled, f"rpc://127.0.0.1:{local_server.port}/secret") as runner:
+        assert (runner(pixels) == expected).all()
 
 
 def test_a_closed_session_frees_the_device_though_its_tensors_are_held(local_server):

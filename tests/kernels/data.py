@@ -66,10 +66,10 @@ def code_range(bits: int) -> np.ndarray:
     return np.array([-(1 << (bits - 1)), (1 << (bits - 1)) - 1], np.float32)
 
 
-__all__ = ["EDGES", "code_range", "codes", "fma32", "pack", "requantizer", "unfused"]
-
-
 def cut(kernel: Kernel, tiles: Tiles) -> Tiles:
     """Tiles of as many vectors, then of as many rows, as the kernel's registers hold."""
     wanted = (replace(tiles, rows=r, vectors=v) for r in range(tiles.rows, 0, -1) for v in range(tiles.vectors, 0, -1))
     return next(each for each in wanted if kernel.takes(each))
+
+
+__all__ = ["EDGES", "code_range", "codes", "cut", "fma32", "pack", "requantizer", "unfused"]

@@ -16,7 +16,7 @@ from lampq_tvm.kernels.isa.level import Level
 
 
 class Quads(Dot):
-    """What the multiply-adds have in common: registers of four int32 sums, panels of four rows to a load."""
+    """What the multiply-adds have in common: registers of four int32 sums, panels of whole loads."""
 
     @property
     def acc_lanes(self) -> int:
@@ -35,7 +35,7 @@ class Quads(Dot):
 
 
 def repeated(tile: Tile, k: Expr) -> list[Expr]:
-    """Each row's four inputs repeated over a register: `dup`, or the lane operand of an instruction that takes one."""
+    """Each row's four inputs repeated over a register."""
     if tile.rows == 1:
         return [splat(T.reinterpret(tile.a.read(k, 0, 1), dtype="int32"), 4, "int8x16")]
     fours = [T.reinterpret(tile.a.read(k, row, 4), dtype="int32x4") for row in range(0, tile.rows, 4)]

@@ -57,8 +57,10 @@ class Assembled(Quads):
         return 0
 
     def fits(self, rows: int, vectors: int) -> bool:
-        """Whether a tile can be written at all: no sum may leave its register, and a step's operands need eight."""
-        return self.slots(rows, vectors) <= self.accumulators
+        """Whether a tile can be written at all: sums, the panel's rows and a load of weights all have registers."""
+        panel = -(-self.panel_rows(rows) * self.group * self.step_block // BYTES)
+        slots, weights = self.slots(rows, vectors), min(MOST, self.lanes * self.group // BYTES)
+        return slots <= self.accumulators and slots + panel + weights <= REGISTERS
 
     def part(self, channels: int) -> Dot:
         """The multiply-add for tiles that need no more than the first channels of a weight vector."""
@@ -66,13 +68,15 @@ class Assembled(Quads):
 
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
-        strides = tile.a.stride, tile.weights[0].stride
-        loop, slots = Loop(tile.rows, tile.vectors, tile.groups, tile.unroll, *strides), self.slots(tile.rows, tile.vectors)
-        if not self.fits(tile.rows, tile.vectors):
-            raise AssertionError(f"{slots} registers of sums leave too few for the operands")
+        rows, vectors, unroll = tile.rows, tile.vectors, round_up(tile.unroll, self.step_block)
+        loop = Loop(rows, vectors, tile.groups, unroll, tile.a.stride, tile.weights[0].stride)
+        if not self.fits(rows, vectors):
+            raise AssertionError(f"a tile of {rows} rows and {vectors} vectors leaves too few registers for the operands")
         name = f"{self.name}_{self.lanes}_{loop.name}"
-        turns, places = self.turned(tile.rows, tile.vectors)
-        text = _function(name, loop.vectors, [*self._lines(loop), *turns], places)
+        turns, places = self.turned(rows, vectors)
+        kept = places[: rows * vectors * self.lanes // self.acc_lanes]  # rows that pad the panel stay out of memory
+        lines = self._lines(loop, len(kept))
+        text = _function(name, vectors, [*lines, *turns], kept)
         with T.attr(tirx.const(0, "int32"), "pragma_import_llvm", StringImm(text)):
             addresses = [T.address_of(tile.acc[0, 0]), tile.a.address, *(vector.address for vector in tile.weights)]
             T.evaluate(T.call_extern(name, *addresses, dtype="int32"))
@@ -81,22 +85,24 @@ class Assembled(Quads):
         """Lines that put sums in order, and the register in which each of them ends."""
         return [], list(range(self.slots(rows, vectors)))
 
-    def _lines(self, loop: Loop) -> Iterator[str]:
-        """Clear the sums, add whole bodies in a loop, then the steps that are left over."""
-        slots = self.slots(loop.rows, loop.vectors)
-        yield from (f"movi v{slot}.2d, #0" for slot in range(slots))
-        whole, counter = loop.steps // loop.unroll, slots + 1 + loop.vectors
+    def _lines(self, loop: Loop, outputs: int) -> Iterator[str]:
+        """Clear the sums, add whole bodies in a loop, then the steps that are left over.
+
+        Args:
+            outputs: operands before the addresses and the counter.
+        """
+        yield from (f"movi v{slot}.2d, #0" for slot in range(self.slots(loop.rows, loop.vectors)))
+        whole, counter = loop.steps // loop.unroll, outputs + 1 + loop.vectors
         if whole > 1:
             yield f"mov ${{{counter}:w}}, #{whole}"
             yield "1:"
-            yield from self._steps(loop, loop.unroll)
+            yield from self._steps(loop, outputs, loop.unroll)
             yield f"subs ${{{counter}:w}}, ${{{counter}:w}}, #1"
             yield "b.ne 1b"
-        yield from self._steps(loop, loop.steps - (whole * loop.unroll if whole > 1 else 0))
+        yield from self._steps(loop, outputs, loop.steps - (whole * loop.unroll if whole > 1 else 0))
 
-    def _steps(self, loop: Loop, count: int) -> Iterator[str]:
-        first = self.slots(loop.rows, loop.vectors)
-        a, *weights = (f"${first + i}" for i in range(1 + loop.vectors))
+    def _steps(self, loop: Loop, outputs: int, count: int) -> Iterator[str]:
+        a, *weights = (f"${outputs + i}" for i in range(1 + loop.vectors))
         for done in range(0, count, self.step_block):
             yield from self.step(loop, a, weights, min(self.step_block, count - done))
 
@@ -130,7 +136,7 @@ def _function(name: str, vectors: int, lines: list[str], places: list[int]) -> s
     """A function of the sums' address, the panel's and each weight vector's, as LLVM reads it.
 
     Args:
-        places: the register in which each sum ends; after them the operands are the addresses and a counter.
+        places: the register in which each sum ends that is stored; after them the operands are the addresses and a counter.
     """
     quad, pointers = "<4 x i32>", 1 + vectors
     result = "{ " + ", ".join([quad] * len(places) + ["ptr"] * pointers + ["i32"]) + " }"
