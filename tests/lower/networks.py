@@ -72,6 +72,25 @@ def vit(dim: int, depth: int, side: int = 224, channels: int = 3, patch: int = 1
     return made.end(made.add(q.QTakeToken("token", (x,), 0)), classes, dim)
 
 
+def one_block(dim: int, side: int, heads: int, bits: int = 8) -> QuantizedModel:
+    """A vision transformer of one block over side x side patches and a class token, as GPUs have kernels for.
+
+    Args:
+        bits: of attention; at 16 its input and output are float16.
+    """
+    made = Network(side, 3)
+    x = made.embed(1, dim, 1)
+    qkv = made.add(q.QProduct("qkv", (made.norm(x),), "codes", 8, 8, bits), w=zeros(3 * dim, dim))
+    attended = made.add(q.QAttention("attention", (qkv,), heads, dim // heads, bits, 8))
+    x = made.product("residual", dim, dim, attended, x)
+    hidden = made.add(q.QProduct("fc1", (made.norm(x),), "table", 8, 8, 8), w=zeros(4 * dim, dim), table=np.zeros(256, np.int8))
+    x = made.product("residual", dim, 4 * dim, hidden, x)
+    token = made.norm(made.add(q.QTakeToken("token", (x,), 0)))
+    output = made.product("float", 10, dim, token)
+    plan = BitPlan(model="shapes", attention_bits=bits, layers=())
+    return QuantizedModel(tuple(made.ops), output, made.input, plan, "random", True, made.tensors)
+
+
 def swin(dim: int = 96, depths: tuple[int, ...] = (2, 2, 6, 2), side: int = 224, window: int = 7) -> QuantizedModel:
     """Swin-T's stages: windows of 7 x 7 tokens, patches merged four by four between stages."""
     made = Network(side, 3)

@@ -57,6 +57,11 @@ def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, n
     return _Attention(shape, mma, out_bits, name).build()
 
 
+def attention_shared_bytes(shape: CudaAttentionShape, mma: Mma) -> int:
+    """Bytes of shared memory of a block."""
+    return 4 * _Attention(shape, mma, 8, "").memory_words
+
+
 @dataclass(frozen=True)
 class _Buffers:
     """The kernel's buffers."""
@@ -94,7 +99,7 @@ class _Attention:
                 with launch(s.grid, s.warps) as threads:
                     self._block(_Buffers(qkv, S, P, M, B, bounds, out), threads)
             func = builder.get()
-        return CudaKernel(func, s.grid, (WARP, s.warps, 1), 4 * self._memory_words)
+        return CudaKernel(func, s.grid, (WARP, s.warps, 1), 4 * self.memory_words)
 
     @property
     def _head(self) -> HeadMemory:
@@ -116,7 +121,8 @@ class _Attention:
         return self._head.end
 
     @property
-    def _memory_words(self) -> int:
+    def memory_words(self) -> int:
+        """Of a block's shared memory."""
         s = self.shape
         if s.key_warps == 1:
             return self._peaks_first
@@ -129,7 +135,7 @@ class _Attention:
 
     def _block(self, b: _Buffers, threads: Threads) -> None:
         """Some query rows of a head."""
-        memory = shared(self._memory_words)
+        memory = shared(self.memory_words)
         first_token = threads.block[2] * self.shape.tokens
         self._head.load(b.qkv, b.P, memory, first_token, threads)
         row = threads.block[0] * self.shape.rows + threads.warp % self.shape.row_warps * ROWS

@@ -16,10 +16,11 @@ from lampq_tvm.kernels.cuda.attention_half import build_half_attention
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.epilogue import CODED
-from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for, shared_limit
+from lampq_tvm.kernels.cuda.fits import product_fits
+from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import build_norm
-from lampq_tvm.kernels.cuda.product import build_product, shared_words, weight_words
+from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value
@@ -166,7 +167,7 @@ def _makes_norm(reader: Op, rows: int, channels: int, c: CudaContext) -> bool:
         return False
     mma, n = c.mma(reader), c.tensors[f"{reader.name}.w"].shape[0]
     shape = ProductShape(rows, n, channels, reader.epilogue)
-    return 4 * shared_words(shape, mma, c.records.product(shape, mma, True), normed=True) <= shared_limit(c.arch)
+    return product_fits(shape, mma, c.records.product(shape, mma, True), c.arch, normed=True)
 
 
 def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:

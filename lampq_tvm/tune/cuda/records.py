@@ -14,9 +14,8 @@ from typing import Literal
 import pydantic
 
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
-from lampq_tvm.kernels.cuda.levels import shared_limit
+from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.product import shared_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.progress import note
@@ -82,10 +81,8 @@ class CudaRecords:
         """Tiles of a product."""
         sizes = self._sizes(product_key(shape, mma, normed), {field.name for field in dataclasses.fields(CudaTiles)})
         tiles = None if sizes is None else CudaTiles(**sizes)
-        if tiles is None or not check_tiles(tiles, mma):
-            return default_tiles(shape, mma)
-        fits = 4 * shared_words(shape, mma, tiles, normed=normed) <= shared_limit(self.arch)
-        return tiles if fits else default_tiles(shape, mma)
+        able = tiles is not None and check_tiles(tiles, mma) and product_fits(shape, mma, tiles, self.arch, normed=normed)
+        return tiles if tiles is not None and able else default_tiles(shape, mma)
 
     def attention(self, shape: CudaAttentionShape) -> CudaAttentionShape:
         """An attention with its warps."""
