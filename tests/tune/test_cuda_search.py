@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lampq_tvm.errors import GateError
+from lampq_tvm.errors import DeviceError, GateError, UnsupportedError
 from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.levels import mma_for, shared_limit
 from lampq_tvm.kernels.cuda.tiles import default_tiles
@@ -74,6 +74,35 @@ def test_a_wrong_candidate_fails_alone_and_a_wrong_default_stops_the_search(tmp_
     assert len(search_history(tmp_path)) == 1
     with pytest.raises(GateError, match="default sizes fail"):
         tune_cuda([PRODUCT], TARGET, gpu, trials=2, database=tmp_path / "other")
+
+
+def test_a_crash_is_tried_again_and_no_failure_of_the_default_is_remembered(tmp_path, gpu, monkeypatch):
+    inner, crashes = search.prepare, {"left": 2}
+
+    def prepared(*args):
+        crashes["left"] -= 1
+        if crashes["left"] >= 0:
+            raise DeviceError("an illegal address")
+        return inner(*args)
+
+    monkeypatch.setattr(search, "prepare", prepared)
+    with pytest.raises(DeviceError, match="default sizes fail .crash: .*an illegal address"):
+        tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    crashes["left"] = 1
+    tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    assert len(search_history(tmp_path)) == 1
+
+
+def test_a_compiler_that_is_missing_ends_the_search_and_is_not_remembered(tmp_path, gpu, monkeypatch):
+    def missing(*args):
+        raise UnsupportedError("CUDA 12's compiler is not installed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "compile_kernels", missing)
+        with pytest.raises(UnsupportedError, match="not installed"):
+            tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    assert len(search_history(tmp_path)) == 1
 
 
 def test_the_model_prefers_what_resembles_the_best():
