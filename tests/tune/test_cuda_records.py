@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -14,7 +15,9 @@ from lampq_tvm.resources import data_dir
 from lampq_tvm.tune.cuda.records import CudaRecord, CudaRecords, attention_key, product_key
 
 SHAPE, MMA = ProductShape(31, 96, 64, "codes"), mma_for(8, 8, "sm_90")
-TILES = CudaTiles(16, 32, 16, 4, 1, 2, ahead=1)
+TILES = CudaTiles(16, 32, 16, 4, 1, 2)
+PRODUCT_KEY = re.compile(r"(?P<epilogue>[a-z]+)_m(?P<m>\d+)_n(?P<n>\d+)_k(?P<k>\d+)(?P<normed>_normed)?_(?P<mma>\w+)")
+ATTENTION_KEY = re.compile(r"attention_i(\d+)_t(\d+)_h(\d+)x(\d+)")
 ATTENTION = CudaAttentionShape(3, 19, 2, 32)
 
 
@@ -60,12 +63,23 @@ def test_tiles_that_do_not_fit_into_shared_memory_are_not_used(tmp_path):
     assert CudaRecords("sm_90", tmp_path).product(SHAPE, MMA, False) == default_tiles(SHAPE, MMA)
 
 
-def test_shipped_records_can_be_built():
-    for path in sorted(data_dir("schedules").glob("sm_*/*.json")):
+def test_shipped_records_are_taken(capsys):
+    """Each is faster than the default, and lowering gets its sizes: they are read, can be built and fit shared memory."""
+    paths = sorted(data_dir("schedules").glob("sm_*/*.json"))
+    assert paths
+    for path in paths:
         found = CudaRecord.model_validate_json(path.read_bytes())
         assert (found.arch, found.kernel) == (path.parent.name, path.stem) and found.us < found.default_us
-        if not found.kernel.startswith("attention"):
-            assert CudaTiles(**found.sizes).warps <= 16
+        records = CudaRecords(found.arch)
+        if (numbers := ATTENTION_KEY.fullmatch(found.kernel)) is not None:
+            taken = records.attention(CudaAttentionShape(*map(int, numbers.groups())))
+            assert {"row_warps": taken.row_warps, "key_warps": taken.key_warps} == found.sizes
+            continue
+        numbers = PRODUCT_KEY.fullmatch(found.kernel)
+        assert numbers is not None and numbers["mma"] == MMA.name
+        shape = ProductShape(*map(int, numbers.group("m", "n", "k")), numbers["epilogue"])
+        assert dataclasses.asdict(records.product(shape, MMA, numbers["normed"] is not None)) == found.sizes
+    assert "not used" not in capsys.readouterr().err
 
 
 def test_a_key_names_its_tiles():

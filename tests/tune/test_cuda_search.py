@@ -86,7 +86,7 @@ def test_a_crash_is_tried_again_and_no_failure_of_the_default_is_remembered(tmp_
         return inner(*args)
 
     monkeypatch.setattr(search, "prepare", prepared)
-    with pytest.raises(DeviceError, match="default sizes fail .crash: .*an illegal address"):
+    with pytest.raises(DeviceError, match=r"default sizes fail .crash: .*an illegal address"):
         tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
     crashes["left"] = 1
     tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)

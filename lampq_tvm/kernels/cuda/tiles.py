@@ -9,7 +9,7 @@ from lampq_tvm.kernels.cuda.emit import CHUNK, WARP
 from lampq_tvm.kernels.cuda.mma import ROWS, STEP, Mma
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
-KEY = re.compile(r"(\d+)x(\d+)k(\d+)s(\d+)w(\d+)x(\d+)(?:x(\d+))?(a?)")
+KEY = re.compile(r"(\d+)x(\d+)k(\d+)s(\d+)w(\d+)x(\d+)(?:x(\d+))?")
 FULL = 128  # blocks that give every multiprocessor of a large chip something to do
 PAD = 4  # words between rows in shared memory, so that eight rows of 16 bytes lie in different banks
 
@@ -24,7 +24,6 @@ class CudaTiles:
         stages: steps in shared memory.
         warp_rows, warp_columns: how many warps share the rows and the columns.
         splits: how many warps share a step's words, and add their sums up in the end: few rows leave a chip idle otherwise.
-        ahead: 1 loads operands into registers while those before them are multiplied, which takes registers; 0 does not.
     """
 
     rows: int
@@ -34,7 +33,6 @@ class CudaTiles:
     warp_rows: int = 2
     warp_columns: int = 2
     splits: int = 1
-    ahead: int = 0
 
     @property
     def warps(self) -> int:
@@ -50,7 +48,7 @@ class CudaTiles:
     def key(self) -> str:
         """Short text that names the sizes (`64x64k16s3w2x2`, `32x32k64s3w1x1x4`)."""
         warps = f"{self.warp_rows}x{self.warp_columns}" + (f"x{self.splits}" if self.splits > 1 else "")
-        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{warps}" + ("a" if self.ahead else "")
+        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{warps}"
 
 
 def tiles_of(key: str) -> CudaTiles:
@@ -63,7 +61,7 @@ def tiles_of(key: str) -> CudaTiles:
     if found is None:
         raise ValueError(f"{key!r} names no tiles")
     rows, columns, words, stages, warp_rows, warp_columns = map(int, found.group(1, 2, 3, 4, 5, 6))
-    return CudaTiles(rows, columns, words, stages, warp_rows, warp_columns, int(found[7] or 1), int(found[8] == "a"))
+    return CudaTiles(rows, columns, words, stages, warp_rows, warp_columns, int(found[7] or 1))
 
 
 def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:

@@ -80,8 +80,8 @@ class TunableProduct:
         m, n = tiles.warp_tile
         shared = shared_words(self.shape, self.mma, tiles, normed=self.normed)
         steps = self.shape.k * self.mma.a_bits / 32 / tiles.words
-        logs = (rows * columns, m, n, shared, steps, *dataclasses.astuple(tiles)[:-1])
-        return (*(math.log2(x) for x in logs), waste, float(tiles.ahead))
+        logs = (rows * columns, m, n, shared, steps, *dataclasses.astuple(tiles))
+        return (*(math.log2(x) for x in logs), waste)
 
 
 @dataclass(frozen=True)
