@@ -22,6 +22,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import (
+    LEAST_BLOCKS,
     WARP,
     CudaKernel,
     Threads,
@@ -110,7 +111,7 @@ class _Product:
         with IRBuilder() as builder:
             with T.prim_func(s_tir=True):
                 T.func_name(self.name)
-                T.func_attr({"global_symbol": self.name, "tirx.noalias": True, "lampq.least_blocks": self._least_blocks})
+                T.func_attr({"global_symbol": self.name, "tirx.noalias": True, LEAST_BLOCKS: self._least_blocks})
                 if self.norm_eps is None:
                     a: Operand = Streamed.declare(shape, self.mma, tiles)
                 else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -164,7 +165,7 @@ def test_a_batch_that_was_not_compiled_is_named(runner, call):
 
 def test_an_upload_is_complete_before_anything_follows(stub, runner):
     calls = stub.calls("cuMemcpyHtoD_v2", "cuStreamSynchronize")
-    for copied, waited in zip(calls, calls[1:], strict=False):
+    for copied, waited in itertools.pairwise(calls):
         if copied.entry == "cuMemcpyHtoD_v2":
             assert waited.entry == "cuStreamSynchronize" and waited.arguments == ("(nil)",)
 
