@@ -9,7 +9,7 @@ import pytest
 
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
 from lampq_tvm.kernels.cuda.levels import mma_for
-from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles, tiles_of
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles, tiles_of
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.resources import data_dir
 from lampq_tvm.tune.cuda.records import CudaRecord, CudaRecords, attention_key, product_key
@@ -61,6 +61,24 @@ def test_tiles_that_do_not_fit_into_shared_memory_are_not_used(tmp_path):
     large = dataclasses.replace(TILES, words=64, stages=5, rows=256, columns=256, warp_rows=4, warp_columns=4)
     record(product_key(SHAPE, MMA, False), dataclasses.asdict(large)).save(tmp_path)
     assert CudaRecords("sm_90", tmp_path).product(SHAPE, MMA, False) == default_tiles(SHAPE, MMA)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "normed"), [(CudaTiles(16, 192, 24, 2, 1, 3), True), (CudaTiles(256, 256, 16, 2, 16, 4), False)]
+)
+def test_rows_are_whole_for_every_warp_and_warps_for_a_block(tmp_path, tiles, normed):
+    """Three warps cannot share 16 rows of a LayerNorm: some would never be made; a block has no 64 warps."""
+    record(product_key(SHAPE, MMA, normed), dataclasses.asdict(tiles)).save(tmp_path)
+    assert CudaRecords("sm_90", tmp_path).product(SHAPE, MMA, normed) == default_tiles(SHAPE, MMA)
+    assert not check_tiles(tiles, MMA, normed)
+
+
+@pytest.mark.parametrize("sizes", [{"row_warps": 8, "key_warps": 8}, {"row_warps": 1, "key_warps": 24}])
+def test_warps_of_an_attention_that_do_not_fit_are_not_used(tmp_path, sizes):
+    """More than a block has, or more than shared memory has room for their sums."""
+    shape = CudaAttentionShape(1, 400, 2, 64)
+    record(attention_key(shape), sizes, "sm_72").save(tmp_path)
+    assert CudaRecords("sm_72", tmp_path).attention(shape) == with_warps(shape)
 
 
 def test_shipped_records_are_taken(capsys):

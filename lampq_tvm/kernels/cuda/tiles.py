@@ -11,6 +11,7 @@ from lampq_tvm.kernels.shapes import ProductShape, round_up
 
 KEY = re.compile(r"(\d+)x(\d+)k(\d+)s(\d+)w(\d+)x(\d+)(?:x(\d+))?")
 FULL = 128  # blocks that give every multiprocessor of a large chip something to do
+MOST_WARPS = 32  # of a block
 PAD = 4  # words between rows in shared memory, so that eight rows of 16 bytes lie in different banks
 
 
@@ -64,8 +65,14 @@ def tiles_of(key: str) -> CudaTiles:
     return CudaTiles(rows, columns, words, stages, warp_rows, warp_columns, int(found[7] or 1))
 
 
-def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:
-    """Whether a product can be built with these sizes: whole instructions a warp, whole copies a thread, few registers."""
+def check_tiles(tiles: CudaTiles, mma: Mma, normed: bool) -> bool:
+    """Whether a product can be built with these sizes: whole instructions a warp, whole copies a thread, few registers.
+
+    Args:
+        normed: the codes are made by LayerNorm, as many rows by each warp.
+    """
+    if tiles.warps > MOST_WARPS or (normed and tiles.rows % tiles.warps):
+        return False
     m, n = tiles.warp_tile
     whole = m * tiles.warp_rows == tiles.rows and n * tiles.warp_columns == tiles.columns
     fits = m % ROWS == 0 and n % mma.columns == 0 and tiles.words % (STEP * tiles.splits) == 0 and tiles.stages >= 2

@@ -14,9 +14,9 @@ from typing import Literal
 import pydantic
 
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
-from lampq_tvm.kernels.cuda.fits import product_fits
+from lampq_tvm.kernels.cuda.fits import attention_fits, product_fits
 from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
+from lampq_tvm.kernels.cuda.tiles import MOST_WARPS, CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.progress import note
 from lampq_tvm.resources import data_dir
@@ -81,13 +81,17 @@ class CudaRecords:
         """Tiles of a product."""
         sizes = self._sizes(product_key(shape, mma, normed), {field.name for field in dataclasses.fields(CudaTiles)})
         tiles = None if sizes is None else CudaTiles(**sizes)
-        able = tiles is not None and check_tiles(tiles, mma) and product_fits(shape, mma, tiles, self.arch, normed=normed)
-        return tiles if tiles is not None and able else default_tiles(shape, mma)
+        if tiles is None or not check_tiles(tiles, mma, normed):
+            return default_tiles(shape, mma)
+        return tiles if product_fits(shape, mma, tiles, self.arch, normed=normed) else default_tiles(shape, mma)
 
     def attention(self, shape: CudaAttentionShape) -> CudaAttentionShape:
         """An attention with its warps."""
         sizes = self._sizes(attention_key(shape), {"row_warps", "key_warps"})
-        return with_warps(shape) if sizes is None else dataclasses.replace(shape, **sizes)
+        if sizes is None:
+            return with_warps(shape)
+        tuned = dataclasses.replace(shape, **sizes)
+        return tuned if tuned.warps <= MOST_WARPS and attention_fits(tuned, self.arch) else with_warps(shape)
 
     def digest(self) -> str:
         """Hex sha256 over every record that could be used: changes when a build's result could."""

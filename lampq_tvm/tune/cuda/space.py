@@ -29,14 +29,13 @@ def candidates(shape: ProductShape, mma: Mma, arch: str, *, normed: bool = False
 
 def sensible(tiles: CudaTiles, shape: ProductShape, mma: Mma, arch: str, normed: bool) -> bool:
     """Whether tiles are worth building."""
-    if not check_tiles(tiles, mma) or tiles.warps not in (2, 4, 8):
+    if not check_tiles(tiles, mma, normed) or tiles.warps not in (2, 4, 8):
         return False
     m, n = tiles.warp_tile
     rows, columns = round_up(shape.rows, tiles.rows), round_up(shape.n, tiles.columns)
     least = round_up(shape.rows, ROWS) * round_up(shape.n, COLUMNS)
-    whole = tiles.rows % tiles.warps == 0 or not normed
     fits = product_fits(shape, mma, tiles, arch, normed=normed)
-    return whole and m * n <= MOST_SUMS * 32 and rows * columns <= WASTE * least and fits
+    return m * n <= MOST_SUMS * 32 and rows * columns <= WASTE * least and fits
 
 
 def _all() -> Iterator[CudaTiles]:
