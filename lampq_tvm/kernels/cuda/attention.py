@@ -62,6 +62,11 @@ def attention_shared_bytes(shape: CudaAttentionShape, mma: Mma) -> int:
     return 4 * _Attention(shape, mma, 8, "").memory_words
 
 
+def scores_made(shape: CudaAttentionShape, mma: Mma) -> int:
+    """How often each score is made."""
+    return 1 if _Attention(shape, mma, 8, "").held else 2
+
+
 @dataclass(frozen=True)
 class _Buffers:
     """The kernel's buffers."""
@@ -112,7 +117,7 @@ class _Attention:
         return -(-self._head.padded // GROUP // self.shape.key_warps)
 
     @property
-    def _held(self) -> bool:
+    def held(self) -> bool:
         """Whether a warp's scores lie in registers from the first product to the second."""
         return self._groups <= HELD
 
@@ -157,7 +162,7 @@ class _Attention:
         out = registers(self._head.columns // COLUMNS * 4)
         for i in range(self._head.columns // COLUMNS * 4):
             put(out, i, u32(0))
-        acc = [registers(16) for _ in range(self._groups if self._held else 1)]
+        acc = [registers(16) for _ in range(self._groups if self.held else 1)]
         keys, p = registers(4), registers(4)
         with when(active):
             for group, scores in self._shares(acc, part):
@@ -173,7 +178,7 @@ class _Attention:
         scale = b.S[threads.block[1]]
         with when(active):
             for group, scores in self._shares(acc, part):
-                if not self._held:
+                if not self.held:
                     self._scores(memory, scores, q, keys, group, lane)
                 for i in range(16):
                     weight = self._weight(memory, scores[i], peak[i % 4 // 2], scale, self._column(group, i, lane))
@@ -189,7 +194,7 @@ class _Attention:
     def _shares(self, acc: list[Any], part: Expr) -> Iterator[tuple[Expr, Any]]:
         """(group of keys, its scores' registers) of a warp."""
         whole, each = self._head.padded // GROUP, self.shape.key_warps
-        if not self._held:
+        if not self.held:
             with T.serial(0, self._groups) as turn, when(None if whole % each == 0 else turn * each + part < whole):
                 yield turn * each + part, acc[0]
             return
