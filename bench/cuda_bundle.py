@@ -56,7 +56,7 @@ MODELS = {
 }
 BLOCK = re.compile(r"blocks\.\d+\.")
 FEW = (  # what the search is sure to try for few rows, and for many
-    *(CudaTiles(32, 64, 32, 3, 1, 2, 2, ahead) for ahead in (0, 1)),
+    CudaTiles(32, 64, 32, 3, 1, 2, 2),
     CudaTiles(32, 64, 16, 3, 1, 2, 2),
     CudaTiles(32, 64, 32, 3, 1, 2, 4),
     CudaTiles(16, 64, 32, 3, 1, 2, 2),
@@ -66,11 +66,11 @@ FEW = (  # what the search is sure to try for few rows, and for many
     CudaTiles(16, 64, 32, 3, 1, 1, 4),
 )
 MANY = (
-    *(CudaTiles(128, 128, 16, 3, 2, 4, 1, ahead) for ahead in (0, 1)),
-    *(CudaTiles(128, 64, 16, 3, 2, 2, 1, ahead) for ahead in (0, 1)),
+    CudaTiles(128, 128, 16, 3, 2, 4),
+    CudaTiles(128, 64, 16, 3, 2, 2),
     CudaTiles(128, 128, 32, 3, 2, 4),
     CudaTiles(128, 128, 16, 4, 2, 4),
-    CudaTiles(128, 128, 16, 3, 2, 2, 1, 1),
+    CudaTiles(128, 128, 16, 3, 2, 2),
     CudaTiles(192, 128, 32, 3, 4, 2),
     CudaTiles(64, 128, 16, 3, 2, 2),
     CudaTiles(64, 64, 32, 3, 2, 2),

@@ -117,12 +117,13 @@ def _cuda_table(pipeline: Pipeline) -> LatencyTable:
     gpu = None if on_paper else open_gpu(o, target)
     try:
         figures = target.board.model_dump() if gpu is None and target.board else None
-        key = (target.name, gpu and gpu.name, o.batch, figures, records.digest())
+        key = (target.name, gpu and gpu.name, o.batch, o.attention_bits, figures, records.digest())
         folder = pipeline.cache.folder("latency", pipeline.calibration_key, *key)
 
         def compute() -> LatencyTable:
             units = Units(folder / "units")
-            return cuda_table(pipeline.calibration, target, units=units, batch=o.batch, gpu=gpu, records=records)
+            more = {"batch": o.batch, "attention_bits": o.attention_bits}
+            return cuda_table(pipeline.calibration, target, units=units, gpu=gpu, records=records, **more)
 
         load = LatencyTable.load
         path = "latency.json"

@@ -20,7 +20,7 @@ from lampq_tvm.data import Dataset, open_dataset
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
-from lampq_tvm.lower.cuda.support import check_cuda_model
+from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
@@ -60,6 +60,8 @@ class Pipeline:
         if output is not None:
             check_output(output)
         _ = self.floats
+        if self.target.kind == "cuda":
+            check_cuda_attention(self.model, self.target.isa, half="attention" in self.floats)
         if self.plan_file is None and not self.options.is_uniform16:
             self.check_budgets()
 

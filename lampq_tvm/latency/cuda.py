@@ -78,6 +78,7 @@ def cuda_table(
     *,
     units: Units,
     batch: int = 1,
+    attention_bits: int = 8,
     gpu: Gpu | None = None,
     records: CudaRecords | None = None,
 ) -> LatencyTable:
@@ -88,13 +89,15 @@ def cuda_table(
         target: what to compile for.
         units: keeps finished kernels, so that a killed run goes on.
         batch: images per call; times are per call.
+        attention_bits: width of attention beside layers of codes.
         gpu: where kernels are measured; None estimates them from the figures of the target's board.
         records: sizes of the kernels; the shipped ones where None.
 
     Raises:
         DeviceError: the board's file lacks a figure, or the device fails.
     """
-    plans = [uniform_plan(calibration.model, bits, bits) for bits in (8, FLOAT_BITS)]
+    pairs = ((8, attention_bits), (FLOAT_BITS, FLOAT_BITS))
+    plans = [uniform_plan(calibration.model, bits, bits, attention) for bits, attention in pairs]
     codes, half = (quantize(calibration, plan) for plan in plans)
     work = cuda_work(codes, target.isa, batch, half, records)
     if gpu is None:

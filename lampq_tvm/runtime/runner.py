@@ -89,7 +89,12 @@ class Runner:
         return times[warmup:]
 
     def launch_ms(self, batch: int, repeat: int = 20) -> list[tuple[str, float]]:
-        """(kernel, milliseconds) of each launch of a CUDA artifact at a batch size that was compiled, each alone."""
+        """(kernel, milliseconds) of each launch of a CUDA artifact at a batch size that was compiled, each alone.
+
+        Raises:
+            UnsupportedError: the artifact is for a CPU.
+            UsageError: the batch size was not compiled.
+        """
         if self.gpu is None:
             raise UnsupportedError("kernels are timed one by one on a GPU only", hint="use lampq measure")
         return [(name, 1e3 * s) for name, s in cast("Executor", self._machine).launch_seconds(batch, repeat)]

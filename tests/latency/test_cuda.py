@@ -27,6 +27,16 @@ def test_a_table_on_paper(tmp_path):
     assert table.fixed_ms > 0
 
 
+def test_attention_of_16_bits_is_what_the_table_holds(tmp_path, monkeypatch):
+    """Attention on codes may not even fit then."""
+    works, inner = [], cuda.cuda_work
+    monkeypatch.setattr(cuda, "WIDTHS", (8,))
+    monkeypatch.setattr(cuda, "cuda_work", lambda *args: works.append(inner(*args)) or works[-1])
+    cuda_table(calibration("one block"), resolve_target("jetson-agx-orin-64gb"), units=Units(tmp_path), attention_bits=16)
+    attentions = [kernel for kernel in works[0].launches if kernel.startswith("attention")]
+    assert attentions and all(kernel.startswith("attention_f16") for kernel in attentions)
+
+
 def test_the_roofline_by_hand():
     board = find_board("jetson-agx-orin-64gb")
     work = cuda_work(quantized("one block", "8/8"), "sm_87", 1)

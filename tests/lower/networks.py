@@ -52,8 +52,11 @@ class Network:
 
     def end(self, pooled: str, classes: int, dim: int) -> QuantizedModel:
         codes = self.add(q.QToCodes("codes", (pooled,), 8), affine=np.ones(2, np.float32))
-        output = self.product("float", classes, dim, codes)
-        plan = BitPlan(model="shapes", attention_bits=8, layers=())
+        return self.ended(self.product("float", classes, dim, codes))
+
+    def ended(self, output: str, attention_bits: int = 8) -> QuantizedModel:
+        """The network with this output."""
+        plan = BitPlan(model="shapes", attention_bits=attention_bits, layers=())
         return QuantizedModel(tuple(self.ops), output, self.input, plan, "random", True, self.tensors)
 
 
@@ -70,6 +73,23 @@ def vit(dim: int, depth: int, side: int = 224, channels: int = 3, patch: int = 1
     for _ in range(depth):
         x = made.block(x, dim, 3, 1, tokens)
     return made.end(made.add(q.QTakeToken("token", (x,), 0)), classes, dim)
+
+
+def one_block(dim: int, side: int, heads: int, bits: int = 8) -> QuantizedModel:
+    """A vision transformer of one block over side x side patches and a class token, as GPUs have kernels for.
+
+    Args:
+        bits: of attention; at 16 its input and output are float16.
+    """
+    made = Network(side, 3)
+    x = made.embed(1, dim, 1)
+    qkv = made.add(q.QProduct("qkv", (made.norm(x),), "codes", 8, 8, bits), w=zeros(3 * dim, dim))
+    attended = made.add(q.QAttention("attention", (qkv,), heads, dim // heads, bits, 8))
+    x = made.product("residual", dim, dim, attended, x)
+    hidden = made.add(q.QProduct("fc1", (made.norm(x),), "table", 8, 8, 8), w=zeros(4 * dim, dim), table=np.zeros(256, np.int8))
+    x = made.product("residual", dim, 4 * dim, hidden, x)
+    token = made.norm(made.add(q.QTakeToken("token", (x,), 0)))
+    return made.ended(made.product("float", 10, dim, token), bits)
 
 
 def swin(dim: int = 96, depths: tuple[int, ...] = (2, 2, 6, 2), side: int = 224, window: int = 7) -> QuantizedModel:

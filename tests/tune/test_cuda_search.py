@@ -7,8 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lampq_tvm.errors import GateError
-from lampq_tvm.kernels.cuda.levels import mma_for
+from lampq_tvm.errors import DeviceError, GateError, UnsupportedError
+from lampq_tvm.kernels.cuda.fits import product_fits
+from lampq_tvm.kernels.cuda.levels import mma_for, shared_limit
+from lampq_tvm.kernels.cuda.tiles import default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.ptx.driver import PtxDriver
 from lampq_tvm.targets import resolve_target
@@ -17,6 +19,7 @@ from lampq_tvm.tune.cuda.records import CudaRecords
 from lampq_tvm.tune.cuda.search import propose, tune_cuda
 from lampq_tvm.tune.cuda.tunable import TunableProduct, tunables
 from tests.build.networks import quantized
+from tests.lower.networks import one_block
 
 TARGET = resolve_target("h200@cuda12")
 PRODUCT = TunableProduct(ProductShape(20, 40, 32, "codes"), mma_for(8, 8, "sm_90"), False, "sm_90")
@@ -73,6 +76,35 @@ def test_a_wrong_candidate_fails_alone_and_a_wrong_default_stops_the_search(tmp_
         tune_cuda([PRODUCT], TARGET, gpu, trials=2, database=tmp_path / "other")
 
 
+def test_a_crash_is_tried_again_and_no_failure_of_the_default_is_remembered(tmp_path, gpu, monkeypatch):
+    inner, crashes = search.prepare, {"left": 2}
+
+    def prepared(*args):
+        crashes["left"] -= 1
+        if crashes["left"] >= 0:
+            raise DeviceError("an illegal address")
+        return inner(*args)
+
+    monkeypatch.setattr(search, "prepare", prepared)
+    with pytest.raises(DeviceError, match=r"default sizes fail .crash: .*an illegal address"):
+        tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    crashes["left"] = 1
+    tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    assert len(search_history(tmp_path)) == 1
+
+
+def test_a_compiler_that_is_missing_ends_the_search_and_is_not_remembered(tmp_path, gpu, monkeypatch):
+    def missing(*args):
+        raise UnsupportedError("CUDA 12's compiler is not installed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "compile_kernels", missing)
+        with pytest.raises(UnsupportedError, match="not installed"):
+            tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    tune_cuda([PRODUCT], TARGET, gpu, trials=1, database=tmp_path)
+    assert len(search_history(tmp_path)) == 1
+
+
 def test_the_model_prefers_what_resembles_the_best():
     """Times that fall with the blocks' rows: after the warm-up most proposals have many rows."""
     candidates = {candidate.label: candidate for candidate in PRODUCT.candidates()}
@@ -93,3 +125,16 @@ def test_every_product_and_attention_of_a_network_can_be_tuned():
     spaces = [[candidate.label for candidate in kernel.candidates()] for kernel in found]
     assert all(space and len(set(space)) == len(space) for space in spaces)
     assert sum(map(len, spaces)) > 3 * len(spaces)
+
+
+def test_every_kernel_that_is_tuned_fits_with_its_default_sizes():
+    """A wide stream: with a LayerNorm, the product's default tiles fit no block of sm_89, so lowering does not fuse it."""
+    qm = one_block(1280, 16, 20)
+    shape, arch = ProductShape(257, 5120, 1280, "table"), "sm_89"
+    mma = mma_for(8, 8, arch)
+    assert not product_fits(shape, mma, default_tiles(shape, mma), arch, normed=True)
+    found = {kernel.key: kernel for kernel in tunables(qm, arch, 1)}
+    assert "table_m257_n5120_k1280_s8" in found and "table_m257_n5120_k1280_normed_s8" not in found
+    for kernel in found.values():
+        first = kernel.candidates()[0]
+        assert first.build("first").shared_bytes <= shared_limit(arch), kernel.key

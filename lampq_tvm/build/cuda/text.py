@@ -18,6 +18,7 @@ from tvm.ir import Expr
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.errors import LampqError
+from lampq_tvm.kernels.cuda.emit import LEAST_BLOCKS
 
 PRELUDE = """\
 typedef signed char int8_t; typedef short int16_t; typedef int int32_t; typedef long long int64_t;
@@ -31,8 +32,8 @@ typedef unsigned long long uint64_t;
 """
 CONSTANTS = ("W", "S", "B", "M", "G", "N", "P", "range", "bounds", "pos", "table", "prefix", "inv", "affine")
 PROMISE = re.compile(r"\* __restrict__ (\w+)_ptr")
+READS_OUT = re.compile(r" = .*\bout_ptr\b")  # a kernel that adds to what another one may still be writing
 LAUNCH_BOUNDS = re.compile(r"__launch_bounds__\((\d+)\)")
-LEAST_BLOCKS = "lampq.least_blocks"  # attribute of a function: that a multiprocessor's registers must hold
 SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\(([^)]*)\);')
 
 
@@ -71,7 +72,8 @@ def cuda_text(func: PrimFunc, arch: str) -> CudaText:
     names = tuple(part.split()[-1].removesuffix("_ptr") for part in found[2].split(",") if part)
     least = int(func.attrs[LEAST_BLOCKS]) if LEAST_BLOCKS in func.attrs else 1
     bounded = LAUNCH_BOUNDS.sub(lambda m: f"__launch_bounds__({m[1]}, {least})", source[start:])
-    text = PROMISE.sub(lambda m: m[0] if m[1] in (*CONSTANTS, "out") else f"* {m[1]}_ptr", bounded)
+    kept = CONSTANTS if READS_OUT.search(bounded) else (*CONSTANTS, "out")
+    text = PROMISE.sub(lambda m: m[0] if m[1] in kept else f"* {m[1]}_ptr", bounded)
     return CudaText(PRELUDE + text, found[1], names)
 
 

@@ -57,6 +57,16 @@ def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, n
     return _Attention(shape, mma, out_bits, name).build()
 
 
+def attention_shared_bytes(shape: CudaAttentionShape, mma: Mma) -> int:
+    """Bytes of shared memory of a block."""
+    return 4 * _Attention(shape, mma, 8, "").memory_words
+
+
+def scores_made(shape: CudaAttentionShape, mma: Mma) -> int:
+    """How often each score is made."""
+    return 1 if _Attention(shape, mma, 8, "").held else 2
+
+
 @dataclass(frozen=True)
 class _Buffers:
     """The kernel's buffers."""
@@ -94,7 +104,7 @@ class _Attention:
                 with launch(s.grid, s.warps) as threads:
                     self._block(_Buffers(qkv, S, P, M, B, bounds, out), threads)
             func = builder.get()
-        return CudaKernel(func, s.grid, (WARP, s.warps, 1), 4 * self._memory_words)
+        return CudaKernel(func, s.grid, (WARP, s.warps, 1), 4 * self.memory_words)
 
     @property
     def _head(self) -> HeadMemory:
@@ -107,7 +117,7 @@ class _Attention:
         return -(-self._head.padded // GROUP // self.shape.key_warps)
 
     @property
-    def _held(self) -> bool:
+    def held(self) -> bool:
         """Whether a warp's scores lie in registers from the first product to the second."""
         return self._groups <= HELD
 
@@ -116,7 +126,8 @@ class _Attention:
         return self._head.end
 
     @property
-    def _memory_words(self) -> int:
+    def memory_words(self) -> int:
+        """Of a block's shared memory."""
         s = self.shape
         if s.key_warps == 1:
             return self._peaks_first
@@ -129,7 +140,7 @@ class _Attention:
 
     def _block(self, b: _Buffers, threads: Threads) -> None:
         """Some query rows of a head."""
-        memory = shared(self._memory_words)
+        memory = shared(self.memory_words)
         first_token = threads.block[2] * self.shape.tokens
         self._head.load(b.qkv, b.P, memory, first_token, threads)
         row = threads.block[0] * self.shape.rows + threads.warp % self.shape.row_warps * ROWS
@@ -151,7 +162,7 @@ class _Attention:
         out = registers(self._head.columns // COLUMNS * 4)
         for i in range(self._head.columns // COLUMNS * 4):
             put(out, i, u32(0))
-        acc = [registers(16) for _ in range(self._groups if self._held else 1)]
+        acc = [registers(16) for _ in range(self._groups if self.held else 1)]
         keys, p = registers(4), registers(4)
         with when(active):
             for group, scores in self._shares(acc, part):
@@ -167,7 +178,7 @@ class _Attention:
         scale = b.S[threads.block[1]]
         with when(active):
             for group, scores in self._shares(acc, part):
-                if not self._held:
+                if not self.held:
                     self._scores(memory, scores, q, keys, group, lane)
                 for i in range(16):
                     weight = self._weight(memory, scores[i], peak[i % 4 // 2], scale, self._column(group, i, lane))
@@ -183,7 +194,7 @@ class _Attention:
     def _shares(self, acc: list[Any], part: Expr) -> Iterator[tuple[Expr, Any]]:
         """(group of keys, its scores' registers) of a warp."""
         whole, each = self._head.padded // GROUP, self.shape.key_warps
-        if not self._held:
+        if not self.held:
             with T.serial(0, self._groups) as turn, when(None if whole % each == 0 else turn * each + part < whole):
                 yield turn * each + part, acc[0]
             return

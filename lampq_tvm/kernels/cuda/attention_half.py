@@ -58,6 +58,11 @@ def build_half_attention(
     return _HalfAttention(shape, mma, out_bits, name).build()
 
 
+def half_attention_shared_bytes(shape: CudaAttentionShape, mma: HalfMma) -> int:
+    """Bytes of shared memory of a block."""
+    return _HalfAttention(shape, mma, HALF, "").shared_bytes
+
+
 @dataclass(frozen=True)
 class _Buffers:
     """The kernel's buffers."""
@@ -105,7 +110,12 @@ class _HalfAttention:
                 with launch(grid, s.warps) as threads:
                     self._block(_Buffers(qkv, S, M, B, bounds, out), threads)
             func = builder.get()
-        return CudaKernel(func, grid, (WARP, s.warps, 1), 4 * self._stages * self._stage_words)
+        return CudaKernel(func, grid, (WARP, s.warps, 1), self.shared_bytes)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Of a block."""
+        return 4 * self._stages * self._stage_words
 
     @property
     def _stages(self) -> int:

@@ -17,6 +17,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
+LEAST_BLOCKS = "lampq.least_blocks"  # attribute of a function: that a multiprocessor's registers must hold
 WARP = 32
 CHUNK = 4  # words of the 16 bytes that one thread copies at a time
 

@@ -1,4 +1,4 @@
-"""A warp's operands in registers, in two halves: one is loaded while the other is multiplied."""
+"""A warp's operands in registers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
 
 
 class Fragments:
-    """The operands of a warp's tile for eight words of K, twice.
+    """The operands of a warp's tile for eight words of K.
 
     Args:
         mma: the multiply-add.
@@ -24,22 +24,22 @@ class Fragments:
     def __init__(self, mma: Mma, memory: Any, m: int, n: int, a_pitch: int, w_pitch: int, lane: Expr) -> None:
         self._mma, self._memory, self._lane = mma, memory, lane
         self._m, self._n, self._a_pitch, self._w_pitch = m, n, a_pitch, w_pitch
-        self._a = [registers(m * mma.a_registers) for _ in range(2)]
-        self._b = [registers(n * mma.b_registers) for _ in range(2)]
+        self._a = registers(m * mma.a_registers)
+        self._b = registers(n * mma.b_registers)
 
-    def load(self, which: int, a_word: Expr, w_word: Expr) -> None:
-        """Fill a half from rows that begin at these words of shared memory."""
+    def load(self, a_word: Expr, w_word: Expr) -> None:
+        """Fill them from rows that begin at these words of shared memory."""
         mma, memory, lane = self._mma, self._memory, self._lane
         for i in range(self._m):
-            mma.load_a(self._a[which], mma.a_registers * i, memory, a_word + i * ROWS * self._a_pitch, self._a_pitch, lane)
+            mma.load_a(self._a, mma.a_registers * i, memory, a_word + i * ROWS * self._a_pitch, self._a_pitch, lane)
         for j in range(0, self._n, mma.columns // COLUMNS):
             w_first = w_word + j * COLUMNS * self._w_pitch
-            mma.load_b(self._b[which], mma.b_registers * j, memory, w_first, self._w_pitch, lane)
+            mma.load_b(self._b, mma.b_registers * j, memory, w_first, self._w_pitch, lane)
 
-    def multiply(self, which: int, acc: Any) -> None:
-        """acc += the half's product; tile (i, j) has registers 4 (i n + j) and following."""
+    def multiply(self, acc: Any) -> None:
+        """acc += their product; tile (i, j) has registers 4 (i n + j) and following."""
         mma = self._mma
         for i in range(self._m):
             for j in range(self._n):
                 place = 4 * (i * self._n + j)
-                mma.multiply(acc, place, self._a[which], mma.a_registers * i, self._b[which], mma.b_registers * j, self._lane)
+                mma.multiply(acc, place, self._a, mma.a_registers * i, self._b, mma.b_registers * j, self._lane)

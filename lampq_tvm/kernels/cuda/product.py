@@ -22,6 +22,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import (
+    LEAST_BLOCKS,
     WARP,
     CudaKernel,
     Threads,
@@ -110,7 +111,7 @@ class _Product:
         with IRBuilder() as builder:
             with T.prim_func(s_tir=True):
                 T.func_name(self.name)
-                T.func_attr({"global_symbol": self.name, "tirx.noalias": True, "lampq.least_blocks": self._least_blocks})
+                T.func_attr({"global_symbol": self.name, "tirx.noalias": True, LEAST_BLOCKS: self._least_blocks})
                 if self.norm_eps is None:
                     a: Operand = Streamed.declare(shape, self.mma, tiles)
                 else:
@@ -157,10 +158,10 @@ class _Product:
         w_first = a.stage_words + warp_column * self._w_pitch + part * (share * mma.w_bits // mma.a_bits)
         fragments = Fragments(mma, memory, m // ROWS, n // COLUMNS, a.pitch, self._w_pitch, threads.lane)
 
-        def load(which: int, step: Expr | int, slot: int, k: int) -> None:
+        def load(step: Expr | int, slot: int, k: int) -> None:
             stage = i32(pipeline.stage(slot))
             a_word = a.word(stage, i32(step) if isinstance(step, int) else step) + warp_row * a.pitch + part * share
-            fragments.load(which, a_word + k * STEP, stage + w_first + k * mma.w_step)
+            fragments.load(a_word + k * STEP, stage + w_first + k * mma.w_step)
 
         pipeline.begin()
         self._multiply(acc, fragments, load, lambda step, slot: pipeline.turn(memory, step, slot, threads), steps)
@@ -200,34 +201,19 @@ class _Product:
         self,
         acc: Any,
         fragments: Fragments,
-        load: Callable[[int, Expr | int, int, int], None],
+        load: Callable[[Expr | int, int, int], None],
         turn: Callable[[Expr | int, int], None],
         steps: int,
     ) -> None:
         """All steps: written out where they are few, else as many at a time as there are stages."""
         each, depth = self.tiles.words // self.tiles.splits // STEP, self.tiles.stages
-        across = self.tiles.ahead and each % 2 == 0  # a step then begins in the registers that the one before leaves free
 
         def one(step: Expr | int, slot: int) -> None:
-            if not across:
-                load(0, step, slot, 0)
             for k in range(each):
-                which, last = (k % 2, (k + 1) % 2) if self.tiles.ahead else (0, 0)
-                if self.tiles.ahead and k + 1 < each:
-                    load(last, step, slot, k + 1)
-                elif self.tiles.ahead:
-                    turn(step, slot)
-                    if across:
-                        for _ in under(step + 1 < steps):
-                            load(0, step + 1, slot + 1, 0)
-                elif k:
-                    load(0, step, slot, k)
-                fragments.multiply(which, acc)
-            if not self.tiles.ahead:
-                turn(step, slot)
+                load(step, slot, k)
+                fragments.multiply(acc)
+            turn(step, slot)
 
-        if across:
-            load(0, 0, 0, 0)
         if steps <= MOST_WRITTEN_OUT:
             for step in range(steps):
                 one(step, step)

@@ -9,8 +9,9 @@ from lampq_tvm.kernels.cuda.emit import CHUNK, WARP
 from lampq_tvm.kernels.cuda.mma import ROWS, STEP, Mma
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
-KEY = re.compile(r"(\d+)x(\d+)k(\d+)s(\d+)w(\d+)x(\d+)(?:x(\d+))?(a?)")
+KEY = re.compile(r"(\d+)x(\d+)k(\d+)s(\d+)w(\d+)x(\d+)(?:x(\d+))?")
 FULL = 128  # blocks that give every multiprocessor of a large chip something to do
+MOST_WARPS = 32  # of a block
 PAD = 4  # words between rows in shared memory, so that eight rows of 16 bytes lie in different banks
 
 
@@ -24,7 +25,6 @@ class CudaTiles:
         stages: steps in shared memory.
         warp_rows, warp_columns: how many warps share the rows and the columns.
         splits: how many warps share a step's words, and add their sums up in the end: few rows leave a chip idle otherwise.
-        ahead: 1 loads operands into registers while those before them are multiplied, which takes registers; 0 does not.
     """
 
     rows: int
@@ -34,7 +34,6 @@ class CudaTiles:
     warp_rows: int = 2
     warp_columns: int = 2
     splits: int = 1
-    ahead: int = 0
 
     @property
     def warps(self) -> int:
@@ -50,7 +49,7 @@ class CudaTiles:
     def key(self) -> str:
         """Short text that names the sizes (`64x64k16s3w2x2`, `32x32k64s3w1x1x4`)."""
         warps = f"{self.warp_rows}x{self.warp_columns}" + (f"x{self.splits}" if self.splits > 1 else "")
-        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{warps}" + ("a" if self.ahead else "")
+        return f"{self.rows}x{self.columns}k{self.words}s{self.stages}w{warps}"
 
 
 def tiles_of(key: str) -> CudaTiles:
@@ -63,11 +62,17 @@ def tiles_of(key: str) -> CudaTiles:
     if found is None:
         raise ValueError(f"{key!r} names no tiles")
     rows, columns, words, stages, warp_rows, warp_columns = map(int, found.group(1, 2, 3, 4, 5, 6))
-    return CudaTiles(rows, columns, words, stages, warp_rows, warp_columns, int(found[7] or 1), int(found[8] == "a"))
+    return CudaTiles(rows, columns, words, stages, warp_rows, warp_columns, int(found[7] or 1))
 
 
-def check_tiles(tiles: CudaTiles, mma: Mma) -> bool:
-    """Whether a product can be built with these sizes: whole instructions a warp, whole copies a thread, few registers."""
+def check_tiles(tiles: CudaTiles, mma: Mma, normed: bool) -> bool:
+    """Whether a product can be built with these sizes: whole instructions a warp, whole copies a thread, few registers.
+
+    Args:
+        normed: the codes are made by LayerNorm, as many rows by each warp.
+    """
+    if tiles.warps > MOST_WARPS or (normed and tiles.rows % tiles.warps):
+        return False
     m, n = tiles.warp_tile
     whole = m * tiles.warp_rows == tiles.rows and n * tiles.warp_columns == tiles.columns
     fits = m % ROWS == 0 and n % mma.columns == 0 and tiles.words % (STEP * tiles.splits) == 0 and tiles.stages >= 2

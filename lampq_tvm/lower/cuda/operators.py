@@ -11,15 +11,16 @@ from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda import tokens
-from lampq_tvm.kernels.cuda.attention import build_attention
+from lampq_tvm.kernels.cuda.attention import build_attention, scores_made
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.epilogue import CODED
-from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for, shared_limit
+from lampq_tvm.kernels.cuda.fits import check_attention, product_fits
+from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import build_norm
-from lampq_tvm.kernels.cuda.product import build_product, shared_words, weight_words
+from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value
@@ -136,7 +137,7 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     source = op.inputs[0]
     rows, channels = c.rows(source), c.shapes[source][-1]
     readers = c.readers(op.name)
-    if isinstance(op, q.QLayerNorm) and len(readers) == 1 and _makes_norm(readers[0], rows, channels, c):
+    if isinstance(op, q.QLayerNorm) and len(readers) == 1 and _makes_norm(readers[0], source, rows, channels, c):
         c.fused[op.name] = op
         c.shapes[op.name] = c.shapes[source]
         return []
@@ -160,13 +161,13 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     ]
 
 
-def _makes_norm(reader: Op, rows: int, channels: int, c: CudaContext) -> bool:
+def _makes_norm(reader: Op, source: str, rows: int, channels: int, c: CudaContext) -> bool:
     """Whether a LayerNorm's only reader makes it itself: a product of few rows, whose shared memory holds them."""
-    if not isinstance(reader, q.QProduct) or rows > FUSED_ROWS:
-        return False
+    if not isinstance(reader, q.QProduct) or rows > FUSED_ROWS or source in reader.inputs[1:]:
+        return False  # blocks would read whole rows of a stream that others are writing over
     mma, n = c.mma(reader), c.tensors[f"{reader.name}.w"].shape[0]
     shape = ProductShape(rows, n, channels, reader.epilogue)
-    return 4 * shared_words(shape, mma, c.records.product(shape, mma, True), normed=True) <= shared_limit(c.arch)
+    return product_fits(shape, mma, c.records.product(shape, mma, True), c.arch, normed=True)
 
 
 def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:
@@ -182,10 +183,12 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     count = c.shapes[source][-2]
     bare = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim)
     shape = bare if op.bits == FLOAT_BITS else c.records.attention(bare)
+    check_attention(shape, c.arch, half=op.bits == FLOAT_BITS, where=op.name)
     out = c.coded(op.name, (*c.shapes[source][:-1], op.heads * op.head_dim), op.out_bits)
     bits, half = BITS[out.dtype], op.bits == FLOAT_BITS
     name = f"attention{'_f16' if half else ''}_i{shape.images}_t{count}_h{op.heads}x{op.head_dim}_o{bits}"
     name += f"_w{shape.row_warps}x{shape.key_warps}"
+    passes = 1 + (1 if half else scores_made(shape, attention_mma(c.arch)))
     params = {letter: array(f"{op.name}.{letter}") for letter in ("SMB" if half else "SPMB")}
     params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
 
@@ -201,7 +204,7 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
             {"qkv": source},
             params,
             ("out", out),
-            macs=3 * shape.images * op.heads * count * count * op.head_dim,  # scores are made twice
+            macs=passes * shape.images * op.heads * count * count * op.head_dim,
         )
     ]
 

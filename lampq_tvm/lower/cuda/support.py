@@ -34,3 +34,22 @@ def check_cuda_model(model: m.ImportedModel, target: str, cpu: str | None) -> No
         if what is not None:
             hint = f"compile for {cpu}" if cpu else "compile for host"
             raise UnsupportedError(f"{target}: there is no CUDA kernel for {what}", where=op.name, hint=hint)
+
+
+def check_cuda_attention(model: m.ImportedModel, arch: str, *, half: bool) -> None:
+    """Refuse a model whose attention does not fit into a block's shared memory; unlike the rest, this loads TVM.
+
+    Args:
+        half: attention works on float16 values, else on codes.
+
+    Raises:
+        UnsupportedError: the first attention that does not fit, by name.
+    """
+    from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
+    from lampq_tvm.kernels.cuda.fits import check_attention
+
+    tokens = {layer.name: layer.macs // layer.params for layer in model.layers}
+    for op in model.ops:
+        if isinstance(op, m.Attention) and op.inputs[0] in tokens:
+            shape = with_warps(CudaAttentionShape(1, tokens[op.inputs[0]], op.heads, op.head_dim))
+            check_attention(shape, arch, half=half, where=op.name)

@@ -111,6 +111,7 @@ class Driver:
     def upload(self, address: int, array: np.ndarray) -> None:
         """Copy a contiguous array to the device and wait."""
         self._library("cuMemcpyHtoD_v2", address, array.ctypes.data, array.nbytes)
+        self._library("cuStreamSynchronize", None)  # it may return early, and this object's stream waits for no other
 
     def download(self, address: int, size: int) -> np.ndarray:
         """Wait for the stream, then copy from the device: [size] uint8."""

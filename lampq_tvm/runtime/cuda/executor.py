@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.oracle.fma import fma32
 from lampq_tvm.runtime.cuda.driver import Driver
 from lampq_tvm.runtime.cuda.gpu import Gpu
@@ -64,7 +64,7 @@ class Executor:
     def call(self, function: str, image: np.ndarray, outputs: int = 1) -> list[np.ndarray]:
         """Run `main` (one output) or `trace` (every value) on uint8 images of one of `batches`; results as arrays here."""
         self.gpu.activate()
-        bucket = self._buckets[len(image)]
+        bucket = self._bucket(len(image))
         if function == "trace":
             return self._trace(bucket, image)
         self._enter(bucket, image)
@@ -78,24 +78,35 @@ class Executor:
     def seconds(self, image: np.ndarray, repeat: int) -> list[float]:
         """Times of the graph alone, one sample per run, by the device's own clock."""
         self.gpu.activate()
-        self._enter(self._buckets[len(image)], image)
+        self._enter(self._bucket(len(image)), image)
         graph = self._graphs[len(image)]
         return [self.gpu.seconds(lambda: self.gpu.replay(graph)) for _ in range(repeat)]
 
     def launch_seconds(self, batch: int, repeat: int) -> list[tuple[str, float]]:
-        """(kernel, time) of each launch of a batch size, in order, each alone: the mean of `repeat` in one graph."""
+        """(kernel, time) of each launch of a batch size, in order, each alone: the mean of `repeat` in one graph.
+
+        Raises:
+            UsageError: the batch size was not compiled.
+        """
+        bucket = self._bucket(batch)
         self.gpu.activate()
         found = []
-        for launch in self._buckets[batch].launches:
+        for launch in bucket.launches:
             graph = self.gpu.capture(functools.partial(self._repeat, launch, repeat))
             run = functools.partial(self.gpu.replay, graph)
             run()  # the first one brings constants into the caches
             found.append((self.plan.kernels[launch.kernel].name, self.gpu.seconds(run) / repeat))
         return found
 
+    def _bucket(self, batch: int) -> Bucket:
+        if batch not in self._buckets:
+            what, sizes = f"there are no kernels for a batch of {batch}", ", ".join(map(str, self.batches))
+            raise UsageError(what, hint=f"this artifact was compiled for {sizes}")
+        return self._buckets[batch]
+
     def _repeat(self, launch: Launch, times: int) -> None:
         for _ in range(times):
-            self._launch(launch)
+            self._launch(launch, alone=True)
 
     def close(self) -> None:
         """Give the device's memory back; nothing may be called afterwards."""
@@ -116,10 +127,11 @@ class Executor:
         for launch in bucket.launches:
             self._launch(launch)
 
-    def _launch(self, launch: Launch) -> None:
+    def _launch(self, launch: Launch, *, alone: bool = False) -> None:
+        """Queue a launch; `alone`: it never starts before the one before it has ended."""
         addresses = [self._params[a[1]] if a[0] == "param" else self._arena + a[1] for a in launch.args]
         kernel, function = self.plan.kernels[launch.kernel], self._functions[launch.kernel]
-        self.gpu.launch(function, launch.grid, launch.block, kernel.shared_bytes, addresses, kernel.early)
+        self.gpu.launch(function, launch.grid, launch.block, kernel.shared_bytes, addresses, kernel.early and not alone)
 
     def _trace(self, bucket: Bucket, image: np.ndarray) -> list[np.ndarray]:
         """Every value, copied right after the launch that finishes it: later ones may take its memory."""

@@ -14,10 +14,9 @@ from typing import Literal
 import pydantic
 
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
-from lampq_tvm.kernels.cuda.levels import shared_limit
+from lampq_tvm.kernels.cuda.fits import attention_fits, product_fits
 from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.product import shared_words
-from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
+from lampq_tvm.kernels.cuda.tiles import MOST_WARPS, CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.progress import note
 from lampq_tvm.resources import data_dir
@@ -82,15 +81,17 @@ class CudaRecords:
         """Tiles of a product."""
         sizes = self._sizes(product_key(shape, mma, normed), {field.name for field in dataclasses.fields(CudaTiles)})
         tiles = None if sizes is None else CudaTiles(**sizes)
-        if tiles is None or not check_tiles(tiles, mma):
+        if tiles is None or not check_tiles(tiles, mma, normed):
             return default_tiles(shape, mma)
-        fits = 4 * shared_words(shape, mma, tiles, normed=normed) <= shared_limit(self.arch)
-        return tiles if fits else default_tiles(shape, mma)
+        return tiles if product_fits(shape, mma, tiles, self.arch, normed=normed) else default_tiles(shape, mma)
 
     def attention(self, shape: CudaAttentionShape) -> CudaAttentionShape:
         """An attention with its warps."""
         sizes = self._sizes(attention_key(shape), {"row_warps", "key_warps"})
-        return with_warps(shape) if sizes is None else dataclasses.replace(shape, **sizes)
+        if sizes is None:
+            return with_warps(shape)
+        tuned = dataclasses.replace(shape, **sizes)
+        return tuned if tuned.warps <= MOST_WARPS and attention_fits(tuned, self.arch) else with_warps(shape)
 
     def digest(self) -> str:
         """Hex sha256 over every record that could be used: changes when a build's result could."""

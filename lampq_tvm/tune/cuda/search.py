@@ -16,7 +16,7 @@ import numpy as np
 
 from lampq_tvm.api.cache import source_digest
 from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
-from lampq_tvm.errors import DeviceError, GateError, LampqError
+from lampq_tvm.errors import DeviceError, GateError, LampqError, UnsupportedError
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import note, track
 from lampq_tvm.runtime.cuda.gpu import Gpu
@@ -48,8 +48,9 @@ def tune_cuda(
         database: folder that takes records and trial logs.
 
     Raises:
-        DeviceError: there is no such device.
+        DeviceError: there is no such device, or default sizes cannot be built or run.
         GateError: default sizes give a wrong output.
+        UnsupportedError: the target's compiler is not installed.
     """
     gpu = open_gpu()
     name = gpu.name
@@ -75,10 +76,7 @@ class _Search:
 
     def run(self, trials: int, seed: int, device: str) -> CudaRecord:
         """Try candidates, then time the best ones and the default in turns."""
-        if self._cost(self.default) is None:
-            found = self.log.find(identity=self.identity, phase="search", tiles=self.default) or {}
-            error = GateError if found.get("outcome") == "wrong" else DeviceError
-            raise error(f"the default sizes fail ({found.get('outcome')})", where=self.kernel.key, hint="please report this")
+        self._cost(self.default)
         while len(self.costs) < min(trials, len(self.candidates)):
             rest = min(BATCH, trials - len(self.costs))
             for label in propose(self.candidates, self.costs, rest, seed):
@@ -86,17 +84,40 @@ class _Search:
         return self._record(device)
 
     def _cost(self, label: str) -> float | None:
-        """Microseconds of a candidate, from the log where it is known."""
+        """Microseconds of a candidate, None where it fails; from the log where it is known.
+
+        Raises:
+            GateError, DeviceError: the default sizes fail, which is no candidate's fault and is not remembered.
+        """
         fields = {"identity": self.identity, "phase": "search", "tiles": label}
-        trial = self.log.find(**fields) or self.log.add({**fields, **self._try(self.candidates[label])})
+        trial = self.log.find(**fields)
+        if trial is None:
+            found = self._try(self.candidates[label])
+            if label == self.default and found["outcome"] != "exact":
+                error = GateError if found["outcome"] == "wrong" else DeviceError
+                why = ": ".join(found[name] for name in ("outcome", "why") if name in found)
+                raise error(f"the default sizes fail ({why})", where=self.kernel.key, hint="please report this")
+            trial = self.log.add({**fields, **found})
         self.costs[label] = trial.get("us")
         return self.costs[label]
 
     def _try(self, candidate: Candidate) -> dict[str, Any]:
+        """Outcome of a candidate: `exact` with its microseconds, else `build`, `wrong` or `crash`.
+
+        Raises:
+            UnsupportedError: nothing can be compiled here, which is no candidate's fault.
+        """
         try:
             kernel = self._build(candidate)
+        except UnsupportedError:
+            raise
         except (LampqError, RuntimeError, ValueError) as e:
             return {"outcome": "build", "why": (str(e).strip().splitlines() or [type(e).__name__])[-1][:200]}
+        found = self._judge(kernel, candidate)
+        return self._judge(kernel, candidate) if found["outcome"] == "crash" else found  # other programs use the device too
+
+    def _judge(self, kernel: CompiledKernel, candidate: Candidate) -> dict[str, Any]:
+        """Outcome of a kernel on a device of its own."""
         gpu = self.open_gpu()
         try:
             run, right = prepare(gpu, kernel, candidate.case())

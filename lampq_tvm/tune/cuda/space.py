@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from lampq_tvm.kernels.cuda.levels import shared_limit
+from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
-from lampq_tvm.kernels.cuda.product import shared_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
@@ -30,14 +29,13 @@ def candidates(shape: ProductShape, mma: Mma, arch: str, *, normed: bool = False
 
 def sensible(tiles: CudaTiles, shape: ProductShape, mma: Mma, arch: str, normed: bool) -> bool:
     """Whether tiles are worth building."""
-    if not check_tiles(tiles, mma) or tiles.warps not in (2, 4, 8):
+    if not check_tiles(tiles, mma, normed) or tiles.warps not in (2, 4, 8):
         return False
     m, n = tiles.warp_tile
     rows, columns = round_up(shape.rows, tiles.rows), round_up(shape.n, tiles.columns)
     least = round_up(shape.rows, ROWS) * round_up(shape.n, COLUMNS)
-    shared = 4 * shared_words(shape, mma, tiles, normed=normed)
-    whole = tiles.rows % tiles.warps == 0 or not normed
-    return whole and m * n <= MOST_SUMS * 32 and rows * columns <= WASTE * least and shared <= shared_limit(arch)
+    fits = product_fits(shape, mma, tiles, arch, normed=normed)
+    return m * n <= MOST_SUMS * 32 and rows * columns <= WASTE * least and fits
 
 
 def _all() -> Iterator[CudaTiles]:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from lampq_tvm.kernels.cuda.attention import build_attention
 from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape, with_warps
 from lampq_tvm.kernels.cuda.emit import CudaKernel
+from lampq_tvm.kernels.cuda.fits import attention_fits, product_fits
+from lampq_tvm.kernels.cuda.levels import attention_mma
 from lampq_tvm.kernels.cuda.mma import ROWS, Mma
 from lampq_tvm.kernels.cuda.product import build_product, shared_words
-from lampq_tvm.kernels.cuda.tiles import CudaTiles
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.quantize.model import QuantizedModel
@@ -78,8 +80,8 @@ class TunableProduct:
         m, n = tiles.warp_tile
         shared = shared_words(self.shape, self.mma, tiles, normed=self.normed)
         steps = self.shape.k * self.mma.a_bits / 32 / tiles.words
-        logs = (rows * columns, m, n, shared, steps, *dataclasses.astuple(tiles)[:-1])
-        return (*(math.log2(x) for x in logs), waste, float(tiles.ahead))
+        logs = (rows * columns, m, n, shared, steps, *dataclasses.astuple(tiles))
+        return (*(math.log2(x) for x in logs), waste)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class TunableAttention:
     """Attention on codes."""
 
     shape: CudaAttentionShape
-    mma: Mma
+    arch: str
 
     @property
     def key(self) -> str:
@@ -95,19 +97,20 @@ class TunableAttention:
         return attention_key(self.shape)
 
     def candidates(self) -> list[Candidate]:
-        """Warps that have rows and keys, the default ones first."""
+        """Warps that have rows and keys and fit the architecture, the default ones first."""
         rows, groups = -(-self.shape.tokens // ROWS), -(-self.shape.tokens // GROUP)
         default = with_warps(self.shape)
         able = [(r, k) for r, k in WARPS if r <= rows and k <= groups]
-        found = dict.fromkeys([(default.row_warps, default.key_warps), *able])
-        return [self._candidate(dataclasses.replace(self.shape, row_warps=r, key_warps=k)) for r, k in found]
+        shapes = [dataclasses.replace(self.shape, row_warps=r, key_warps=k) for r, k in able]
+        found = dict.fromkeys([default, *(shape for shape in shapes if attention_fits(shape, self.arch))])
+        return [self._candidate(shape) for shape in found]
 
     def _candidate(self, shape: CudaAttentionShape) -> Candidate:
         return Candidate(
             f"{shape.row_warps}x{shape.key_warps}",
             {"row_warps": shape.row_warps, "key_warps": shape.key_warps},
             (float(shape.row_warps), float(shape.key_warps), float(math.prod(shape.grid))),
-            lambda name: build_attention(shape, self.mma, name=name),
+            lambda name: build_attention(shape, attention_mma(self.arch), name=name),
             lambda: attention_case(shape),
         )
 
@@ -116,17 +119,20 @@ Tunable = TunableProduct | TunableAttention
 
 
 def tunables(qm: QuantizedModel, arch: str, batch: int) -> list[Tunable]:
-    """The distinct kernels of a network at a batch size that have sizes to choose; float16 ones keep their default."""
-    from lampq_tvm.kernels.cuda.levels import attention_mma
+    """The distinct kernels of a network at a batch size that have sizes to choose; float16 ones keep their default.
 
+    Lowering asks for a product with a LayerNorm only to find that it does not fit: such a one is no kernel of the network.
+    """
     asked = _Asked(arch)
     lower_cuda(qm, arch, batch, asked)
     products = [
         TunableProduct(shape, mma, normed, arch)
         for shape, mma, normed in asked.products
         if mma.name in WIDTHS and shape.epilogue in EPILOGUES
+        if product_fits(shape, mma, default_tiles(shape, mma), arch, normed=normed)
     ]
-    return [*products, *(TunableAttention(shape, attention_mma(arch)) for shape in asked.attentions)]
+    attentions = [TunableAttention(shape, arch) for shape in asked.attentions if attention_fits(with_warps(shape), arch)]
+    return [*products, *attentions]
 
 
 class _Asked(CudaRecords):

@@ -84,8 +84,9 @@ def cases(draw: st.DrawFn) -> OnGpu:
     shape = ProductShape(rows, draw(extents), draw(st.integers(1, 140)), epilogue, period)
     w_bits, a_bits, arch, packed = draw(widths), draw(widths), draw(st.sampled_from(ARCHS)), draw(st.booleans())
     product = Product(shape, w_bits, a_bits, draw(st.integers(2, 4)) if packed else draw(widths), seed=draw(st.integers(0, 99)))
-    able = [tiles for tiles in TILES if check_tiles(tiles, mma_for(w_bits, a_bits, arch))]
-    return OnGpu(product, arch, draw(st.none() | st.sampled_from(able)), packed, draw(st.booleans()))
+    normed = draw(st.booleans())
+    able = [tiles for tiles in TILES if check_tiles(tiles, mma_for(w_bits, a_bits, arch), normed)]
+    return OnGpu(product, arch, draw(st.none() | st.sampled_from(able)), packed, normed)
 
 
 @FEW

@@ -143,7 +143,7 @@ int cuMemcpyDtoHAsync_v2(void *h, uint64_t d, size_t n, void *s) {
     return r;
 }
 int cuStreamCreate(void **s, unsigned f) { *s = (void *)2; return say("cuStreamCreate", " %u", f); }
-int cuStreamSynchronize(void *s) { return capturing ? 900 : say("cuStreamSynchronize", ""); }
+int cuStreamSynchronize(void *s) { return capturing ? 900 : say("cuStreamSynchronize", " %p", s); }
 int cuStreamDestroy_v2(void *s) { return say("cuStreamDestroy_v2", ""); }
 int cuStreamBeginCapture_v2(void *s, int mode) {
     int r = say("cuStreamBeginCapture_v2", " %d", mode);

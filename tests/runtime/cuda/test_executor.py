@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -75,7 +76,8 @@ def test_captured_once_and_replayed_per_call(stub, runner):
     assert [len(stub.calls(f"cu{name}")) for name in ("StreamBeginCapture_v2", "GraphInstantiateWithFlags")] == [2, 2]
     names = ("cuLaunchKernel", "cuStreamSynchronize", "cuStreamBeginCapture_v2", "cuStreamEndCapture")
     once = 3 * [names[0]] + [names[1], names[2]] + 3 * [names[0]] + [names[3]]
-    assert [call.entry for call in stub.calls(*names)] == 2 * once  # nothing loads lazily during a capture
+    uploads = (len(constants()) + 1) * [names[1]]
+    assert [call.entry for call in stub.calls(*names)] == uploads + 2 * once  # nothing loads lazily during a capture
     stub.clear()
     for _ in range(3):
         runner(pixels(4))
@@ -144,6 +146,28 @@ def test_kernels_that_wait_by_themselves_start_early_where_graphs_keep_that(stub
 def test_each_launch_is_timed_alone(stub, runner):
     found = runner.launch_ms(4, repeat=10)
     assert found == [(name, pytest.approx(0.15)) for name in ("patch", "pack", "head")]
+
+
+def test_a_launch_timed_alone_starts_after_the_one_before(stub):
+    manifest = copy.deepcopy(ARTIFACT.manifest)
+    manifest["cuda"]["kernels"][1]["early"] = True
+    with Runner(dataclasses.replace(ARTIFACT, manifest=manifest), gpu=Driver(stub.path)) as runner:
+        stub.clear()
+        runner.launch_ms(4, repeat=2)
+        assert stub.calls("cuLaunchKernel") and not stub.calls("cuLaunchKernelEx")
+
+
+@pytest.mark.parametrize("call", [lambda x: x.launch_ms(3), lambda x: x.bench(1, batch=3)])
+def test_a_batch_that_was_not_compiled_is_named(runner, call):
+    with pytest.raises(UsageError, match=r"no kernels for a batch of 3.*compiled for 1, 4"):
+        call(runner)
+
+
+def test_an_upload_is_complete_before_anything_follows(stub, runner):
+    calls = stub.calls("cuMemcpyHtoD_v2", "cuStreamSynchronize")
+    for copied, waited in itertools.pairwise(calls):
+        if copied.entry == "cuMemcpyHtoD_v2":
+            assert waited.entry == "cuStreamSynchronize" and waited.arguments == ("(nil)",)
 
 
 def test_everything_is_given_back(stub):
