@@ -214,28 +214,24 @@ class _Attention:
         def score(sums: Sums, column: Expr, columns: int) -> None:
             bias = [pair // shape.heads % shape.groups, head, token] if shape.groups else []
             for r in range(rows):
-                self._scores(sums[r], (column, columns), r, (fixes[0], pair), bias, own)
+                self._scores(sums[r], (column, columns), r, bias, own)
 
-        self._multiply(self.keys, own.q, packed[0], pair, score)
+        self._multiply(self.keys, own.q, packed[0], fixes[0], pair, score)
         with T.serial(0, rows) as r:
             self._softmax.row(own.scores, own.tops, self.scale[head], own.codes, own.inverse, r)
         lay_out(self.values.dot, own.p, 0, own.codes, 0, 0, rows, round_up(shape.tokens, BYTES), self.values.excess)
 
         def store(sums: Sums, column: Expr, columns: int) -> None:
-            self._store(sums, (column, columns), pair, first, fixes[1], own.inverse)
+            self._store(sums, (column, columns), pair, first, own.inverse)
 
-        self._multiply(self.values, own.p, packed[1], pair, store)
+        self._multiply(self.values, own.p, packed[1], fixes[1], pair, store)
 
-    def _scores(
-        self, sums: list[Expr], columns: tuple[Expr, int], r: int, fix: tuple[Any, Expr], bias: list[Expr], own: _Buffers
-    ) -> None:
+    def _scores(self, sums: list[Expr], columns: tuple[Expr, int], r: int, bias: list[Expr], own: _Buffers) -> None:
         """Keep a row's scores of a register tile, and the largest of those that exist."""
         lanes, (column, count) = self.keys.dot.acc_lanes, columns
         top = own.tops.vload([r, 0], f"int32x{lanes}")
         for i, total in enumerate(sums):
             at = column + i * lanes
-            if self.keys.excess:
-                total = total + fix[0].vload([fix[1], at], f"int32x{lanes}")
             if bias:
                 total = total + self.bias.vload([*bias[:2], bias[2] + r, at], f"int32x{lanes}")
             score = T.Bind(total)
@@ -244,12 +240,12 @@ class _Attention:
             top = tirx.max(top, score if left == lanes else pick([score], [min(j, left - 1) for j in range(lanes)]))
         T.buffer_store(own.tops, top, [r, ramp(0, lanes)])
 
-    def _multiply(self, factor: Factor, panel: Any, packed: Any, pair: Expr, sink: Sink) -> None:
+    def _multiply(self, factor: Factor, panel: Any, packed: Any, fix: Any, pair: Expr, sink: Sink) -> None:
         """The panel's rows times every column of the factor; sink takes each register tile."""
         sizes = self._rows, min(self.tiles.vectors, factor.packed[0]), self.tiles.unroll
-        factor.multiply(panel, packed, pair, sizes, sink)
+        factor.multiply(panel, packed, fix, pair, sizes, sink)
 
-    def _store(self, sums: Sums, columns: tuple[Expr, int], pair: Expr, first: Expr, fix: Any, inverse: Any) -> None:
+    def _store(self, sums: Sums, columns: tuple[Expr, int], pair: Expr, first: Expr, inverse: Any) -> None:
         """out = sat(rne(fma(fl(fl(acc) * inverse), M, B))) for a register tile's first and number of channels."""
         shape, lanes, level, (channel, count) = self.shape, self.values.dot.acc_lanes, LEVELS[self.isa], columns
         column = pair % shape.heads * shape.head_dim + channel
@@ -259,11 +255,7 @@ class _Attention:
             m, b = (x.vload([column + i * lanes], f"float32x{lanes}") for x in (self.m, self.b))
             return T.fma(total * T.broadcast(inverse[r], lanes), m, b)
 
-        for r in range(self._rows):
-            totals = sums[r]
-            if self.values.excess:
-                at = [channel + i * lanes for i in range(len(totals))]
-                totals = [t + fix.vload([pair, c], f"int32x{lanes}") for t, c in zip(totals, at, strict=True)]
+        for r, totals in enumerate(sums):
             if count % lanes:
                 self._store_lanes(totals, r, (column, count), first, inverse)
                 continue

@@ -73,7 +73,7 @@ class Epilogue:
             for i, total in enumerate(sums):
                 value = _scaled(total, constants[i], lanes)
                 if added is not None:
-                    at = (r, i * lanes) if not self.shape.period else ((row + r) % self.shape.period, first + i * lanes)
+                    at = (self._added_row(row + r), first + i * lanes) if self.shape.period else (r, i * lanes)
                     value = _channels(added, lanes, *at) + value
                 T.buffer_store(out, value, [r, ramp(i * lanes, lanes)])
 
@@ -91,7 +91,7 @@ class Epilogue:
             channel = first + whole * lanes + lane
             value = _scaled(sums[r, lane], self._constants(channel, 1), 1)
             if self.added is not None:
-                value = self.added[(row + r) % self.shape.period if self.shape.period else row + r, channel] + value
+                value = self.added[self._added_row(row + r), channel] + value
             if self.to_codes:
                 low, high = self.range
                 value = T.Cast("int8", T.round(tirx.min(tirx.max(value, low), high)))
@@ -103,6 +103,10 @@ class Epilogue:
         if self.bounds is None:
             return tirx.const(-128.0, "float32"), tirx.const(127.0, "float32")
         return self.bounds[0], self.bounds[1]
+
+    def _added_row(self, row: Expr) -> Expr:
+        """The row of the stream, or of the positions, that a row adds."""
+        return row % self.shape.period if self.shape.period else row
 
     def _constants(self, first: Expr, lanes: int) -> Constants:
         """The constants of a register of channels, in registers: stores to `out` may lie between their uses."""

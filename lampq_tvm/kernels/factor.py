@@ -118,21 +118,29 @@ class Factor:
             with T.serial(*self._blocks(part, parts)) as block:
                 self._tile(self.dot, Packed(ones, (0,), self.dot.group), packed, pair, block, (1, 1, self.dot.unroll), sink)
 
-    def multiply(self, panel: Any, packed: Any, pair: Expr, sizes: Sizes, sink: Sink) -> None:
-        """The panel's rows times every column; sink takes each register tile, of the columns that exist."""
+    def multiply(self, panel: Any, packed: Any, fix: Any, pair: Expr, sizes: Sizes, sink: Sink) -> None:
+        """The panel's rows times every column, corrected; sink takes each register tile, of the columns that exist."""
         rows, vectors, unroll = sizes
+        lanes = self.dot.acc_lanes
+
+        def corrected(sums: Sums, first: Expr, columns: int) -> None:
+            if self.excess:
+                at = [first + i * lanes for i in range(len(sums[0]))]
+                sums = [[t + fix.vload([pair, c], f"int32x{lanes}") for t, c in zip(row, at, strict=True)] for row in sums]
+            sink(sums, first, columns)
+
         a = Packed(panel, (0,), self.dot.group)
         ragged = self.columns % self.dot.lanes
         blocks = self.packed[0] - (ragged > 0)
         whole, rest = divmod(blocks, vectors)
         if whole:
             with T.serial(0, whole) as column:
-                self._tile(self.dot, a, packed, pair, column * vectors, (rows, vectors, unroll), sink)
+                self._tile(self.dot, a, packed, pair, column * vectors, (rows, vectors, unroll), corrected)
         if rest:
-            self._tile(self.dot, a, packed, pair, tirx.const(whole * vectors, "int32"), (rows, rest, unroll), sink)
+            self._tile(self.dot, a, packed, pair, tirx.const(whole * vectors, "int32"), (rows, rest, unroll), corrected)
         if ragged:
             part, last = self.dot.part(ragged), tirx.const(blocks, "int32")
-            self._tile(part, a, packed, pair, last, (rows, 1, unroll), sink, ragged)
+            self._tile(part, a, packed, pair, last, (rows, 1, unroll), corrected, ragged)
 
     def _tile(
         self, dot: Dot, a: Packed, packed: Any, pair: Expr, block: Expr, sizes: Sizes, sink: Sink, columns: int = 0

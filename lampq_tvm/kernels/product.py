@@ -159,6 +159,11 @@ class _Product:
                 self._look_up(epilogue, held.codes, j, row, run.rows, chunk, chunks)
 
     @property
+    def _ragged(self) -> int:
+        """Channels of a last weight vector that has fewer than the others; 0: there is none."""
+        return self.shape.n % self.dot.lanes
+
+    @property
     def _whole(self) -> int:
         """Columns of whole tiles."""
         return self.shape.n // self.dot.lanes // self.tiles.vectors
@@ -173,7 +178,7 @@ class _Product:
     def _columns(self, chunk: Expr, chunks: int) -> Iterator[Column]:
         """(first vector, vectors, ragged) of each column of a chunk: a loop of whole ones; the last chunk has what is left."""
         blocks = padded(self.shape, self.dot)[0] // self.dot.lanes
-        ragged = self.shape.n % self.dot.lanes > 0
+        ragged = self._ragged > 0
         rest = blocks - ragged - self._whole * self.tiles.vectors
         if self._whole:
             end = tirx.min((chunk + 1) * self._run, tirx.const(self._whole, "int32"))
@@ -189,7 +194,7 @@ class _Product:
     def _tile(self, panel: Any, w: Any, epilogue: Epilogue, j: Expr, row: Expr, rows: int, column: Column, codes: Any) -> None:
         """One register tile: all of K, then the epilogue."""
         tiles, (block, vectors, ragged) = self.tiles, column
-        dot = self.dot.part(self.shape.n % self.dot.lanes) if ragged else self.dot
+        dot = self.dot.part(self._ragged) if ragged else self.dot
         with T.sblock("tile"):
             T.reads()
             T.writes()
@@ -209,7 +214,7 @@ class _Product:
             sink = epilogue if codes is None else replace(epilogue, out=codes)
             out_row = row if codes is None else j * tiles.rows
             if ragged:
-                sink.write_tail(dot, tile, row, channel, out_row, self.shape.n % self.dot.lanes)
+                sink.write_tail(dot, tile, row, channel, out_row, self._ragged)
             else:
                 sink.write(dot, tile, row, channel, out_row, vectors * dot.lanes // dot.acc_lanes)
 

@@ -16,6 +16,7 @@ from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.runtime.runner import Runner
 from tests.boards import BOARDS, board_session, runs_here, target_of
 from tests.build.networks import FAMILIES, artifact, first_difference, images, quantized
+from tests.kernels.data import cut
 
 PLANS = ("8/8", "4/4", "mixed")
 HOST = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
@@ -25,7 +26,7 @@ on_x86 = pytest.mark.skipif(HOST is None, reason="no x86 level to run here")
 def other_tiles(kernel) -> Tiles:
     """Sizes that are nobody's default."""
     most = kernel.largest
-    return Tiles(min(3, most.rows), min(2, most.vectors), min(2, most.group), 3)
+    return cut(kernel, Tiles(min(3, most.rows), min(2, most.vectors), min(2, most.group), 3))
 
 
 def assert_equal_bits(qm, runner: Runner, pixels: np.ndarray) -> None:

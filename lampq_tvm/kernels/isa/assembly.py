@@ -52,6 +52,16 @@ class Assembled(Quads):
     """Multiply-adds that are written in assembly; registers of a weight vector that no channel needs are left out."""
 
     @property
+    def row_block(self) -> int:
+        """Rows of a panel are padded to a multiple of it."""
+        return 2
+
+    @property
+    def unroll(self) -> int:
+        """Steps along K that are written out unless tuning finds better."""
+        return 16
+
+    @property
     def spare(self) -> int:
         """Accumulator registers beyond `accumulators` that may still pay off: there are none."""
         return 0

@@ -14,19 +14,9 @@ class Sdot(Assembled):
     """Four channels a register of weights; rows' inputs of two steps are read together and taken lane by lane."""
 
     @property
-    def row_block(self) -> int:
-        """Rows of a panel are padded to a multiple of it."""
-        return 2
-
-    @property
     def step_block(self) -> int:
         """Steps of a panel are padded to a multiple of it."""
         return 2
-
-    @property
-    def unroll(self) -> int:
-        """Steps along K that are written out unless tuning finds better."""
-        return 16
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""

@@ -24,16 +24,6 @@ class Smmla(Assembled):
 
     mnemonic: str = "smmla"
 
-    @property
-    def unroll(self) -> int:
-        """Steps along K that are written out unless tuning finds better."""
-        return 16
-
-    @property
-    def row_block(self) -> int:
-        """Rows of a panel are padded to a multiple of it."""
-        return 2
-
     def slots(self, rows: int, vectors: int) -> int:
         """Accumulator registers of a tile."""
         return self.panel_rows(rows) * vectors * self.lanes // 4

@@ -182,10 +182,11 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     source = op.inputs[0]
     count = c.shapes[source][-2]
     bare = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim)
-    shape = bare if op.bits == FLOAT_BITS else c.records.attention(bare)
-    check_attention(shape, c.arch, half=op.bits == FLOAT_BITS, where=op.name)
+    half = op.bits == FLOAT_BITS
+    shape = bare if half else c.records.attention(bare)
+    check_attention(shape, c.arch, half=half, where=op.name)
     out = c.coded(op.name, (*c.shapes[source][:-1], op.heads * op.head_dim), op.out_bits)
-    bits, half = BITS[out.dtype], op.bits == FLOAT_BITS
+    bits = BITS[out.dtype]
     name = f"attention{'_f16' if half else ''}_i{shape.images}_t{count}_h{op.heads}x{op.head_dim}_o{bits}"
     name += f"_w{shape.row_warps}x{shape.key_warps}"
     passes = 1 + (1 if half else scores_made(shape, attention_mma(c.arch)))
