@@ -1,4 +1,4 @@
-"""Small pieces that kernels are written with: vectors, registers, loops along K, LLVM's intrinsics."""
+"""Small pieces that kernels are written with: vectors, loops along K, LLVM's intrinsics."""
 
 from __future__ import annotations
 
@@ -53,22 +53,6 @@ def steps(count: int, unroll: int) -> Iterator[Expr]:
 def ramp(start: Expr | int, lanes: int) -> Expr:
     """Indices of `lanes` neighbours."""
     return T.ramp(start, 1, lanes)
-
-
-def load(buffer: Any, slot: int, lanes: int) -> Expr:
-    """A whole register of a local buffer [slots, lanes]."""
-    return buffer.vload([slot, 0], f"{buffer.dtype}x{lanes}")
-
-
-def store(buffer: Any, slot: int, value: Expr, lanes: int) -> None:
-    """Write a whole register of a local buffer [slots, lanes]."""
-    T.buffer_store(buffer, value, [slot, ramp(0, lanes)])
-
-
-def clear(buffer: Any, slots: int, lanes: int) -> None:
-    """Set registers to zero."""
-    for slot in range(slots):
-        store(buffer, slot, T.broadcast(tirx.const(0, str(buffer.dtype)), lanes), lanes)
 
 
 def llvm(name: str, dtype: str, *args: Expr) -> Expr:

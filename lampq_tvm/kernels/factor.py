@@ -14,6 +14,7 @@ from lampq_tvm.kernels.emit import interleave, ramp
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.panel import panel_shape
+from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import round_up
 
 Sizes = tuple[int, int, int]  # rows and vectors of a register tile, and steps along the depth that are written out
@@ -149,7 +150,7 @@ class Factor:
         with T.sblock("tile"):
             T.reads()
             T.writes()
-            acc = T.sblock_alloc_buffer((dot.slots(rows, vectors), dot.acc_lanes), "int32")
+            acc = Registers(dot.slots(rows, vectors), dot.acc_lanes, "int32")
             weights = [Packed(packed, (pair, block + vector)) for vector in range(vectors)]
             tile = Tile(rows, vectors, self.packed[1], unroll, acc, a, weights)
             dot.multiply(tile)

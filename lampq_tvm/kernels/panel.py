@@ -10,17 +10,18 @@ from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import interleave, pick, ramp
 from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.isa.tables import lay_out_tables
 from lampq_tvm.kernels.shapes import round_up
 
 BYTES = 16  # of a row that are moved at once
 
 
 def panel_shape(dot: Dot, tiles: int, rows: int, steps: int) -> tuple[int, int, int]:
-    """Shape of panels: [tiles, steps, rows * group].
+    """Shape of panels: [tiles, steps, rows * group], or what else the multiply-add reads of a row.
 
     Rows and groups are one axis: TVM shrinks a buffer to what it sees read, and a read across two axes escapes it.
     """
-    return tiles, round_up(steps, dot.step_block), dot.panel_rows(rows) * dot.group
+    return tiles, round_up(steps, dot.step_block), dot.panel_rows(rows) * dot.row_bytes
 
 
 def lay_out(
@@ -30,8 +31,11 @@ def lay_out(
     multiply-add wants that), for r < rows and k < depth.
 
     What lies beyond the rows and the depth may hold anything. Bytes are turned 16 at a time, some rows together: a square of
-    steps and rows, then half as many rows, down to two.
+    steps and rows, then half as many rows, down to two. Where weights are looked up, a row's inputs become tables of them.
     """
+    if dot.layout == "pairs":
+        lay_out_tables(panel, tile, source, row, column, rows, depth)
+        return
     group = dot.group
     blocks, turned = (depth // BYTES, _turns(rows, BYTES // group)) if dot.a_dtype.endswith("int8") else (0, [])
     for first, count in turned:

@@ -4,8 +4,9 @@
     acc[m, n]   = sum_k panel[m, k] * W[n, k]             int32
     out[m, n]   = epilogue(acc[m, n] + correction[n])
 
-Weights come packed as [Np / lanes, Kp / group, lanes * group] with zeros beyond N and K, so whatever the padding of the
-activations holds does not matter. `correction[n]` = -shift * sum_k W[n, k] is an argument only where shift is not 0.
+Weights come packed as [Np / lanes, Kp / group, lanes * group], or as `Dot.layout` says, with zeros beyond N and K, so
+whatever the padding of the activations holds does not matter. `correction[n]` = -shift * sum_k W[n, k] is an argument only
+where shift is not 0.
 Rows that are left over are a tile of their own, so every output is written once and the stream may be written in place.
 """
 
@@ -28,6 +29,7 @@ from lampq_tvm.kernels.isa import LEVELS, dot_for
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.panel import lay_out, panel_shape
+from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import ProductShape, padded, round_up
 from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles, default_tiles
@@ -89,7 +91,7 @@ class _Product:
                 if shape.epilogue != "residual":  # whose output may be the stream itself
                     T.func_attr({"tirx.noalias": True})
                 a = argument("A", (shape.rows, shape.k), "int8")
-                w = argument("W", (n_padded // dot.lanes, k_padded // dot.group, dot.lanes * dot.group), "int8")
+                w = argument("W", (n_padded // dot.lanes, k_padded // dot.group, dot.weight_bytes), "int8")
                 epilogue = self._arguments()
                 with T.sblock("root"):
                     T.reads()
@@ -199,7 +201,7 @@ class _Product:
             T.reads()
             T.writes()
             slots = dot.slots(rows, vectors)
-            acc = T.sblock_alloc_buffer((slots, dot.acc_lanes), "int32")
+            acc = Registers(slots, dot.acc_lanes, "int32")
             tile = Tile(
                 rows=rows,
                 vectors=vectors,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import load, pick, steps, store
+from lampq_tvm.kernels.emit import pick, steps
 from lampq_tvm.kernels.isa.level import Level
+from lampq_tvm.kernels.registers import Registers
 
 LANES = 32
 Add = Callable[[Expr, int, int, Expr], Expr]  # (first channel, lanes, number of the sum, sum so far) to the sum
@@ -35,11 +34,11 @@ class StridedSums:
         """Registers of one sum."""
         return LANES // self.level.lanes
 
-    def allocate(self) -> Any:
+    def allocate(self) -> Registers:
         """Their registers."""
-        return T.sblock_alloc_buffer((self.count * self.slots, self.level.lanes), "float32")
+        return Registers(self.count * self.slots, self.level.lanes, "float32")
 
-    def add(self, sums: Any, add: Add) -> None:
+    def add(self, sums: Registers, add: Add) -> None:
         """Lane l of each sum = channels l, l + 32, .. added up from zero."""
         lanes, whole = self.level.lanes, self.channels // LANES
         done = whole * LANES
@@ -48,10 +47,9 @@ class StridedSums:
             for number in range(self.count):
                 for slot in slots:
                     at = number * self.slots + slot
-                    store(sums, at, add(c + slot * lanes, lanes, number, load(sums, at, lanes)), lanes)
+                    sums.store(at, add(c + slot * lanes, lanes, number, sums.load(at)))
 
-        for at in range(self.count * self.slots):
-            store(sums, at, T.broadcast(tirx.const(0.0, "float32"), lanes), lanes)
+        sums.clear()
         for block in steps(whole, self.unroll):
             vectors(block * LANES, range(self.slots))
         vectors(tirx.const(done, "int32"), range((self.channels - done) // lanes))
@@ -59,12 +57,12 @@ class StridedSums:
             slot, lane = divmod(c - done, lanes)
             for number in range(self.count):
                 at = number * self.slots + slot
-                T.buffer_store(sums, add(tirx.const(c, "int32"), 1, number, sums[at, lane]), [at, lane])
+                sums.store_lane(at, lane, add(tirx.const(c, "int32"), 1, number, sums.load_lane(at, lane)))
 
-    def across(self, sums: Any, number: int) -> Expr:
+    def across(self, sums: Registers, number: int) -> Expr:
         """All lanes of a sum, halves added."""
         lanes = self.level.lanes
-        values = [load(sums, number * self.slots + slot, lanes) for slot in range(self.slots)]
+        values = [sums.load(number * self.slots + slot) for slot in range(self.slots)]
         while len(values) > 1:
             half = len(values) // 2
             values = [a + b for a, b in zip(values[:half], values[half:], strict=True)]

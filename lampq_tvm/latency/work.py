@@ -52,7 +52,7 @@ def plan_work(qm: QuantizedModel, isa: str, batch: int, tiles: TilesFor) -> Work
 
 def has_weights(call: Call) -> bool:
     """Whether it is a product with stored weights."""
-    return any(recipe["from"] == "weights" for recipe in call.recipes)
+    return any(recipe["from"] in ("weights", "pairs") for recipe in call.recipes)
 
 
 def at_widths(qm: QuantizedModel, w_bits: int, a_bits: int) -> QuantizedModel:

@@ -52,7 +52,7 @@ def product_call(
     if int(np.abs(c.tensors[f"{op_name}.w"].astype(np.int16)).max(initial=0)) > weight_peak(w_bits):
         raise AssertionError(f"{op_name}: a weight code beyond what {w_bits} bits hold")
     arguments = Arguments().value(source)
-    arguments.recipe(**{"from": "weights", **weights, "padded": padded(shape, dot), "lanes": dot.lanes, "group": dot.group})
+    arguments.recipe(**{"from": dot.layout, **weights, "padded": padded(shape, dot), "lanes": dot.lanes, "group": dot.group})
     if dot.shift:
         arguments.recipe(**{"from": "correction", **weights, "shift": dot.shift})
     rest(arguments)

@@ -17,9 +17,10 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
     """The arrays of the recipes, in order.
 
     A recipe's `from` is `array` (a payload tensor as it is, or in another shape or a wider dtype), `values` (numbers in the
-    recipe), `weights` (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `words`
-    (the same for a GPU, [N, words] uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias`
-    (of attention scores: table entries put in their places).
+    recipe), `weights` (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `pairs`
+    (of 2-bit weights: places in a table of all pairs, [Np / lanes, Kp / 2, lanes]), `words` (weights for a GPU, [N, words]
+    uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention scores: table entries
+    put in their places).
     """
     for recipe in recipes:
         match recipe["from"]:
@@ -28,8 +29,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
                 yield array.reshape(recipe.get("shape", array.shape)).astype(recipe.get("dtype", array.dtype), copy=False)
             case "values":
                 yield np.array(recipe["values"], recipe["dtype"])
-            case "weights":
-                yield lay_out(_codes(recipe, payload), recipe["padded"], recipe["lanes"], recipe["group"])
+            case "weights" | "pairs" as layout:
+                yield lay_out(_codes(recipe, payload), recipe["padded"], recipe["lanes"], recipe["group"], layout)
             case "words":
                 yield pack_words(_codes(recipe, payload), recipe["layout"], recipe["words"])
             case "correction":
@@ -46,13 +47,19 @@ def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndar
     return unpack_bits(payload[recipe["tensor"]], recipe["bits"], tuple(recipe["shape"]))
 
 
-def lay_out(codes: np.ndarray, padded: list[int], lanes: int, group: int) -> np.ndarray:
-    """Codes [N, K] int8 to the kernels' layout [Np / lanes, Kp / group, lanes * group], zeros beyond N and K."""
+def lay_out(codes: np.ndarray, padded: list[int], lanes: int, group: int, layout: str = "weights") -> np.ndarray:
+    """Codes [N, K] int8 to the kernels' layout [Np / lanes, Kp / group, lanes * group], zeros beyond N and K.
+
+    Args:
+        layout: `pairs` for codes -2..1 and a group of 2: first + 2 + 4 * (second + 2), [Np / lanes, Kp / 2, lanes].
+    """
     n, k = padded
     full = np.zeros((n, k), np.int8)
     full[: codes.shape[0], : codes.shape[1]] = codes
     laid = full.reshape(n // lanes, lanes, k // group, group).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(laid).reshape(n // lanes, k // group, lanes * group)
+    if layout == "pairs":
+        laid = (laid[..., :1] + 2) + 4 * (laid[..., 1:] + 2)
+    return np.ascontiguousarray(laid).reshape(n // lanes, k // group, -1)
 
 
 def spread(table: np.ndarray, at: np.ndarray, padded: list[int]) -> np.ndarray:

@@ -42,7 +42,7 @@ def _(kernel: ProductKernel) -> Case:
     acc = ops.product_acc(a, w)
     rest, expected = _epilogue(kernel, acc, rng)
     correction = [(-dot.shift * w.sum(1, dtype=np.int64)).astype(np.int32)] if dot.shift else []
-    packed = lay_out(w, list(padded(shape, dot)), dot.lanes, dot.group)
+    packed = lay_out(w, list(padded(shape, dot)), dot.lanes, dot.group, dot.layout)
     return Case((a, packed, *correction, *rest), expected)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lampq_tvm.kernels.isa.dot import Dot
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.oracle.fma import fma32
@@ -32,6 +33,21 @@ def pack(w: np.ndarray, lanes: int, group: int) -> np.ndarray:
             part = w[i, j::group]
             out[i // lanes, : len(part), i % lanes, j] = part
     return out.reshape(*out.shape[:2], -1)
+
+
+def packed(w: np.ndarray, dot: Dot) -> np.ndarray:
+    """Weights [N, K] as a multiply-add reads them."""
+    return pack_pairs(w, dot.lanes) if dot.layout == "pairs" else pack(w, dot.lanes, dot.group)
+
+
+def pack_pairs(w: np.ndarray, lanes: int) -> np.ndarray:
+    """2-bit weights [N, K] as places in tables of pairs, [N / lanes, K / 2, lanes]; a pair of zeros beyond N and K."""
+    n, k = w.shape
+    out = np.full((-(-n // lanes), -(-k // 2), lanes), 10, np.int8)
+    for i in range(n):
+        for j in range(k):
+            out[i // lanes, j // 2, i % lanes] += w[i, j] * (4 if j % 2 else 1)
+    return out
 
 
 def requantizer(rng: np.random.Generator, acc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,4 +88,4 @@ def cut(kernel: Kernel, tiles: Tiles) -> Tiles:
     return next(each for each in wanted if kernel.takes(each))
 
 
-__all__ = ["EDGES", "code_range", "codes", "cut", "fma32", "pack", "requantizer", "unfused"]
+__all__ = ["EDGES", "code_range", "codes", "cut", "fma32", "pack", "pack_pairs", "packed", "requantizer", "unfused"]

@@ -64,8 +64,7 @@ def case_of(
     dot, tiles = dot_for(isa, product.w_bits, product.a_bits), valid_tiles(product, isa)
     build = functools.partial(build_product, product.shape, isa, product.w_bits, product.a_bits, tiles)
     correction = (-dot.shift * w.astype(np.int32).sum(1, dtype=np.int32),) if dot.shift else ()
-    packed = data.pack(w, dot.lanes, dot.group)
-    args = (a, packed, *correction, *constants)
+    args = (a, data.packed(w, dot), *correction, *constants)
     over = 2 + len(correction) if product.shape.epilogue == "residual" else None
     return Case(str(product), f"{product.shape.key}_{dot.name}_{tiles}", build, args, expected, over)
 

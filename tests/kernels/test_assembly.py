@@ -13,7 +13,7 @@ from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.kernels.isa.assembly import Assembled
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import build_product
-from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape, round_up
 from lampq_tvm.kernels.tiles import default_tiles
 from tests.boards import ISAS
 from tests.kernels.machine import assembly
@@ -72,6 +72,32 @@ def test_a_tile_in_assembly_holds_loads_and_multiplications_alone(isa):
     assert count(body, "ld1") == loads
     assert count(body, multiply) == tiles.unroll * dot.slots(tiles.rows, tiles.vectors)
     assert len(body.split("\n")) == loads + count(body, multiply) + 1  # and the counter
+
+
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+@pytest.mark.parametrize("isa", ["vbmi", "vnni"])
+def test_sums_stay_in_registers_while_they_are_added(isa, epilogue):
+    """24 sums of 64 bytes are more than TVM's own stack takes, and a residual's stream may be its output."""
+    shape = replace(SHAPE, k=768, epilogue=epilogue, period=197 if epilogue == "stream" else 0)
+    tiles, text = default_tiles(shape, dot_for(isa, 8, 8)), assembly(build_product(shape, isa, 8, 8), isa)
+    assert tiles.rows * tiles.vectors == 24
+    blocks = re.split(r"^\.L\w+:$", text, flags=re.MULTILINE)
+    body = max((re.split(r"^\s+j\w+\s", block, flags=re.MULTILINE)[0] for block in blocks), key=lambda b: count(b, "vpdpbusd"))
+    assert count(body, "vpdpbusd") == 24 * tiles.unroll
+    assert not re.findall(r"^\s+v\w+\s+%[xyz]mm\d+, -?\w*\(.*", body, re.MULTILINE)
+
+
+@pytest.mark.parametrize("a_bits", [2, 4, 6])
+def test_weights_of_two_bits_are_looked_up(a_bits):
+    dot, shape = dot_for("neon", 2, a_bits), replace(SHAPE, k=768)
+    tiles, text = default_tiles(shape, dot), assembly(build_product(shape, "neon", 2, a_bits), "neon")
+    loops = re.findall(r":\n((?:(?!\n\S).)*?\btbl\b.*?)\s+b\.ne", text, re.DOTALL)
+    body, unroll = max(loops, key=len), round_up(tiles.unroll, dot.step_block)
+    found, blocks = tiles.rows * tiles.vectors * dot.lanes // 16, unroll // dot.step_block
+    assert count(body, "tbl") == unroll * found
+    assert count(body, "add") == (unroll - blocks) * found
+    assert count(body, "ssubw|ssubw2") == 2 * blocks * found
+    assert count(body, "ld1") == unroll * dot.loads(tiles.rows, tiles.vectors) // 2
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -14,11 +14,13 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import argument, ramp
 from lampq_tvm.kernels.isa import LEVELS, dot_for, weight_peak
-from lampq_tvm.kernels.isa.avx2 import MAX_DEPTH
+from lampq_tvm.kernels.isa.avx2 import MAX_DEPTH, Narrow
 from lampq_tvm.kernels.isa.dot import Dot, Tile
-from lampq_tvm.kernels.isa.mla import DEEPEST
-from lampq_tvm.kernels.isa.neon import DEEPEST_LONG
+from lampq_tvm.kernels.isa.mla import DEEPEST, Mla
+from lampq_tvm.kernels.isa.neon import DEEPEST_LONG, Smlal
 from lampq_tvm.kernels.isa.operand import Packed
+from lampq_tvm.kernels.isa.tables import Tables
+from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.quantize.weights import weight_range
 from tests.boards import runs_here
@@ -35,18 +37,18 @@ def vectors_of(dot: Dot) -> int:
 
 
 def tile_kernel(dot: Dot, steps: int) -> PrimFunc:
-    """a [steps, panel rows * group] times w [vectors, steps, lanes * group]: out [rows, vectors * lanes] int32."""
+    """A panel a [steps, panel rows * row bytes] times packed w [vectors, steps, ..]: out [rows, vectors * lanes] int32."""
     vectors = vectors_of(dot)
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("tile")
-            a = argument("a", (round_up(steps, dot.step_block), dot.panel_rows(ROWS) * dot.group), dot.a_dtype)
-            w = argument("w", (vectors, steps, dot.lanes * dot.group), "int8")
+            a = argument("a", (round_up(steps, dot.step_block), dot.panel_rows(ROWS) * dot.row_bytes), dot.a_dtype)
+            w = argument("w", (vectors, steps, dot.weight_bytes), "int8")
             out = argument("out", (ROWS, vectors * dot.lanes), "int32")
             with T.sblock("root"):
                 T.reads()
                 T.writes()
-                acc = T.sblock_alloc_buffer((dot.slots(ROWS, vectors), dot.acc_lanes), "int32")
+                acc = Registers(dot.slots(ROWS, vectors), dot.acc_lanes, "int32")
                 tile = Tile(
                     ROWS, vectors, steps, 2, acc,
                     Packed(a, (), dot.group), [Packed(w, (vector,)) for vector in range(vectors)],
@@ -74,11 +76,21 @@ def tile_case(dot: Dot, w_peak: int, a_bits: int, steps: int | None = None) -> C
     w = np.where(rng.random((vectors * dot.lanes, steps, dot.group)) < 0.5, -w_peak, w_high)
     w[0], w[1], w[-1] = -w_peak, w_high, -w_peak
     expected = np.einsum("rkg,nkg->rn", a, w).astype(np.int32)
-    panel = np.zeros((round_up(steps, dot.step_block), dot.panel_rows(ROWS), dot.group), dot.a_dtype)
-    panel[:steps, :ROWS] = -a.transpose(1, 0, 2) if dot.negate else a.transpose(1, 0, 2)
-    packed = w.reshape(vectors, dot.lanes, steps, dot.group).transpose(0, 2, 1, 3).astype(np.int8)
+    panel = np.zeros((round_up(steps, dot.step_block), dot.panel_rows(ROWS), dot.row_bytes), dot.a_dtype)
+    panel[:steps, :ROWS] = inputs_of(dot, a).transpose(1, 0, 2)
+    if dot.layout == "pairs":
+        w = w[..., :1] + 4 * w[..., 1:] + 10
+    packed = w.reshape(vectors, dot.lanes, steps, -1).transpose(0, 2, 1, 3).astype(np.int8)
     args = panel.reshape(len(panel), -1), np.ascontiguousarray(packed).reshape(vectors, steps, -1)
     return Case(f"{dot.name} at {w_peak}/{a_bits}", dot.name, functools.partial(tile_kernel, dot, steps), args, expected)
+
+
+def inputs_of(dot: Dot, a: np.ndarray) -> np.ndarray:
+    """What a panel holds of rows a [rows, steps, group]: [rows, steps, row bytes]."""
+    if dot.layout == "pairs":
+        weights = np.array([(first, second) for second in range(-2, 2) for first in range(-2, 2)])
+        return -np.einsum("rkg,ig->rki", a, weights)
+    return -a if dot.negate else a
 
 
 def right(machine: Machine, cases: list[Case]) -> list[bool]:
@@ -97,8 +109,8 @@ def test_sums_are_exact_at_every_pair(machine):
 def test_one_deeper_would_be_wrong(machine):
     """A sum in 8 or 16 bits of one product more leaves its type, unless its depth is at its cap or sums are 32 bits wide."""
     dots = {pair: dot_for(machine.isa, *pair) for pair in PAIRS}
-    cap = DEEPEST_LONG if machine.isa == "neon" else MAX_DEPTH
-    deep = [pair for pair, dot in dots.items() if getattr(dot, "depth", 99) < (DEEPEST if dot.negate else cap)]
+    caps = {Mla: DEEPEST, Smlal: DEEPEST_LONG, Narrow: MAX_DEPTH, Tables: 99}
+    deep = [pair for pair, dot in dots.items() if getattr(dot, "depth", 99) < caps.get(type(dot), 0)]
     assert bool(deep) == (machine.isa in ("avx2", "neon"))
     cases = []
     for w_bits, a_bits in deep:

@@ -12,7 +12,7 @@ from lampq_tvm.runtime import bits as stored
 from lampq_tvm.runtime.bits import pack_bits, unpack_bits
 from lampq_tvm.runtime.params import kernel_params, lay_out, spread
 from tests.boards import ISAS
-from tests.kernels.data import codes, pack
+from tests.kernels.data import codes, pack, pack_pairs, packed
 
 widths = st.integers(1, 8)
 
@@ -46,25 +46,28 @@ def test_chunks_join_without_a_seam(bits, monkeypatch):
 def test_layout_is_what_the_kernel_tests_use(n, k, w_bits, a_bits, isa):
     dot = dot_for(isa, w_bits, a_bits)
     w = codes(np.random.default_rng(n), n, k, w_bits)
-    mine = pack(w, dot.lanes, dot.group)
+    mine = packed(w, dot)
     padded = [mine.shape[0] * dot.lanes, mine.shape[1] * dot.group]
-    assert (lay_out(w, padded, dot.lanes, dot.group) == mine).all()
+    assert (lay_out(w, padded, dot.lanes, dot.group, dot.layout) == mine).all()
 
 
 def test_every_kind_of_recipe():
     w = codes(np.random.default_rng(0), 5, 9, 3)
-    payload = {"layer.w": pack_bits(w, 3), "layer.M": np.arange(5, dtype=np.float32)}
+    two = codes(np.random.default_rng(1), 5, 9, 2)
+    payload = {"layer.w": pack_bits(w, 3), "two.w": pack_bits(two, 2), "layer.M": np.arange(5, dtype=np.float32)}
     weights = {"tensor": "layer.w", "bits": 3, "shape": [5, 9]}
     recipes = [
         {"from": "array", "tensor": "layer.M"},
         {"from": "values", "values": [-4, 3], "dtype": "float32"},
         {"from": "weights", **weights, "padded": [8, 12], "lanes": 4, "group": 4},
         {"from": "correction", **weights, "shift": 128},
+        {"from": "pairs", "tensor": "two.w", "bits": 2, "shape": [5, 9], "padded": [16, 10], "lanes": 16, "group": 2},
     ]
-    array, values, laid_out, correction = kernel_params(recipes, payload)
+    array, values, laid_out, correction, places = kernel_params(recipes, payload)
     assert (array == payload["layer.M"]).all()
     assert values.dtype == np.float32 and values.tolist() == [-4, 3]
     assert (laid_out == pack(w, 4, 4)).all()
+    assert places.dtype == np.int8 and (places == pack_pairs(two, 16)).all()
     assert correction.dtype == np.int32 and correction.tolist() == [-128 * int(row.sum()) for row in w.astype(int)]
 
 

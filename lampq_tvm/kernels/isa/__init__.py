@@ -29,8 +29,7 @@ def weight_peak(w_bits: int) -> int:
 def dot_for(isa: str, w_bits: int, a_bits: int) -> Dot:
     """The multiply-add of signed codes of a_bits with weight codes of w_bits on an instruction set level.
 
-    >>> dot_for("vnni", 4, 4).name, dot_for("neon", 8, 8).name, dot_for("neon", 4, 8).name
-    ('vnni_u8s8', 'neon_s8s8_2_3', 'neon_s8s8_3_3')
+    >>> dot_for("vnni", 4, 4).name, dot_for("neon", 8, 8).name, dot_for("neon", 2, 4).name
+    ('vnni_u8s8', 'neon_s8s8_2_3', 'neon_tbl_4_2')
     """
-    level = LEVELS[isa]
-    return level.dot(weight_peak(w_bits), a_bits, level.side)
+    return LEVELS[isa].weight_dot(weight_peak(w_bits), a_bits)

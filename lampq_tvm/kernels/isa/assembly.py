@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tvm import tirx
-from tvm.ir import StringImm
+from tvm.ir import Expr, StringImm
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.isa.arm import Quads
 from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import round_up
 
 REGISTERS = 32
@@ -78,18 +79,31 @@ class Assembled(Quads):
 
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
+        turns, places = self.turned(tile.rows, tile.vectors)
+        kept = places[: tile.rows * tile.vectors * self.lanes // self.acc_lanes]  # rows that pad the panel stay out of memory
+        self._run(tile, tile.acc, 0, tile.groups, turns, kept)
+
+    def _run(self, tile: Tile, sums: Registers, first: Expr | int, steps: int, turns: list[str], kept: list[int]) -> None:
+        """Write sums = the products over some steps from the first one on.
+
+        Args:
+            sums: in the order of `kept`.
+            turns: lines after the last step.
+            kept: the register in which each sum ends.
+        """
         rows, vectors, unroll = tile.rows, tile.vectors, round_up(tile.unroll, self.step_block)
-        loop = Loop(rows, vectors, tile.groups, unroll, tile.a.stride, tile.weights[0].stride)
+        loop = Loop(rows, vectors, steps, unroll, tile.a.stride, tile.weights[0].stride)
         if not self.fits(rows, vectors):
             raise AssertionError(f"a tile of {rows} rows and {vectors} vectors leaves too few registers for the operands")
         name = f"{self.name}_{self.lanes}_{loop.name}"
-        turns, places = self.turned(rows, vectors)
-        kept = places[: rows * vectors * self.lanes // self.acc_lanes]  # rows that pad the panel stay out of memory
-        lines = self._lines(loop, len(kept))
-        text = _function(name, vectors, [*lines, *turns], kept)
+        text = _function(name, vectors, [*self._lines(loop, len(kept)), *turns], kept)
         with T.attr(tirx.const(0, "int32"), "pragma_import_llvm", StringImm(text)):
-            addresses = [T.address_of(tile.acc[0, 0]), tile.a.address, *(vector.address for vector in tile.weights)]
-            T.evaluate(T.call_extern(name, *addresses, dtype="int32"))
+            operands = [operand.address(first) for operand in (tile.a, *tile.weights)]
+            T.evaluate(T.call_extern(name, sums.address, *operands, dtype="int32"))
+
+    def held(self, rows: int, vectors: int) -> int:
+        """Registers that the sums take up while steps are added."""
+        return self.slots(rows, vectors)
 
     def turned(self, rows: int, vectors: int) -> tuple[list[str], list[int]]:
         """Lines that put sums in order, and the register in which each of them ends."""
@@ -101,7 +115,7 @@ class Assembled(Quads):
         Args:
             outputs: operands before the addresses and the counter.
         """
-        yield from (f"movi v{slot}.2d, #0" for slot in range(self.slots(loop.rows, loop.vectors)))
+        yield from (f"movi v{slot}.2d, #0" for slot in range(self.held(loop.rows, loop.vectors)))
         whole, counter = loop.steps // loop.unroll, outputs + 1 + loop.vectors
         if whole > 1:
             yield f"mov ${{{counter}:w}}, #{whole}"

@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import clear, llvm, load, splat, steps, store
+from lampq_tvm.kernels.emit import llvm, splat, steps
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
 from lampq_tvm.kernels.isa.level import Generic
 
@@ -36,7 +36,7 @@ class Wide(Simple):
             for row, word in enumerate(rows):
                 slot = row * tile.vectors + vector
                 product = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", splat(word, 8, "int16x16"), weights)
-                store(tile.acc, slot, load(tile.acc, slot, 8) + product, 8)
+                tile.acc.store(slot, tile.acc.load(slot) + product)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Narrow(Dot):
 
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
-        clear(tile.acc, self.slots(tile.rows, tile.vectors), 8)
+        tile.acc.clear()
         whole = tile.groups // self.depth
         for block in steps(whole, 1):
             self._block(tile, block * self.depth, self.depth)
@@ -76,7 +76,7 @@ class Narrow(Dot):
                     total = product if total is None else total + product
                 slot = row * tile.vectors + vector
                 added = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", total, ones)
-                store(tile.acc, slot, load(tile.acc, slot, 8) + added, 8)
+                tile.acc.store(slot, tile.acc.load(slot) + added)
 
 
 _WIDE = Wide("avx2_s16s8", lanes=8, group=2, a_dtype="int16", shift=0)

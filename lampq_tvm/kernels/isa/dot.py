@@ -3,7 +3,7 @@
 A product multiplies a panel of activations with packed weights:
 
     panel   [K / group, rows, group]            rows of one register tile, `group` inputs side by side
-    weights [N / lanes, K / group, lanes, group]
+    weights [N / lanes, K / group, lanes, group]     (other layouts: `Dot.row_bytes`, `Dot.weight_bytes`)
     acc     [rows, vectors * lanes] int32     held in registers, in an arrangement that only the instruction set knows
 """
 
@@ -12,13 +12,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import clear, load, steps
+from lampq_tvm.kernels.emit import steps
 from lampq_tvm.kernels.isa.operand import Packed
+from lampq_tvm.kernels.registers import Registers
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Tile:
         rows, vectors: size; a vector is `Dot.lanes` output channels.
         groups: steps along K, of `Dot.group` inputs each.
         unroll: steps that are written out in the loop's body.
-        acc: local int32 buffer [slots, lanes] of `Dot.slots`.
+        acc: `Dot.slots` registers of int32 [acc_lanes].
         a: the panel, of `Dot.a_dtype`.
-        weights: each weight vector, int8 [lanes * group] a step.
+        weights: each weight vector, int8 [`Dot.weight_bytes`] a step.
     """
 
     rows: int
     vectors: int
     groups: int
     unroll: int
-    acc: Any
+    acc: Registers
     a: Packed
     weights: Sequence[Packed]
 
@@ -65,6 +65,21 @@ class Dot(ABC):
     def negate(self) -> bool:
         """Whether activations are stored with their sign turned."""
         return False
+
+    @property
+    def layout(self) -> str:
+        """How weights are packed, as a recipe's `from` says it (runtime/params.py)."""
+        return "weights"
+
+    @property
+    def row_bytes(self) -> int:
+        """Elements of a panel's row at a step."""
+        return self.group
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of a weight vector at a step."""
+        return self.lanes * self.group
 
     @property
     def row_block(self) -> int:
@@ -124,7 +139,7 @@ class Dot(ABC):
         """A row's sums for the `lanes` channels of a weight vector: registers of int32 [acc_lanes]."""
         count = self.lanes // self.acc_lanes
         first = (row * tile.vectors + vector) * count
-        return [load(tile.acc, first + i, self.acc_lanes) for i in range(count)]
+        return [tile.acc.load(first + i) for i in range(count)]
 
 
 class Simple(Dot):
@@ -132,7 +147,7 @@ class Simple(Dot):
 
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
-        clear(tile.acc, self.slots(tile.rows, tile.vectors), self.acc_lanes)
+        tile.acc.clear()
         for k in steps(tile.groups, tile.unroll):
             self.step(tile, k)
 

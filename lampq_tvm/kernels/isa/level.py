@@ -43,6 +43,10 @@ class Level(ABC):
             side: registers of weights that are packed side by side.
         """
 
+    def weight_dot(self, w_peak: int, a_bits: int) -> Dot:
+        """The multiply-add of activations with stored weights, whose layout is the compiler's to choose."""
+        return self.dot(w_peak, a_bits, self.side)
+
     def unsigned_dot(self, w_peak: int, side: int = 1) -> Dot:
         """The multiply-add of unsigned bytes with codes of magnitude up to w_peak; where it wants signed bytes, of 128 less."""
         return self.dot(w_peak, 8, side)

@@ -12,9 +12,10 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import clear, llvm, load, steps, store
+from lampq_tvm.kernels.emit import llvm, steps
 from lampq_tvm.kernels.isa.arm import Quads, repeated
 from lampq_tvm.kernels.isa.dot import Tile
+from lampq_tvm.kernels.registers import Registers
 
 DEEPEST = 8
 BLOCKS = 127  # of `depth` steps: each adds at most 256 to a 16-bit lane, and one more for the steps that are left over
@@ -52,21 +53,21 @@ class Mla(Quads):
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
         slots, blocks = self.slots(tile.rows, tile.vectors), tile.groups // self.depth
-        clear(tile.acc, slots, 4)
+        tile.acc.clear()
         with T.sblock("sums"):
             T.reads()
             T.writes()
-            sums = T.sblock_alloc_buffer((slots, 8), "int16")
+            sums = Registers(slots, 8, "int16")
             parts = -(-blocks // BLOCKS)
             for part in steps(parts, 1):
                 self._part(tile, sums, part * BLOCKS, min(blocks, BLOCKS) if parts == 1 else BLOCKS, blocks)
             if not parts:
                 self._part(tile, sums, tirx.const(0, "int32"), 0, 0)
 
-    def _part(self, tile: Tile, sums: object, first: Expr, count: int, blocks: int) -> None:
+    def _part(self, tile: Tile, sums: Registers, first: Expr, count: int, blocks: int) -> None:
         """Add blocks in 16 bits, then widen; the last part takes the steps that are left over, too."""
         slots = self.slots(tile.rows, tile.vectors)
-        clear(sums, slots, 8)
+        sums.clear()
         if count == blocks:
             for block in steps(count, tile.unroll):
                 self._block(tile, sums, block * self.depth, self.depth)
@@ -79,10 +80,10 @@ class Mla(Quads):
                 with T.serial(0, T.Cast("int32", first + count >= blocks)):
                     self._block(tile, sums, tirx.const(tile.groups - rest, "int32"), rest)
         for slot in range(slots):
-            pairs = llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", load(sums, slot, 8))
-            store(tile.acc, slot, load(tile.acc, slot, 4) - pairs, 4)
+            pairs = llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", sums.load(slot))
+            tile.acc.store(slot, tile.acc.load(slot) - pairs)
 
-    def _block(self, tile: Tile, sums: object, first: Expr, depth: int) -> None:
+    def _block(self, tile: Tile, sums: Registers, first: Expr, depth: int) -> None:
         """Add `depth` steps in bytes and widen: accumulator by accumulator where they are few, else step by step."""
         if depth <= 2:
             inputs = [repeated(tile, first + j) for j in range(depth)]
@@ -95,15 +96,15 @@ class Mla(Quads):
         with T.sblock("bytes"):
             T.reads()
             T.writes()
-            bytes_ = T.sblock_alloc_buffer((self.slots(tile.rows, tile.vectors), 16), "int8")
+            bytes_ = Registers(self.slots(tile.rows, tile.vectors), 16, "int8")
             for j in range(depth):
                 inputs = repeated(tile, first + j)
                 for slot, row, vector, part in self.order(tile, self.lanes // 4):
                     product = inputs[row] * tile.weights[vector].read(first + j, 16 * part, 16)
-                    store(bytes_, slot, product if j == 0 else load(bytes_, slot, 16) + product, 16)
+                    bytes_.store(slot, product if j == 0 else bytes_.load(slot) + product)
             for slot, *_ in self.order(tile, self.lanes // 4):
-                self._widen(sums, slot, load(bytes_, slot, 16))
+                self._widen(sums, slot, bytes_.load(slot))
 
-    def _widen(self, sums: object, slot: int, total: Expr) -> None:
+    def _widen(self, sums: Registers, slot: int, total: Expr) -> None:
         pairs = llvm("llvm.aarch64.neon.saddlp.v8i16.v16i8", "int16x8", total)
-        store(sums, slot, load(sums, slot, 8) + pairs, 8)
+        sums.store(slot, sums.load(slot) + pairs)

@@ -2,7 +2,7 @@
 
 A 16-bit lane holds `depth` products exactly: 1 at 8/8 (-128 * -128 = 16384, twice that leaves int16), 2 where weights of
 8 bits avoid -128, more at fewer bits. So fewer bits really are faster: `sadalp` runs once per `depth` multiplications.
-Fewer still are added in bytes (`mla.py`).
+Fewer still are added in bytes (`mla.py`), and weights of 2 bits are looked up (`tables.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.ir import Expr
 
-from lampq_tvm.kernels.emit import clear, llvm, load, pick, steps, store
+from lampq_tvm.kernels.emit import llvm, pick, steps
 from lampq_tvm.kernels.isa.arm import Arm, Quads, repeated
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.mla import DEEPEST, Mla
+from lampq_tvm.kernels.isa.tables import Tables, depth_of
 
 DEEPEST_LONG = 3  # products: over more, LLVM runs out of registers
 
@@ -50,7 +51,7 @@ class Smlal(Quads):
 
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
-        clear(tile.acc, self.slots(tile.rows, tile.vectors), 4)
+        tile.acc.clear()
         for number in steps(tile.groups // self.depth, tile.unroll):
             self._block(tile, number * self.depth, self.depth)
         if rest := tile.groups % self.depth:
@@ -68,12 +69,12 @@ class Smlal(Quads):
                 )
                 total = product if total is None else total + product
             pairs = llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", total)
-            store(tile.acc, slot, load(tile.acc, slot, 4) + pairs, 4)
+            tile.acc.store(slot, tile.acc.load(slot) + pairs)
 
     def read(self, tile: Tile, row: int, vector: int) -> list[Expr]:
         """A row's sums for the channels of a weight vector: registers of int32 [4]."""
         first = (row * tile.vectors + vector) * self.lanes // 2
-        halves = [load(tile.acc, slot, 4) for slot in range(first, first + self.lanes // 2)]
+        halves = [tile.acc.load(slot) for slot in range(first, first + self.lanes // 2)]
         return [llvm("llvm.aarch64.neon.addp.v4i32", "int32x4", *pair) for pair in zip(halves[::2], halves[1::2], strict=True)]
 
 
@@ -81,6 +82,12 @@ class NeonLevel(Arm):
     """Armv8.0."""
 
     side = 3
+
+    def weight_dot(self, w_peak: int, a_bits: int) -> Dot:
+        """Look-ups for weights of 2 bits, where bytes hold what a pair of them makes of a pair of activations."""
+        if w_peak == 2 and (depth := depth_of(a_bits)):
+            return Tables(f"neon_tbl_{depth}_2", lanes=32, group=2, a_dtype="int8", shift=0, depth=depth)
+        return self.dot(w_peak, a_bits, self.side)
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """A multiply-add whose 16-bit sums are as deep as the widths allow."""

@@ -27,10 +27,9 @@ class Packed:
         """Neighbouring units at a step, [count * unit]."""
         return self.buffer.vload([*self.at, step, first * self.unit], f"{self.buffer.dtype}x{count * self.unit}")
 
-    @property
-    def address(self) -> Expr:
-        """Of its first step."""
-        return T.address_of(self.buffer[(*self.at, 0, 0)])
+    def address(self, step: Expr | int = 0) -> Expr:
+        """Of a step."""
+        return T.address_of(self.buffer[(*self.at, step, 0)])
 
     @property
     def stride(self) -> int:

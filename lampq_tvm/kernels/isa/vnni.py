@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tvm.ir import Expr
 
-from lampq_tvm.kernels.emit import llvm, load, splat, store
+from lampq_tvm.kernels.emit import llvm, splat
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
 from lampq_tvm.kernels.isa.level import Generic
 
@@ -26,8 +26,8 @@ class Vnni(Simple):
             inputs = splat(word, 16, "int8x64")
             for vector, weight in enumerate(weights):
                 slot = row * tile.vectors + vector
-                value = llvm("llvm.x86.avx512.vpdpbusd.512", "int32x16", load(tile.acc, slot, 16), inputs, weight)
-                store(tile.acc, slot, value, 16)
+                value = llvm("llvm.x86.avx512.vpdpbusd.512", "int32x16", tile.acc.load(slot), inputs, weight)
+                tile.acc.store(slot, value)
 
 
 _DOT = Vnni("vnni_u8s8", lanes=16, group=4, a_dtype="uint8", shift=128)
