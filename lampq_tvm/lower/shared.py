@@ -27,8 +27,9 @@ def shared_names(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
 
 def with_shared(calls: Sequence[Call], names: Mapping[str, str]) -> list[Call]:
     """The calls with their constants taken from where they are stored."""
+    return [dataclasses.replace(call, recipes=tuple(renamed(recipe, names) for recipe in call.recipes)) for call in calls]
 
-    def renamed(recipe: Recipe) -> Recipe:
-        return {k: names.get(v, v) if k in ("tensor", "at", "pattern") else v for k, v in recipe.items()}
 
-    return [dataclasses.replace(call, recipes=tuple(map(renamed, call.recipes))) for call in calls]
+def renamed(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
+    """A recipe whose constants are taken from where they are stored."""
+    return {k: names.get(v, v) if k in ("tensor", "at", "pattern") else v for k, v in recipe.items()}

@@ -16,17 +16,18 @@ FLOAT_BITS = 16  # weights of this width are float16 and stored as they are
 def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
     """The arrays of the recipes, in order.
 
-    A recipe's `from` is `array` (a payload tensor as it is, or in another shape or a wider dtype), `values` (numbers in the
-    recipe), `weights` (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group, lanes * group]), `pairs`
-    (of 2-bit weights: places in a table of all pairs, [Np / lanes, Kp / 2, lanes]), `words` (weights for a GPU, [N, words]
-    uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention scores: table entries
-    put in their places).
+    A recipe's `from` is `array` (a payload tensor as it is, in another shape, in a wider dtype or `times` below itself),
+    `values` (numbers in the recipe), `weights` (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group,
+    lanes * group]), `pairs` (of 2-bit weights: places in a table of all pairs, [Np / lanes, Kp / 2, lanes]), `words` (weights
+    for a GPU, [N, words] uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention
+    scores: table entries put in their places, for every pattern or for every group).
     """
     for recipe in recipes:
         match recipe["from"]:
             case "array":
                 array = payload[recipe["tensor"]]
-                yield array.reshape(recipe.get("shape", array.shape)).astype(recipe.get("dtype", array.dtype), copy=False)
+                array = array.reshape(recipe.get("shape", array.shape)).astype(recipe.get("dtype", array.dtype), copy=False)
+                yield np.tile(array, (recipe["times"], 1)) if "times" in recipe else array
             case "values":
                 yield np.array(recipe["values"], recipe["dtype"])
             case "weights" | "pairs" as layout:
@@ -37,7 +38,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
                 sums = _codes(recipe, payload).sum(1, dtype=np.int64)
                 yield (-recipe["shift"] * sums).astype(np.int32)
             case "bias":
-                at = payload[recipe["at"]][payload[recipe["pattern"]]]
+                at = payload[recipe["at"]]
+                at = at[payload[recipe["pattern"]]] if "pattern" in recipe else at
                 yield spread(payload[recipe["tensor"]], at, recipe["padded"])
 
 

@@ -38,6 +38,7 @@ FAMILIES |= {
     "swin padded": ("swin_tiny_patch4_window7_224", SWIN | {"img_size": 40, "window_size": 4}),
     "beit": ("beit_base_patch16_224", SIZE),
     "swinv2": ("swinv2_tiny_window8_256", SWIN | {"img_size": 32, "window_size": 4, "depths": (2, 1)}),
+    "clip": ("vit_base_patch32_clip_224", SIZE),
     "siglip": ("vit_base_patch16_siglip_224", SIZE | {"depth": 1}),
     "eva02": ("eva02_tiny_patch14_224", SIZE),
     "eva02 sub-LN": ("eva02_base_patch14_224", SIZE | {"depth": 1}),
@@ -78,7 +79,7 @@ def calibration(family: str) -> Calibration:
 
 def mixed_plan(model: ImportedModel) -> BitPlan:
     """Every layer at a pair of its own; attention at 4 bits with log-sqrt2 codes."""
-    pairs = [(4, 8), (8, 4), (3, 6), (6, 3), (2, 8), (8, 8), (4, 4), (3, 3), (6, 8), (8, 2)]
+    pairs = [(4, 8), (8, 4), (2, 4), (6, 3), (2, 8), (8, 8), (4, 4), (3, 3), (6, 8), (8, 2), (3, 6)]
     rows = []
     for i, layer in enumerate(model.layers):
         w_bits, a_bits = pairs[i % len(pairs)]

@@ -5,31 +5,54 @@ import dataclasses
 import pytest
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.model import AttentionPool
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
 from tests.build.networks import FAMILIES, network, quantized
 
-VITS = ("vit", "one block", "deit distilled", "deit3", "dinov2", "average pool")
-
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_refused_before_and_by_the_lowering_alike(family):
-    if family in VITS:
-        check_cuda_model(network(family), "h200@cuda13", None)
-        assert lower_cuda(quantized(family, "8/8"), "sm_90").launches
-        return
-    with pytest.raises(UnsupportedError, match=r"no CUDA kernel for .*compile for jetson-agx-thor:cpu"):
-        check_cuda_model(network(family), "jetson-agx-thor@jp7", "jetson-agx-thor:cpu")
-    with pytest.raises(UnsupportedError):
-        lower_cuda(quantized(family, "8/8"), "sm_110")
+def test_every_family_is_lowered(family):
+    check_cuda_model(network(family), "h200@cuda13", None)
+    check_cuda_attention(network(family), "sm_53", half=False)
+    assert lower_cuda(quantized(family, "8/8"), "sm_90").launches
 
 
-def test_attention_over_too_many_tokens_is_refused_from_the_imported_model():
+def narrow(op, head_dim: int):
+    return dataclasses.replace(op, head_dim=head_dim) if hasattr(op, "head_dim") else op
+
+
+@pytest.mark.parametrize("family", ["vit", "swinv2", "siglip", "eva02"])
+def test_odd_heads_are_refused_before_and_by_the_lowering_alike(family):
+    model, qm = network(family), quantized(family, "8/8")
+    odd = dataclasses.replace(model, ops=tuple(narrow(op, 10) for op in model.ops))
+    with pytest.raises(UnsupportedError, match=r"no CUDA kernel for .*heads of 10 .*compile for jetson-agx-thor:cpu"):
+        check_cuda_model(odd, "jetson-agx-thor@jp7", "jetson-agx-thor:cpu")
+    with pytest.raises(UnsupportedError, match="heads of 10 channels"):
+        lower_cuda(dataclasses.replace(qm, ops=tuple(narrow(op, 10) for op in qm.ops)), "sm_110")
+
+
+def test_large_pooling_heads_are_refused_from_the_imported_model():
+    model = network("siglip")
+    large = [dataclasses.replace(op, head_dim=260) if isinstance(op, AttentionPool) else op for op in model.ops]
+    with pytest.raises(UnsupportedError, match="pooling heads of 260 channels"):
+        check_cuda_model(dataclasses.replace(model, ops=tuple(large)), "a100", None)
+
+
+@pytest.mark.parametrize("family", ["one block", "eva02 sub-LN"])
+def test_attention_over_too_many_tokens_is_refused_from_the_imported_model(family):
     """1370 tokens, as DINOv2 has them at 518 pixels, where codes are meant; float16 passes some tokens at a time."""
-    model = network("one block")
+    model = network(family)
     rows = [dataclasses.replace(layer, macs=1370 * layer.params) for layer in model.layers]
     large = dataclasses.replace(model, layers=tuple(rows))
     with pytest.raises(UnsupportedError, match="attention over 1370 tokens needs"):
         check_cuda_attention(large, "sm_75", half=False)
     check_cuda_attention(large, "sm_75", half=True)
     check_cuda_attention(model, "sm_75", half=False)
+
+
+def test_attention_in_windows_has_the_tokens_of_a_window():
+    """Fifty times as many windows of the same size fit as well as few do."""
+    model = network("swin")
+    rows = [dataclasses.replace(layer, macs=50 * layer.macs) for layer in model.layers]
+    check_cuda_attention(dataclasses.replace(model, layers=tuple(rows)), "sm_53", half=False)

@@ -58,13 +58,15 @@ def test_every_kind_of_recipe():
     weights = {"tensor": "layer.w", "bits": 3, "shape": [5, 9]}
     recipes = [
         {"from": "array", "tensor": "layer.M"},
+        {"from": "array", "tensor": "layer.M", "shape": [1, 5], "dtype": "float64", "times": 3},
         {"from": "values", "values": [-4, 3], "dtype": "float32"},
         {"from": "weights", **weights, "padded": [8, 12], "lanes": 4, "group": 4},
         {"from": "correction", **weights, "shift": 128},
         {"from": "pairs", "tensor": "two.w", "bits": 2, "shape": [5, 9], "padded": [16, 10], "lanes": 16, "group": 2},
     ]
-    array, values, laid_out, correction, places = kernel_params(recipes, payload)
+    array, tiled, values, laid_out, correction, places = kernel_params(recipes, payload)
     assert (array == payload["layer.M"]).all()
+    assert tiled.dtype == np.float64 and tiled.shape == (3, 5) and (tiled == array).all()
     assert values.dtype == np.float32 and values.tolist() == [-4, 3]
     assert (laid_out == pack(w, 4, 4)).all()
     assert places.dtype == np.int8 and (places == pack_pairs(two, 16)).all()

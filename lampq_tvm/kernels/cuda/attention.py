@@ -9,7 +9,7 @@ maximum and once for p. Warps may share the keys of the same rows; their maxima 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, n
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; P [256] uint8; M, B [channels] f32;
-    range [2] f32 (not to float16 values); out, codes [images * tokens, channels] packed as `epilogue.CodeRows`.
+    range [2] f32 (not to float16 values); with groups, bias [patterns * heads * tokens, tokens up to whole groups of keys] and
+    pattern [groups] int32; out, codes [images * tokens, channels] packed as `epilogue.CodeRows`.
     """
     return _Attention(shape, mma, out_bits, name).build()
 
@@ -77,6 +78,8 @@ class _Buffers:
     M: Any
     B: Any
     bounds: Any
+    bias: Any
+    pattern: Any
     out: Any
 
 
@@ -100,9 +103,13 @@ class _Attention:
                 S, P = argument("S", (s.heads,), "float32"), argument("P", (ENTRIES,), "uint8")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
                 bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
+                bias = pattern = None
+                if s.groups:
+                    bias = argument("bias", (s.patterns * s.heads * s.tokens, self._head.padded), "int32")
+                    pattern = argument("pattern", (s.groups,), "int32")
                 out = CodeRows.declare("out", rows, channels, self.out_bits, piece(s.head_dim, self._head.columns))
                 with launch(s.grid, s.warps) as threads:
-                    self._block(_Buffers(qkv, S, P, M, B, bounds, out), threads)
+                    self._block(_Buffers(qkv, S, P, M, B, bounds, bias, pattern, out), threads)
             func = builder.get()
         return CudaKernel(func, s.grid, (WARP, s.warps, 1), 4 * self.memory_words)
 
@@ -155,7 +162,7 @@ class _Attention:
         lane = threads.lane
         active = row < self.shape.tokens if self.shape.row_warps > 1 else None
         part = threads.warp // self.shape.row_warps
-        peak, total = registers(2, "int32"), registers(2)
+        peak, total, biases = registers(2, "int32"), registers(2), self._biases(b, row, threads)
         for half in range(2):
             put(peak, half, i32(LOWEST))
             put(total, half, u32(0))
@@ -166,7 +173,7 @@ class _Attention:
         keys, p = registers(4), registers(4)
         with when(active):
             for group, scores in self._shares(acc, part):
-                self._scores(memory, scores, q, keys, group, lane)
+                self._scores(memory, scores, q, keys, biases, group, lane)
                 for i in range(16):
                     score = T.Select(self._column(group, i, lane) < self.shape.tokens, _signed(scores[i]), i32(LOWEST))
                     put(peak, i % 4 // 2, T.max(peak[i % 4 // 2], score))
@@ -179,7 +186,7 @@ class _Attention:
         with when(active):
             for group, scores in self._shares(acc, part):
                 if not self.held:
-                    self._scores(memory, scores, q, keys, group, lane)
+                    self._scores(memory, scores, q, keys, biases, group, lane)
                 for i in range(16):
                     weight = self._weight(memory, scores[i], peak[i % 4 // 2], scale, self._column(group, i, lane))
                     put(scores, i, weight)
@@ -282,10 +289,22 @@ class _Attention:
             for x in range(2):
                 self.mma.multiply(out, 4 * (j + x), p, 0, values, 2 * x, lane, unsigned=True)
 
-    def _scores(self, memory: Any, acc: Any, q: Any, keys: Any, group: Expr, lane: Expr) -> None:
+    def _biases(self, b: _Buffers, row: Expr, threads: Threads) -> Callable[[Expr, int], Expr]:
+        """What is added to the score of a register in a group of keys; rows beyond the last take the last one's."""
+        s, lane = self.shape, threads.lane
+        if not s.groups:
+            return lambda group, i: u32(0)
+        first, rows = (b.pattern[threads.block[2] % s.groups] * s.heads + threads.block[1]) * s.tokens, registers(2, "int32")
+        for half in range(2):
+            put(rows, half, first + tirx.min(row + half * 8 + lane // 4, i32(s.tokens - 1)))
+        return lambda group, i: T.reinterpret(b.bias[rows[i % 4 // 2], self._column(group, i, lane)], dtype="uint32")
+
+    def _scores(
+        self, memory: Any, acc: Any, q: Any, keys: Any, biases: Callable[[Expr, int], Expr], group: Expr, lane: Expr
+    ) -> None:
         """acc = scores of 16 rows and 32 tokens."""
         for i in range(16):
-            put(acc, i, u32(0))
+            put(acc, i, biases(group, i))
         for step in range(self._head.k_words // STEP):
             for j in range(0, GROUP // COLUMNS, 2):
                 word = (group * GROUP + j * COLUMNS) * self._head.k_pitch + step * STEP
@@ -300,7 +319,7 @@ class _Attention:
     def _weight(self, memory: Any, score: Expr, peak: Expr, scale: Expr, column: Expr) -> Expr:
         """p of a score; 0 for a token beyond the last."""
         distance = peak - _signed(score)
-        exact = self.shape.head_dim <= LARGEST_HEAD
+        exact = self.shape.head_dim <= LARGEST_HEAD and not self.shape.groups
         found = _float_below(distance) if exact else T.Cast("float32", distance)
         entry = T.bitwise_and(rounded(T.min(found * scale, f32(ENTRIES - 1))), u32(ENTRIES - 1))
         weight = memory[self._head.p_first + T.Cast("int32", entry)]

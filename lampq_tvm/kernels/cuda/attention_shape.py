@@ -29,6 +29,8 @@ class CudaAttentionShape:
         head_dim: channels of a head.
         row_warps: warps of a block that take 16 query rows each.
         key_warps: warps that share the keys of the same rows.
+        groups: image b adds the bias of its pattern, pattern[b % groups], to its scores; 0 where nothing is added.
+        patterns: biases of a head.
     """
 
     images: int
@@ -37,6 +39,8 @@ class CudaAttentionShape:
     head_dim: int
     row_warps: int = 4
     key_warps: int = 1
+    groups: int = 0
+    patterns: int = 0
 
     @property
     def warps(self) -> int:

@@ -8,8 +8,10 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, argument, f32, launch, put, registers, u32, when
+from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, argument, codes_of, f32, launch, put, registers, u32, when
+from lampq_tvm.kernels.cuda.epilogue import HALF, packed
 from lampq_tvm.kernels.cuda.half import two_halves
+from lampq_tvm.kernels.cuda.operand import row_words
 from lampq_tvm.kernels.shapes import round_up
 
 WARPS = 8
@@ -116,6 +118,48 @@ def build_take(batch: int, tokens: int, index: int, channels: int, name: str = "
         return work
 
     return elementwise(name, batch * channels, declare)
+
+
+def build_to_codes(rows: int, channels: int, bits: int, name: str = "codes") -> CudaKernel:
+    """Floats to codes: x [rows, C] f32, affine [2] f32 (1/s, z), range [2] f32 to sat(rne(fma(x, 1/s, z))), out [rows, words]
+    uint32; at 16 bits to float16 values, without a range. What lies beyond C holds the row's last code.
+    """
+    words, per = row_words(channels, bits), 32 // bits
+
+    def declare() -> Callable[[Expr], None]:
+        x, affine = argument("x", (rows, channels), "float32"), argument("affine", (2,), "float32")
+        bounds = argument("range", (2,), "float32") if bits < HALF else None
+        out = argument("out", (rows, words), "uint32")
+
+        def work(item: Expr) -> None:
+            row, word = item // words, item % words
+            values = [x[row, T.min(word * per + i, channels - 1)] for i in range(per)]
+            (codes,) = packed([T.fma(value, affine[0], affine[1]) for value in values], bounds, bits)
+            put(out, (row, word), codes)
+
+        return work
+
+    return elementwise(name, rows * words, declare)
+
+
+def build_gate(rows: int, gates: int, values: int, gate_at: int, value_at: int, width: int, name: str = "gate") -> CudaKernel:
+    """fl(table[sat(rne(g)) + 128] * x) of columns of g [rows, gates] and x [rows, values] f32: table [256], out [rows, width]
+    f32, columns gate_at.. and value_at...
+    """
+
+    def declare() -> Callable[[Expr], None]:
+        g, x = argument("g", (rows, gates), "float32"), argument("x", (rows, values), "float32")
+        table, out = argument("table", (256,), "float32"), argument("out", (rows, width), "float32")
+
+        def work(item: Expr) -> None:
+            row, channel = item // width, item % width
+            code = T.bitwise_and(codes_of(g[row, gate_at + channel], f32(-128), f32(127)), u32(255))
+            place = T.Cast("int32", T.bitwise_xor(code, u32(128)))
+            put(out, (row, channel), table[place] * x[row, value_at + channel])
+
+        return work
+
+    return elementwise(name, rows * width, declare)
 
 
 def build_sum(rows: int, channels: int, half: bool, name: str = "add") -> CudaKernel:

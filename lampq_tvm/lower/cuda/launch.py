@@ -63,3 +63,19 @@ class Launch:
     over: str | None = None
     macs: int = 0
     rate: str = "int8"
+
+
+def array(tensor: str) -> Recipe:
+    """A payload tensor as it is."""
+    return {"from": "array", "tensor": tensor}
+
+
+def code_range(bits: int) -> Recipe:
+    """Lowest and highest code of a width."""
+    half = 1 << (bits - 1)
+    return {"from": "values", "values": [-half, half - 1], "dtype": "float32"}
+
+
+def text_of(eps: float) -> str:
+    """A number as part of a kernel's name."""
+    return f"{eps!r}".replace("-", "m").replace(".", "p")

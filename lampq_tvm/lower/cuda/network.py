@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.lower.cuda.operators import lower_op
 from lampq_tvm.lower.memory import Arena, Step, plan_memory
+from lampq_tvm.lower.shared import renamed, shared_names
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.tune.cuda.records import CudaRecords
 
@@ -42,12 +44,18 @@ def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, records: CudaRecor
     """
     context = CudaContext(arch, batch, qm.input, qm.ops, qm.tensors, records or CudaRecords(arch))
     image = Value("image", 1, batch * qm.input.channels * qm.input.height * qm.input.width, "uint8")
-    launches = tuple(launch for op in qm.ops for launch in lower_op(op, context))
+    names = shared_names(qm.tensors)
+    launches = tuple(_with_shared(launch, names) for op in qm.ops for launch in lower_op(op, context))
     _check_overwritten(launches)
     arena = _plan(image, launches)
     kept = {op.name for op in qm.ops}
     shapes = {name: (batch, *shape) for name, shape in context.shapes.items() if name in kept and name in context.values}
     return CudaLowered(batch, launches, image, arena.offsets, arena.size, shapes)
+
+
+def _with_shared(launch: Launch, names: Mapping[str, str]) -> Launch:
+    """The launch with constants that other operators have too taken from where they are stored."""
+    return replace(launch, params={buffer: renamed(recipe, names) for buffer, recipe in launch.params.items()})
 
 
 def _check_overwritten(launches: tuple[Launch, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kernels.cuda.attention import build_attention, scores_made
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
-from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
+from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.epilogue import CODED
 from lampq_tvm.kernels.cuda.fits import check_attention, product_fits
@@ -21,9 +21,10 @@ from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
-from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.shapes import ProductShape, round_up
+from lampq_tvm.lower.cuda import tokens as around
 from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value
+from lampq_tvm.lower.cuda.launch import BITS, Launch, Value, array, code_range, text_of
 from lampq_tvm.quantize import model as q
 
 
@@ -37,17 +38,6 @@ def lower_op(op: Op, c: CudaContext) -> list[Launch]:
     if handler is None:
         raise UnsupportedError("there is no CUDA kernel for this operator", where=f"{op.name} ({type(op).__name__})")
     return handler(op, c)
-
-
-def array(tensor: str) -> Recipe:
-    """A payload tensor as it is."""
-    return {"from": "array", "tensor": tensor}
-
-
-def code_range(bits: int) -> Recipe:
-    """Lowest and highest code of a width."""
-    half = 1 << (bits - 1)
-    return {"from": "values", "values": [-half, half - 1], "dtype": "float32"}
 
 
 def product_launch(
@@ -75,7 +65,7 @@ def product_launch(
         params |= {"G": array(f"{norm.name}.G"), "N": array(f"{norm.name}.B")}
         params |= {} if norm.out_bits == FLOAT_BITS else {"bounds": code_range(norm.out_bits)}
     eps, act = None if norm is None else norm.eps, op.act if isinstance(op, q.QProduct) else ""
-    suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{_text(eps)}") + act
+    suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{text_of(eps)}") + act
 
     def build(name: str) -> CudaKernel:
         return build_product(shape, mma, out_bits=bits, prefix=prefix, norm_eps=eps, act=act, tiles=tiles, name=name)
@@ -111,12 +101,13 @@ def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:
             ("out", patches),
         )
     ]
-    shape = ProductShape(c.batch * count, n, k, "stream", period)
-    if prefix and period != count:
-        raise UnsupportedError("one position for all patches and prefix tokens too", where=op.name)
+    shape = ProductShape(c.batch * count, n, k, "stream", count if prefix else period)
     mma = mma_for(op.w_bits, 8, c.arch)
     embedded = c.add(f"{op.name}.tokens" if prefix else op.name, (prefix + count, n), "float32")
-    launches.append(product_launch(c, op, patches.name, shape, mma, embedded, prefix))
+    product = product_launch(c, op, patches.name, shape, mma, embedded, prefix)
+    if shape.period != period:  # one position for all patches
+        product = replace(product, params={**product.params, "pos": {**array(f"{op.name}.pos"), "times": count}})
+    launches.append(product)
     if prefix:
         out = c.add(op.name, (prefix + count, n), "float32")
         launches.append(
@@ -149,7 +140,7 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
         params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
     else:
         out = c.add(op.name, c.shapes[source], "float32")
-    name = f"norm_{out.dtype}_r{rows}_c{channels}_e{_text(op.eps)}"
+    name = f"norm_{out.dtype}_r{rows}_c{channels}_e{text_of(op.eps)}"
     return [
         Launch(
             name,
@@ -176,22 +167,27 @@ def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:
 
 def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     """Scores, table softmax and values in one kernel."""
-    if op.groups or op.head_dim % 4:
-        what = "attention with a bias of its scores" if op.groups else f"attention heads of {op.head_dim} channels"
-        raise UnsupportedError(f"there is no CUDA kernel for {what}", where=op.name, hint="compile for the board's :cpu")
+    if op.head_dim % 4:
+        what = f"there is no CUDA kernel for attention heads of {op.head_dim} channels"
+        raise UnsupportedError(what, where=op.name, hint="compile for the board's :cpu")
     source = op.inputs[0]
     count = c.shapes[source][-2]
-    bare = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim)
-    half = op.bits == FLOAT_BITS
+    patterns = len(c.tensors[f"{op.name}.at"]) if op.groups else 0
+    sizes = {"groups": op.groups, "patterns": patterns}
+    bare, half = CudaAttentionShape(c.rows(source) // count, count, op.heads, op.head_dim, **sizes), op.bits == FLOAT_BITS
     shape = bare if half else c.records.attention(bare)
     check_attention(shape, c.arch, half=half, where=op.name)
     out = c.coded(op.name, (*c.shapes[source][:-1], op.heads * op.head_dim), op.out_bits)
     bits = BITS[out.dtype]
     name = f"attention{'_f16' if half else ''}_i{shape.images}_t{count}_h{op.heads}x{op.head_dim}_o{bits}"
-    name += f"_w{shape.row_warps}x{shape.key_warps}"
+    name += f"_w{shape.row_warps}x{shape.key_warps}" + (f"_g{op.groups}_{patterns}" if op.groups else "")
     passes = 1 + (1 if half else scores_made(shape, attention_mma(c.arch)))
     params = {letter: array(f"{op.name}.{letter}") for letter in ("SMB" if half else "SPMB")}
     params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
+    if op.groups:
+        padded = [patterns, op.heads, count, round_up(count, GROUP)]
+        params["bias"] = {"from": "bias", "tensor": f"{op.name}.bias", "at": f"{op.name}.at", "padded": padded}
+        params["pattern"] = {**array(f"{op.name}.pattern"), "dtype": "int32"}
 
     def build(name: str) -> CudaKernel:
         if half:
@@ -210,49 +206,20 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     ]
 
 
-def lower_take_token(op: q.QTakeToken, c: CudaContext) -> list[Launch]:
-    """One token of each image."""
-    count, channels = c.shapes[op.inputs[0]]
-    out = c.add(op.name, (channels,), "float32")
-    name = f"take_b{c.batch}_t{count}_c{channels}_i{op.index}"
-    build = _builder(tokens.build_take, c.batch, count, op.index % count, channels)
-    return [Launch(name, build, {"x": op.inputs[0]}, {}, ("out", out))]
-
-
-def lower_mean_tokens(op: q.QMeanTokens, c: CudaContext) -> list[Launch]:
-    """Mean over an image's tokens."""
-    count, channels = c.shapes[op.inputs[0]]
-    out = c.add(op.name, (channels,), "float32")
-    name = f"mean_b{c.batch}_t{count}_c{channels}_s{op.start}"
-    build = _builder(tokens.build_mean, c.batch, count, op.start, channels)
-    return [Launch(name, build, {"x": op.inputs[0]}, {"inv": array(f"{op.name}.inv")}, ("out", out))]
-
-
-def lower_sum(op: q.QAdd | q.QAverageHeads, c: CudaContext) -> list[Launch]:
-    """Sum of two values, halved for two classifiers."""
-    a, b = op.inputs
-    rows, channels, half = c.rows(a), c.shapes[a][-1], isinstance(op, q.QAverageHeads)
-    out = c.add(op.name, c.shapes[a], "float32")
-    name = f"{'average' if half else 'add'}_r{rows}_c{channels}"
-    return [Launch(name, _builder(tokens.build_sum, rows, channels, half), {"a": a, "b": b}, {}, ("out", out))]
-
-
-def _builder(build: Callable[..., CudaKernel], *args: Any) -> Callable[[str], CudaKernel]:
-    return lambda name: build(*args, name=name)
-
-
-def _text(eps: float) -> str:
-    return f"{eps!r}".replace("-", "m").replace(".", "p")
-
-
 HANDLERS: dict[type, Callable[..., list[Launch]]] = {
     q.QPatchEmbed: lower_patch_embed,
     q.QLayerNorm: lower_norm,
     q.QFloatNorm: lower_norm,
     q.QProduct: lower_product,
     q.QAttention: lower_attention,
-    q.QTakeToken: lower_take_token,
-    q.QMeanTokens: lower_mean_tokens,
-    q.QAdd: lower_sum,
-    q.QAverageHeads: lower_sum,
+    q.QAttentionPool: around.lower_attention_pool,
+    q.QTakeToken: around.lower_take_token,
+    q.QMeanTokens: around.lower_mean_tokens,
+    q.QAdd: around.lower_sum,
+    q.QAverageHeads: around.lower_sum,
+    q.QUnitHeads: around.lower_unit_heads,
+    q.QRotary: around.lower_rotary,
+    q.QGate: around.lower_gate,
+    q.QRegroup: around.lower_regroup,
+    q.QToCodes: around.lower_to_codes,
 }

@@ -5,13 +5,7 @@ from __future__ import annotations
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend import model as m
 
-LACKING = {
-    m.AttentionPool: "attention pooling",
-    m.UnitHeads: "cosine attention",
-    m.Rotary: "rotary positions",
-    m.Gate: "gated activations",
-    m.Regroup: "tokens in windows",
-}
+LARGEST_POOLED = 256  # channels of a pooling head: a thread for each word of them
 HEAD_STEP = 4  # channels of a head come in whole words of codes
 
 
@@ -26,11 +20,11 @@ def check_cuda_model(model: m.ImportedModel, target: str, cpu: str | None) -> No
         UnsupportedError: the first operator without a kernel, by name.
     """
     for op in model.ops:
-        what = LACKING.get(type(op))
-        if isinstance(op, m.Attention) and op.groups:
-            what = "attention with a bias of its scores"
-        elif isinstance(op, m.Attention) and op.head_dim % HEAD_STEP:
+        what = None
+        if isinstance(op, m.Attention | m.AttentionPool | m.UnitHeads | m.Rotary) and op.head_dim % HEAD_STEP:
             what = f"attention heads of {op.head_dim} channels"
+        elif isinstance(op, m.AttentionPool) and op.head_dim > LARGEST_POOLED:
+            what = f"pooling heads of {op.head_dim} channels"
         if what is not None:
             hint = f"compile for {cpu}" if cpu else "compile for host"
             raise UnsupportedError(f"{target}: there is no CUDA kernel for {what}", where=op.name, hint=hint)
@@ -48,8 +42,14 @@ def check_cuda_attention(model: m.ImportedModel, arch: str, *, half: bool) -> No
     from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
     from lampq_tvm.kernels.cuda.fits import check_attention
 
-    tokens = {layer.name: layer.macs // layer.params for layer in model.layers}
+    rows = {layer.name: layer.macs // layer.params for layer in model.layers}
+    inputs = {op.name: op.inputs for op in model.ops}
     for op in model.ops:
-        if isinstance(op, m.Attention) and op.inputs[0] in tokens:
-            shape = with_warps(CudaAttentionShape(1, tokens[op.inputs[0]], op.heads, op.head_dim))
-            check_attention(shape, arch, half=half, where=op.name)
+        if not isinstance(op, m.Attention):
+            continue
+        bias, source = model.tensors.get(f"{op.name}.bias"), op.inputs[0]
+        while source not in rows:  # q, k and v are turned, or divided by their lengths
+            source = inputs[source][0]
+        tokens = rows[source] if bias is None else bias.shape[-1]  # with windows, of a window
+        shape = with_warps(CudaAttentionShape(1, tokens, op.heads, op.head_dim))
+        check_attention(shape, arch, half=half, where=op.name)

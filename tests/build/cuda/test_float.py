@@ -58,6 +58,11 @@ def test_float_attention_between_integer_layers():
     assert_close(qm, "h200")
 
 
+@pytest.mark.parametrize(("step", "attention"), [(1, 16), (2, 8)])
+def test_pooling_head_in_float16(step, attention):
+    assert_close(half("siglip", step, attention), "jetson-agx-orin-64gb", "siglip")
+
+
 def test_large_batches_normalize_on_their_own(monkeypatch):
     monkeypatch.setattr("lampq_tvm.lower.cuda.operators.FUSED_ROWS", 0)
     assert_close(half("vit", 1, 16), "jetson-agx-orin-64gb@jp6")

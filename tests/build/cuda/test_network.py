@@ -9,7 +9,6 @@ import pytest
 
 from lampq_tvm.build.artifact import Artifact
 from lampq_tvm.build.cuda.compiler import CudaBuild, buckets, build_cuda
-from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.lower.cuda.context import FUSED_ROWS
 from lampq_tvm.lower.cuda.network import lower_cuda
@@ -18,6 +17,7 @@ from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.runtime.runner import Runner
 from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.cuda.records import CudaRecord, CudaRecords
+from tests.build import networks
 from tests.build.networks import images, quantized
 
 TARGETS = (
@@ -29,7 +29,7 @@ TARGETS = (
     "rtx-40",
     "jetson-agx-xavier",
 )
-VITS = ("vit", "deit distilled", "deit3", "dinov2", "average pool")
+FAMILIES = [family for family in networks.FAMILIES if family != "one block"]
 
 
 def runner(made: CudaBuild) -> Runner:
@@ -58,8 +58,8 @@ def test_gpu_equals_reference(target, plan):
     assert_equal_bits("vit", plan, build_cuda(quantized("vit", plan), resolve_target(target)), 1)
 
 
-@pytest.mark.parametrize("family", VITS)
-def test_every_vit_equals_reference(family):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_equals_reference(family):
     """3 images in an artifact for batches of 2: one whole bucket, and a single image."""
     made = build_cuda(quantized(family, "mixed"), resolve_target("jetson-agx-orin-64gb"), batch=2)
     assert [b["batch"] for b in made.manifest["cuda"]["buckets"]] == [1, 2]
@@ -108,12 +108,6 @@ def test_buckets_and_tuned_tiles(tmp_path):
             CudaRecord(arch="sm_87", kernel=kernel, sizes=sizes, **facts).save(tmp_path)
     other = lower_cuda(qm, "sm_87", records=records)
     assert {launch.kernel for launch in other.launches} != {launch.kernel for launch in lower_cuda(qm, "sm_87").launches}
-
-
-@pytest.mark.parametrize("family", ["swin", "eva02", "siglip"])
-def test_what_has_no_kernel_is_named(family):
-    with pytest.raises(UnsupportedError, match=r"no CUDA kernel|attention"):
-        lower_cuda(quantized(family, "8/8"), "sm_87")
 
 
 def test_one_changed_constant_is_seen():

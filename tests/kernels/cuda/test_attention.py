@@ -29,11 +29,19 @@ def check(shape: CudaAttentionShape, arch: str, bits: int, out_bits: int, packed
     P = softmax(table, bits, rng)
     M = (rng.uniform(0.5, 2, channels) * 2.0 ** (out_bits - bits)).astype(np.float32)
     B = rng.normal(0, 3, channels).astype(np.float32)
-    whole = qkv.reshape(shape.images, shape.tokens, -1)
-    wanted = ops.attention(whole, S, P, M, B, shape.heads, shape.head_dim, out_bits).reshape(rows, channels)
+    whole, bias, buffers = qkv.reshape(shape.images, shape.tokens, -1), None, {}
+    if shape.groups:
+        size = (shape.patterns, shape.heads, shape.tokens, shape.tokens)
+        every = rng.integers(-int(spread), int(spread), size).astype(np.int32)
+        every[rng.random(every.shape) < 0.1] = -(1 << 30)  # as for pairs of tokens that must not meet
+        every[..., 0] = 0
+        pattern = rng.integers(0, shape.patterns, shape.groups).astype(np.int32)
+        held = np.pad(every.reshape(-1, shape.tokens), ((0, 0), (0, -shape.tokens % 32)), constant_values=1 << 30)
+        bias, buffers = every[pattern[np.arange(shape.images) % shape.groups]], {"bias": held, "pattern": pattern}
+    wanted = ops.attention(whole, S, P, M, B, shape.heads, shape.head_dim, out_bits, bias).reshape(rows, channels)
     width = 4 if packed else 8
     kernel = build_attention(shape, attention_mma(arch), out_bits=width)
-    buffers = {"qkv": pack_rows(qkv, 8), "S": S, "P": P, "M": M, "B": B, "range": data.code_range(out_bits)}
+    buffers |= {"qkv": pack_rows(qkv, 8), "S": S, "P": P, "M": M, "B": B, "range": data.code_range(out_bits)}
     found = unpack_rows(run(kernel, arch, buffers, np.zeros_like(pack_rows(wanted, width))), channels, width)
     assert found.tobytes() == wanted.tobytes(), f"{int((found != wanted).sum())} of {wanted.size} differ"
 
@@ -50,6 +58,13 @@ def check(shape: CudaAttentionShape, arch: str, bits: int, out_bits: int, packed
 )
 def test_any_attention(sizes, arch, bits, out_bits, warps, table, seed):
     check(CudaAttentionShape(*sizes, *warps), arch, bits, out_bits, out_bits <= 4, table, seed)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("sizes", [(6, 49, 2, 32, 4, 1, 3, 2), (2, 197, 1, 64, 1, 4, 1, 1), (5, 16, 3, 12, 1, 1, 4, 3)])
+def test_bias_of_the_scores(arch, sizes):
+    """Windows of an image take turns with their patterns; what lies beyond the tokens of a row of biases is not taken."""
+    check(CudaAttentionShape(*sizes), arch, 8, 8, False, "uniform")
 
 
 @pytest.mark.parametrize("arch", ARCHS)

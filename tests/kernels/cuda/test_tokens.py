@@ -8,6 +8,7 @@ import pytest
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.oracle import ops
 from tests.kernels.cuda.gpu import run, unpack_rows
+from tests.kernels.data import code_range
 
 RNG = np.random.default_rng(0)
 
@@ -31,6 +32,17 @@ def test_prefix_leaves_the_other_rows():
     wanted = stream.copy()
     wanted[:, :2] = prefix
     assert run(tokens.build_prefix(3, 2, 7, 30), "sm_87", {"prefix": prefix}, stream).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("bits", [8, 4, 16])
+def test_codes_of_floats(bits):
+    x, affine = floats(5, 37), np.array([3.7, -1.25], np.float32)
+    out = np.zeros((5, -(-37 * bits // 128) * 16), np.uint8)
+    buffers = {"x": x, "affine": affine, "range": code_range(bits)}
+    found = run(tokens.build_to_codes(5, 37, bits), "sm_87", buffers, out)
+    wanted = ops.to_codes(x, affine, bits)
+    codes = found.view(np.float16)[:, :37] if bits == 16 else unpack_rows(found, 37, bits)
+    assert codes.dtype == wanted.dtype and (codes == wanted).all()
 
 
 def test_pooling_and_sums():
