@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from common import paired_plan
+from cuda_cases import small_kernels
 
 from lampq_tvm.allocate.plan import BitPlan, uniform_plan
 from lampq_tvm.api.options import Options
@@ -108,6 +109,10 @@ def edge_kernels(arch: str) -> Iterator[tuple[str, Any, CudaCase]]:
     for rows, channels in ((1, 1), (5, 33), (197, 192), (64, 768)):
         name = f"norm_{rows}x{channels}"
         yield name, lambda name, r=rows, c=channels: build_norm(r, c, EPS, out_bits=8, name=name), norm_case(rows, channels)
+    for biased in (CudaAttentionShape(6, 49, 2, 32, 2, 1, 3, 2), CudaAttentionShape(1, 197, 3, 64, 1, 4, 1, 1)):
+        key = f"{attention_key(biased)}_{biased.row_warps}x{biased.key_warps}"
+        yield key, lambda name, s=biased: build_attention(s, attention_mma(arch), name=name), attention_case(biased)
+    yield from small_kernels()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,8 +60,9 @@ def bundled(path: Path) -> Iterator[tuple[Row, bytes, dict[str, np.ndarray]]]:
 
 @functools.cache
 def noise(size: int, dtype: str) -> np.ndarray:
-    """[size] uint8 of a buffer of a kernel that is timed alone: random bytes, zeros where they are floats."""
-    return np.zeros(size, np.uint8) if dtype == "float32" else np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    """[size] uint8 of a buffer of a kernel that is timed alone: random bytes, zeros where they are floats or indices."""
+    plain = dtype in ("float32", "int32")
+    return np.zeros(size, np.uint8) if plain else np.random.default_rng(0).integers(0, 256, size, np.uint8)
 
 
 def run_kernel(gpu: Gpu, row: Row, cubin: bytes, buffers: dict[str, np.ndarray]) -> tuple[int, Callable[[], None]]:

@@ -27,7 +27,7 @@ from lampq_tvm.quantize.model import QAttention, QPatchEmbed, QProduct, Quantize
 from lampq_tvm.targets import Target, resolve_target
 
 BLOCKS, TOKENS, PIXELS, HEAD, CLASSES = 12, 197, 768, 64, 1000
-WIDTHS = {"dotprod": ((8, 8),), "i8mm": ((8, 8),), "neon": ((8, 8), (4, 8), (4, 4), (2, 2))}
+WIDTHS = {"dotprod": ((8, 8),), "i8mm": ((8, 8),), "neon": ((8, 8), (4, 8), (4, 4), (2, 4), (2, 2))}
 CHANNELS = {"deit_tiny": 192, "deit_small": 384, "vit_base": 768}
 EPILOGUES = ("stream", "codes", "residual", "table", "float")
 NETWORKS = {"swin_tiny": "swin_tiny_patch4_window7_224"}

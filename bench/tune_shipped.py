@@ -29,7 +29,7 @@ from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features,
 from lampq_tvm.tune.records import Record, read_record
 from lampq_tvm.tune.run import tunable_kernels, tune_kernels
 
-PAIRS = {"avx2": ((8, 8), (4, 8), (4, 4)), "neon": ((8, 8), (4, 8), (4, 4))}  # elsewhere all widths share their kernels
+PAIRS = {"avx2": ((8, 8), (4, 8), (4, 4)), "neon": ((8, 8), (4, 8), (4, 4), (2, 4))}  # elsewhere all widths share their kernels
 MODELS = {
     "fashion_mnist": (MODEL, CHECKPOINT),
     "deit_tiny": ("deit_tiny_patch16_224", None),

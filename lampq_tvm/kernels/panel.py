@@ -21,7 +21,7 @@ def panel_shape(dot: Dot, tiles: int, rows: int, steps: int) -> tuple[int, int, 
 
     Rows and groups are one axis: TVM shrinks a buffer to what it sees read, and a read across two axes escapes it.
     """
-    return tiles, round_up(steps, dot.step_block), dot.panel_rows(rows) * dot.row_bytes
+    return tiles, round_up(steps, dot.step_block), dot.panel_rows(rows) * dot.row_items
 
 
 def lay_out(

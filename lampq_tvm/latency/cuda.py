@@ -14,6 +14,7 @@ from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.device.board import Board
 from lampq_tvm.errors import DeviceError
+from lampq_tvm.frontend.model import Attention
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.latency.bench import SAMPLES, timing
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
@@ -96,7 +97,8 @@ def cuda_table(
     Raises:
         DeviceError: the board's file lacks a figure, or the device fails.
     """
-    pairs = ((8, attention_bits), (FLOAT_BITS, FLOAT_BITS))
+    biased = any(isinstance(op, Attention) and op.groups for op in calibration.model.ops)  # these have no float16 attention
+    pairs = ((8, attention_bits), (FLOAT_BITS, attention_bits if biased else FLOAT_BITS))
     plans = [uniform_plan(calibration.model, bits, bits, attention) for bits, attention in pairs]
     codes, half = (quantize(calibration, plan) for plan in plans)
     work = cuda_work(codes, target.isa, batch, half, records)
@@ -145,18 +147,14 @@ def _rate(board: Board, *names: str) -> float:
 
 
 def _bytes(launch: Launch) -> int:
-    """Bytes that a launch moves: the value that it writes, weights, and for a product its rows."""
-    out = launch.out[1]
-    moved = out.bytes * (2 if launch.over else 1)
-    for recipe in launch.params.values():
-        if recipe["from"] == "words":
-            n, k = recipe["shape"]
-            moved += 4 * n * int(recipe["words"]) + out.rows * int(k)
-    return moved
+    """Bytes that a launch moves: the values that it reads and writes, and the weights."""
+    moved = launch.read_bytes + launch.out[1].bytes * (2 if launch.over else 1)
+    weights = [recipe for recipe in launch.params.values() if recipe["from"] == "words"]
+    return moved + sum(4 * int(recipe["shape"][0]) * int(recipe["words"]) for recipe in weights)
 
 
 def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], dict[str, np.ndarray]]:
-    """Measures a kernel on random bytes; float buffers hold zeros, so that no value is unusual."""
+    """Measures a kernel on random bytes; floats and indices are zeros, so that no value is unusual and none leads astray."""
 
     def measure() -> dict[str, np.ndarray]:
         shared = kernel.kernel.shared_bytes
@@ -188,6 +186,7 @@ def buffer_sizes(kernel: CompiledKernel) -> list[tuple[int, str]]:
 
 def _filled(gpu: Gpu, size: int, dtype: str) -> int:
     address = gpu.allocate(size)
-    filler = np.zeros(size, np.uint8) if dtype == "float32" else np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    plain = dtype in ("float32", "int32")
+    filler = np.zeros(size, np.uint8) if plain else np.random.default_rng(0).integers(0, 256, size, np.uint8)
     gpu.upload(address, filler)
     return address

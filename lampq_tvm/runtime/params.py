@@ -41,6 +41,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
                 at = payload[recipe["at"]]
                 at = at[payload[recipe["pattern"]]] if "pattern" in recipe else at
                 yield spread(payload[recipe["tensor"]], at, recipe["padded"])
+            case other:
+                raise ValueError(f"its parameters are made by a rule ({other}) that this version does not know")
 
 
 def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import singledispatch
 
+import numpy as np
+
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.attention import factors
 from lampq_tvm.kernels.isa.dot import Dot
@@ -37,6 +39,7 @@ class Space:
         budget: accumulator registers at hand.
         spare: accumulators beyond the budget that may still pay off.
         tiled: rows of which each tile takes some.
+        row_bytes: what a task keeps of a row.
     """
 
     nest: tuple[int, int, int]
@@ -46,6 +49,7 @@ class Space:
     budget: int
     spare: int
     tiled: int
+    row_bytes: int
 
     def sensible(self, tiles: Tiles) -> bool:
         """Whether tiles are worth building: accumulators in registers, a short loop body, few rows kept, work left."""
@@ -53,7 +57,7 @@ class Space:
         fits = min(self.budget, reachable) <= 4 * used and used <= self.budget + self.spare
         count = -(-self.tiled // tiles.rows)
         short = tiles.rows * tiles.vectors * tiles.unroll <= MAX_BODY
-        kept = tiles.group * tiles.rows * self.nest[2] <= PANEL
+        kept = tiles.group * tiles.rows * self.row_bytes <= PANEL
         return fits and short and (tiles.group == 1 or (kept and count // tiles.group >= TASKS_LEFT))
 
     def holds(self, tiles: Tiles) -> bool:
@@ -89,12 +93,13 @@ def _(kernel: AttentionKernel) -> Space:
 def _(kernel: LayerNormKernel) -> Space:
     each, step = kernel.registers, (LANES // kernel.registers, 1)
     nest = kernel.rows, LANES, -(-kernel.channels // LANES)
-    return Space(nest, step, _options(kernel), lambda rows, _: rows * each, SIDE_BY_SIDE * each, 0, kernel.rows)
+    return Space(nest, step, _options(kernel), lambda rows, _: rows * each, SIDE_BY_SIDE * each, 0, kernel.rows, nest[2])
 
 
 def _of_dot(kernel: Kernel, dot: Dot, nest: tuple[int, int, int], step: tuple[int, int], tiled: int) -> Space:
     budget = max(dot.accumulators, dot.slots(kernel.default.rows, kernel.default.vectors))
-    return Space(nest, step, _options(kernel), dot.slots, budget, dot.spare, tiled)
+    row_bytes = -(-nest[2] // dot.group) * dot.row_items * np.dtype(dot.a_dtype).itemsize
+    return Space(nest, step, _options(kernel), dot.slots, budget, dot.spare, tiled, row_bytes)
 
 
 def _options(kernel: Kernel) -> tuple[tuple[int, ...], ...]:

@@ -37,12 +37,12 @@ def vectors_of(dot: Dot) -> int:
 
 
 def tile_kernel(dot: Dot, steps: int) -> PrimFunc:
-    """A panel a [steps, panel rows * row bytes] times packed w [vectors, steps, ..]: out [rows, vectors * lanes] int32."""
+    """A panel a [steps, panel rows * row items] times packed w [vectors, steps, ..]: out [rows, vectors * lanes] int32."""
     vectors = vectors_of(dot)
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("tile")
-            a = argument("a", (round_up(steps, dot.step_block), dot.panel_rows(ROWS) * dot.row_bytes), dot.a_dtype)
+            a = argument("a", (round_up(steps, dot.step_block), dot.panel_rows(ROWS) * dot.row_items), dot.a_dtype)
             w = argument("w", (vectors, steps, dot.weight_bytes), "int8")
             out = argument("out", (ROWS, vectors * dot.lanes), "int32")
             with T.sblock("root"):
@@ -76,7 +76,7 @@ def tile_case(dot: Dot, w_peak: int, a_bits: int, steps: int | None = None) -> C
     w = np.where(rng.random((vectors * dot.lanes, steps, dot.group)) < 0.5, -w_peak, w_high)
     w[0], w[1], w[-1] = -w_peak, w_high, -w_peak
     expected = np.einsum("rkg,nkg->rn", a, w).astype(np.int32)
-    panel = np.zeros((round_up(steps, dot.step_block), dot.panel_rows(ROWS), dot.row_bytes), dot.a_dtype)
+    panel = np.zeros((round_up(steps, dot.step_block), dot.panel_rows(ROWS), dot.row_items), dot.a_dtype)
     panel[:steps, :ROWS] = inputs_of(dot, a).transpose(1, 0, 2)
     if dot.layout == "pairs":
         w = w[..., :1] + 4 * w[..., 1:] + 10
@@ -86,7 +86,7 @@ def tile_case(dot: Dot, w_peak: int, a_bits: int, steps: int | None = None) -> C
 
 
 def inputs_of(dot: Dot, a: np.ndarray) -> np.ndarray:
-    """What a panel holds of rows a [rows, steps, group]: [rows, steps, row bytes]."""
+    """What a panel holds of rows a [rows, steps, group]: [rows, steps, row items]."""
     if dot.layout == "pairs":
         weights = np.array([(first, second) for second in range(-2, 2) for first in range(-2, 2)])
         return -np.einsum("rkg,ig->rki", a, weights)

@@ -72,6 +72,7 @@ def test_edge_shapes(machine):
 def test_sums_of_few_bits_over_a_long_k(machine):
     """Sums in bytes go over into 16 bits, and those into 32 more than once: whole parts, one more step, and a rest."""
     sizes = [(1020, 4, 4), (2033, 4, 4), (3072, 4, 4), (4097, 3, 4)]
+    sizes += [(510, 2, 6), (511, 2, 6), (1021, 2, 6), (2041, 2, 4), (8161, 2, 2)]
     machine.check(product_case(Product(ProductShape(5, 13, k, "float"), w, a, seed=k), machine.isa) for k, w, a in sizes)
 
 

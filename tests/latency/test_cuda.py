@@ -10,6 +10,7 @@ from lampq_tvm.errors import DeviceError
 from lampq_tvm.latency import cuda
 from lampq_tvm.latency.cuda import cuda_table, cuda_work, roofline
 from lampq_tvm.ptx.driver import PtxDriver
+from lampq_tvm.quantize.model import QAttention, QAttentionPool, QGate, QRegroup, QRotary, QUnitHeads
 from lampq_tvm.store import Units
 from lampq_tvm.targets import find_board, resolve_target
 from tests.build.networks import calibration, quantized
@@ -25,6 +26,16 @@ def test_a_table_on_paper(tmp_path):
         assert pairs["4/8"] <= pairs["8/8"] <= half and all(ms > 0.002 for ms in pairs.values())
         assert row.name.startswith("patch") or (pairs["4/4"] <= pairs["8/8"] and pairs["3/2"] == pairs["4/4"])
     assert table.fixed_ms > 0
+
+
+@pytest.mark.parametrize("family", ["swin", "beit", "swinv2", "eva02", "siglip"])
+def test_a_table_of_every_kind_of_operator(family, tmp_path, monkeypatch):
+    """What no plan changes is there by its value's name, and what moves more bytes takes longer."""
+    monkeypatch.setattr(cuda, "WIDTHS", (8,))
+    table = cuda_table(calibration(family), resolve_target("jetson-agx-orin-64gb"), units=Units(tmp_path))
+    assert all(pair in row.pairs for row in table.layers for pair in (["8/8", "16/16"] if "patch" not in row.name else ["8/8"]))
+    kinds = (QRegroup, QRotary, QGate, QUnitHeads, QAttentionPool, QAttention)
+    assert {op.name for op in quantized(family, "8/8").ops if isinstance(op, kinds)} <= set(table.fixed)
 
 
 def test_attention_of_16_bits_is_what_the_table_holds(tmp_path, monkeypatch):
@@ -51,9 +62,12 @@ def test_the_roofline_by_hand():
         roofline(launch, kernel, board.model_copy(update={"figures": {"memory_bandwidth": board.figures["memory_bandwidth"]}}))
 
 
-def test_kernels_are_timed_through_the_driver(tmp_path, monkeypatch):
-    """The interpreter's clock means nothing, but every kernel runs and gets a time, once."""
-    monkeypatch.setattr(cuda, "WIDTHS", (4, 8))
+@pytest.mark.parametrize(
+    ("family", "widths"), [("one block", (4, 8)), ("swin", (8,)), ("eva02 sub-LN", (8,)), ("siglip", (8,))]
+)
+def test_kernels_are_timed_through_the_driver(family, widths, tmp_path, monkeypatch):
+    """The interpreter's clock means nothing, but every kernel runs and gets a time, once; indices lead nowhere else."""
+    monkeypatch.setattr(cuda, "WIDTHS", widths)
     monkeypatch.setattr(cuda, "REPEATS", 1)
     monkeypatch.setattr(cuda, "SAMPLES", 1)
     target, ptx = resolve_target("jetson-agx-orin-64gb"), {}
@@ -67,7 +81,7 @@ def test_kernels_are_timed_through_the_driver(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cuda, "compile_kernels", remembered)
     gpu = PtxDriver({}, target.isa)
-    table = cuda_table(calibration("one block"), target, units=Units(tmp_path), gpu=gpu)
+    table = cuda_table(calibration(family), target, units=Units(tmp_path), gpu=gpu)
     assert all(timing.median_ms > 0 and timing.n == 1 for row in table.layers for timing in row.pairs.values())
-    again = cuda_table(calibration("one block"), target, units=Units(tmp_path), gpu=PtxDriver({}, target.isa))
+    again = cuda_table(calibration(family), target, units=Units(tmp_path), gpu=PtxDriver({}, target.isa))
     assert again == table

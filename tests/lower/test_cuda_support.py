@@ -8,6 +8,7 @@ from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import AttentionPool
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
+from lampq_tvm.quantize.model import QAttention, QAttentionPool
 from tests.build.networks import FAMILIES, network, quantized
 
 
@@ -37,6 +38,20 @@ def test_large_pooling_heads_are_refused_from_the_imported_model():
     large = [dataclasses.replace(op, head_dim=260) if isinstance(op, AttentionPool) else op for op in model.ops]
     with pytest.raises(UnsupportedError, match="pooling heads of 260 channels"):
         check_cuda_model(dataclasses.replace(model, ops=tuple(large)), "a100", None)
+    qm = quantized("siglip", "8/8")
+    large = [dataclasses.replace(op, head_dim=260) if isinstance(op, QAttentionPool) else op for op in qm.ops]
+    with pytest.raises(UnsupportedError, match="pooling heads of 260 channels"):
+        lower_cuda(dataclasses.replace(qm, ops=tuple(large)), "sm_87")
+
+
+@pytest.mark.parametrize("family", ["swin", "beit"])
+def test_float16_scores_with_a_bias_are_refused(family):
+    with pytest.raises(UnsupportedError, match="no float16 rule; --float-layers"):
+        check_cuda_attention(network(family), "sm_87", half=True)
+    qm = quantized(family, "8/8")
+    halves = [dataclasses.replace(op, bits=16) if isinstance(op, QAttention) else op for op in qm.ops]
+    with pytest.raises(UnsupportedError, match="bias of float16 scores"):
+        lower_cuda(dataclasses.replace(qm, ops=tuple(halves)), "sm_87")
 
 
 @pytest.mark.parametrize("family", ["one block", "eva02 sub-LN"])

@@ -90,3 +90,8 @@ def test_a_narrow_array_is_widened_for_its_kernel():
     recipe = {"from": "array", "tensor": "r.index", "shape": [4, 1], "dtype": "int32"}
     (found,) = kernel_params([recipe], stored)
     assert found.dtype == np.int32 and found.tolist() == [[-1], [3], [200], [0]]
+
+
+def test_an_unknown_rule_is_named():
+    with pytest.raises(ValueError, match="rule \\(spirals\\)"):
+        list(kernel_params([{"from": "spirals"}], {}))

@@ -17,7 +17,7 @@ from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.cuda import search
 from lampq_tvm.tune.cuda.records import CudaRecords
 from lampq_tvm.tune.cuda.search import propose, tune_cuda
-from lampq_tvm.tune.cuda.tunable import TunableProduct, tunables
+from lampq_tvm.tune.cuda.tunable import TunableAttention, TunableProduct, tunables
 from tests.build.networks import quantized
 from tests.lower.networks import one_block
 
@@ -53,6 +53,15 @@ def test_a_search_leaves_a_record_and_goes_on_where_it_was_killed(tmp_path, gpu)
     tune_cuda([PRODUCT], TARGET, gpu, trials=4, database=tmp_path)
     assert gpu.compiled <= 6 + 1 + 4  # one new candidate
     assert len(search_history(tmp_path)) == 4
+
+
+def test_attention_in_windows_is_tuned_with_its_biases(tmp_path, gpu):
+    found = [kernel for kernel in tunables(quantized("swin", "8/8"), "sm_90", 1) if isinstance(kernel, TunableAttention)]
+    assert {kernel.shape.groups for kernel in found} == {1, 4} and len({kernel.key for kernel in found}) == len(found)
+    shifted = next(kernel for kernel in found if kernel.shape.groups == 4)
+    tune_cuda([shifted], TARGET, gpu, trials=2, database=tmp_path)
+    record = search.CudaRecord.model_validate_json((tmp_path / "sm_90" / f"{shifted.key}.json").read_bytes())
+    assert record.failed == 0 and list(record.history) == ["1x1"]  # 16 tokens leave no choice
 
 
 def search_history(database):

@@ -30,7 +30,10 @@ typedef unsigned long long uint64_t;
 #define __asm__ asm
 #define __volatile__ volatile
 """
-CONSTANTS = ("W", "S", "B", "M", "G", "N", "P", "range", "bounds", "pos", "table", "prefix", "inv", "affine")
+CONSTANTS = (
+    "W", "S", "B", "M", "G", "N", "P", "range", "bounds", "pos", "table", "prefix", "inv", "affine", "bias", "pattern", "query",
+    "index", "fill", "cos", "sin", "partner",
+)  # fmt: skip
 PROMISE = re.compile(r"\* __restrict__ (\w+)_ptr")
 READS_OUT = re.compile(r" = .*\bout_ptr\b")  # a kernel that adds to what another one may still be writing
 LAUNCH_BOUNDS = re.compile(r"__launch_bounds__\((\d+)\)")

@@ -3,7 +3,7 @@
 A product multiplies a panel of activations with packed weights:
 
     panel   [K / group, rows, group]            rows of one register tile, `group` inputs side by side
-    weights [N / lanes, K / group, lanes, group]     (other layouts: `Dot.row_bytes`, `Dot.weight_bytes`)
+    weights [N / lanes, K / group, lanes, group]     (other layouts: `Dot.row_items`, `Dot.weight_bytes`)
     acc     [rows, vectors * lanes] int32     held in registers, in an arrangement that only the instruction set knows
 """
 
@@ -72,7 +72,7 @@ class Dot(ABC):
         return "weights"
 
     @property
-    def row_bytes(self) -> int:
+    def row_items(self) -> int:
         """Elements of a panel's row at a step."""
         return self.group
 

@@ -52,7 +52,7 @@ class Tables(Assembled):
         return "pairs"
 
     @property
-    def row_bytes(self) -> int:
+    def row_items(self) -> int:
         """A table."""
         return BYTES
 

@@ -53,6 +53,7 @@ class Launch:
         out: the buffer that it writes, and the value that this gives.
         over: name of the value whose memory it writes over, in place; None where it writes somewhere new.
         macs: multiply-adds on tensor cores; rate: the width at which they run (`int8`, `int4`, `fp16`).
+        read_bytes: of the values that it reads, which lowering the network fills in.
     """
 
     kernel: str
@@ -63,6 +64,7 @@ class Launch:
     over: str | None = None
     macs: int = 0
     rate: str = "int8"
+    read_bytes: int = 0
 
 
 def array(tensor: str) -> Recipe:

@@ -44,8 +44,9 @@ def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, records: CudaRecor
     """
     context = CudaContext(arch, batch, qm.input, qm.ops, qm.tensors, records or CudaRecords(arch))
     image = Value("image", 1, batch * qm.input.channels * qm.input.height * qm.input.width, "uint8")
-    names = shared_names(qm.tensors)
-    launches = tuple(_with_shared(launch, names) for op in qm.ops for launch in lower_op(op, context))
+    found = [launch for op in qm.ops for launch in lower_op(op, context)]
+    names, sizes = shared_names(qm.tensors), {v.name: v.bytes for v in (image, *context.values.values())}
+    launches = tuple(_finished(launch, names, sizes) for launch in found)
     _check_overwritten(launches)
     arena = _plan(image, launches)
     kept = {op.name for op in qm.ops}
@@ -53,9 +54,10 @@ def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, records: CudaRecor
     return CudaLowered(batch, launches, image, arena.offsets, arena.size, shapes)
 
 
-def _with_shared(launch: Launch, names: Mapping[str, str]) -> Launch:
-    """The launch with constants that other operators have too taken from where they are stored."""
-    return replace(launch, params={buffer: renamed(recipe, names) for buffer, recipe in launch.params.items()})
+def _finished(launch: Launch, names: Mapping[str, str], sizes: Mapping[str, int]) -> Launch:
+    """The launch with constants that other operators have too taken from where they are stored, and what it reads."""
+    params = {buffer: renamed(recipe, names) for buffer, recipe in launch.params.items()}
+    return replace(launch, params=params, read_bytes=sum(sizes[name] for name in launch.reads.values()))
 
 
 def _check_overwritten(launches: tuple[Launch, ...]) -> None:

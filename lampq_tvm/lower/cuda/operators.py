@@ -25,6 +25,7 @@ from lampq_tvm.kernels.shapes import ProductShape, round_up
 from lampq_tvm.lower.cuda import tokens as around
 from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Value, array, code_range, text_of
+from lampq_tvm.lower.cuda.support import HEAD_STEP
 from lampq_tvm.quantize import model as q
 
 
@@ -167,9 +168,10 @@ def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:
 
 def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     """Scores, table softmax and values in one kernel."""
-    if op.head_dim % 4:
-        what = f"there is no CUDA kernel for attention heads of {op.head_dim} channels"
-        raise UnsupportedError(what, where=op.name, hint="compile for the board's :cpu")
+    if op.head_dim % HEAD_STEP or (op.groups and op.bits == FLOAT_BITS):
+        odd = op.head_dim % HEAD_STEP
+        what = f"attention heads of {op.head_dim} channels" if odd else "a bias of float16 scores"
+        raise UnsupportedError(f"there is no CUDA kernel for {what}", where=op.name, hint="compile for the board's :cpu")
     source = op.inputs[0]
     count = c.shapes[source][-2]
     patterns = len(c.tensors[f"{op.name}.at"]) if op.groups else 0

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from lampq_tvm.allocate.plan import FLOAT_BITS
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.cuda import heads, tokens
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.pool import PoolShape, build_pool
 from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, array, code_range, text_of
+from lampq_tvm.lower.cuda.support import HEAD_STEP, LARGEST_POOLED
 from lampq_tvm.quantize import model as q
 
 
@@ -61,11 +63,14 @@ def lower_gate(op: q.QGate, c: CudaContext) -> list[Launch]:
 def lower_attention_pool(op: q.QAttentionPool, c: CudaContext) -> list[Launch]:
     """Attention of constant queries."""
     source, (_, queries, _) = op.inputs[0], c.tensors[f"{op.name}.query"].shape
+    if op.head_dim % HEAD_STEP or op.head_dim > LARGEST_POOLED:
+        what = f"there is no CUDA kernel for pooling heads of {op.head_dim} channels"
+        raise UnsupportedError(what, where=op.name, hint="compile for the board's :cpu")
     shape, half = PoolShape(c.batch, c.shapes[source][0], op.heads, queries, op.head_dim), op.bits == FLOAT_BITS
     out = c.coded(op.name, (queries, op.heads * op.head_dim), op.out_bits)
     bits = BITS[out.dtype]
     params = {letter: array(f"{op.name}.{letter}") for letter in ("SMB" if half else "SPMB")}
-    params |= {"query": array(f"{op.name}.query")} | ({} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)})
+    params |= {"query": array(f"{op.name}.query")} | _range(op)
 
     def build(name: str) -> CudaKernel:
         return build_pool(shape, half=half, out_bits=bits, name=name)
@@ -106,13 +111,12 @@ def lower_to_codes(op: q.QToCodes, c: CudaContext) -> list[Launch]:
     source = op.inputs[0]
     rows, channels = c.rows(source), c.shapes[source][-1]
     out = c.coded(op.name, c.shapes[source], op.out_bits)
-    bits, params = BITS[out.dtype], {"affine": array(f"{op.name}.affine")}
-    params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
+    bits, params = BITS[out.dtype], {"affine": array(f"{op.name}.affine")} | _range(op)
     build = _builder(tokens.build_to_codes, rows, channels, bits)
     return [Launch(f"codes_r{rows}_c{channels}_o{bits}", build, {"x": source}, params, ("out", out))]
 
 
-def _range(op: q.QRotary | q.QUnitHeads) -> dict[str, Recipe]:
+def _range(op: q.QRotary | q.QUnitHeads | q.QAttentionPool | q.QToCodes) -> dict[str, Recipe]:
     """The parameter that codes are clamped to; float16 values have none."""
     return {} if op.out_bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
+from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.product import weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
@@ -46,7 +46,7 @@ def product_case(
         buffers |= {"stream": stream, "G": G, "N": N, "bounds": np.array([-half, half - 1], np.float32)}
     else:
         a = _codes(rng, shape.rows, shape.k, -half, half - 1)
-        buffers["A"] = _packed(a, mma.a_bits)
+        buffers["A"] = packed_rows(a, mma.a_bits)
     acc = ops.product_acc(a, w)
     scale = (40 / np.maximum(acc.std(0), 1) * rng.uniform(0.5, 1.5, shape.n)).astype(np.float32)
     offset = rng.normal(0, 20, shape.n).astype(np.float32)
@@ -65,7 +65,7 @@ def product_case(
         added = np.tile(pos, (shape.rows // shape.period, 1)) if shape.period else np.float32(0)
         wanted = np.asarray(added + ops.float_out(acc, scale, offset))
     buffers |= {"S": scale, "B": offset, "range": CODES, "table": table, "pos": pos}
-    return _case(buffers, before, wanted)
+    return case_of(buffers, before, wanted)
 
 
 def attention_case(shape: CudaAttentionShape, seed: int = 0) -> CudaCase:
@@ -76,9 +76,17 @@ def attention_case(shape: CudaAttentionShape, seed: int = 0) -> CudaCase:
     P = np.sort(rng.integers(0, 256, 256).astype(np.uint8))[::-1].copy()
     P[0], P[255] = 255, 0
     M, B = (rng.uniform(low, high, channels).astype(np.float32) for low, high in ((0.5, 2), (-6, 6)))
-    whole = qkv.reshape(shape.images, shape.tokens, -1)
-    wanted = ops.attention(whole, S, P, M, B, shape.heads, shape.head_dim, 8).reshape(rows, channels)
-    return _case({"qkv": _packed(qkv, 8), "S": S, "P": P, "M": M, "B": B, "range": CODES}, None, wanted)
+    whole, bias = qkv.reshape(shape.images, shape.tokens, -1), None
+    buffers = {"qkv": packed_rows(qkv, 8), "S": S, "P": P, "M": M, "B": B, "range": CODES}
+    if shape.groups:
+        size = shape.patterns, shape.heads, shape.tokens, shape.tokens
+        every = rng.integers(-(1 << 16), 1 << 16, size).astype(np.int32)
+        pattern = (np.arange(shape.groups) % shape.patterns).astype(np.int32)
+        bias = every[pattern]
+        held = np.pad(every.reshape(-1, shape.tokens), ((0, 0), (0, -shape.tokens % GROUP)))
+        buffers |= {"bias": held, "pattern": pattern}
+    wanted = ops.attention(whole, S, P, M, B, shape.heads, shape.head_dim, 8, bias).reshape(rows, channels)
+    return case_of(buffers, None, wanted)
 
 
 def norm_case(rows: int, channels: int, seed: int = 0) -> CudaCase:
@@ -86,12 +94,13 @@ def norm_case(rows: int, channels: int, seed: int = 0) -> CudaCase:
     rng, sizes = np.random.default_rng(seed), (rows, channels)
     x = (rng.normal(0, 1, sizes) * np.where(rng.random(sizes) < 0.03, 100, 3)).astype(np.float32)
     G, B = (rng.normal(0, spread, channels).astype(np.float32) for spread in (40, 20))
-    return _case({"stream": x, "G": G, "B": B, "range": CODES}, None, ops.layer_norm_codes(x, G, B, EPS, 8))
+    return case_of({"stream": x, "G": G, "B": B, "range": CODES}, None, ops.layer_norm_codes(x, G, B, EPS, 8))
 
 
-def _case(buffers: dict[str, np.ndarray], before: np.ndarray | None, wanted: np.ndarray) -> CudaCase:
+def case_of(buffers: dict[str, np.ndarray], before: np.ndarray | None, wanted: np.ndarray) -> CudaCase:
+    """The case of 8-bit codes or float32 values [rows, n]; `out` is zeros where it is nothing before."""
     if wanted.dtype == np.int8:
-        out = np.zeros_like(_packed(wanted, 8))
+        out = np.zeros_like(packed_rows(wanted, 8))
         return CudaCase({**buffers, "out": out}, wanted.view(np.uint8))
     out = np.zeros_like(wanted) if before is None else before
     return CudaCase({**buffers, "out": out}, np.ascontiguousarray(wanted).view(np.uint8))
@@ -103,7 +112,7 @@ def _codes(rng: np.random.Generator, rows: int, columns: int, low: int, high: in
     return codes
 
 
-def _packed(codes: np.ndarray, bits: int) -> np.ndarray:
+def packed_rows(codes: np.ndarray, bits: int) -> np.ndarray:
     """Rows of codes as words in rows of whole 16 bytes."""
     words = -(-codes.shape[1] * bits // 128) * 4
     return pack_words(codes, "s8" if bits == 8 else "s4", words)

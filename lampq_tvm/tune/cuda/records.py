@@ -61,8 +61,9 @@ def product_key(shape: ProductShape, mma: Mma, normed: bool) -> str:
 
 
 def attention_key(shape: CudaAttentionShape) -> str:
-    """Names an attention within its architecture (`attention_i1_t197_h6x64`)."""
-    return f"attention_i{shape.images}_t{shape.tokens}_h{shape.heads}x{shape.head_dim}"
+    """Names an attention within its architecture (`attention_i1_t197_h6x64`), biases of its scores included."""
+    biased = f"_g{shape.groups}_{shape.patterns}" if shape.groups else ""
+    return f"attention_i{shape.images}_t{shape.tokens}_h{shape.heads}x{shape.head_dim}{biased}"
 
 
 class CudaRecords:

@@ -58,9 +58,13 @@ def test_float_attention_between_integer_layers():
     assert_close(qm, "h200")
 
 
-@pytest.mark.parametrize(("step", "attention"), [(1, 16), (2, 8)])
-def test_pooling_head_in_float16(step, attention):
-    assert_close(half("siglip", step, attention), "jetson-agx-orin-64gb", "siglip")
+FAMILIES = [("swin padded", 1, 8), ("swinv2", 2, 8), ("beit", -2, 8), ("eva02", 1, 16), ("siglip", 1, 16), ("siglip", 2, 8)]
+
+
+@pytest.mark.parametrize(("family", "step", "attention"), FAMILIES)
+def test_families_in_float16(family, step, attention):
+    """Windows with padding and biased attention between float16 layers; heads turned or gated; a pooling head."""
+    assert_close(half(family, step, attention), "jetson-agx-orin-64gb", family)
 
 
 def test_large_batches_normalize_on_their_own(monkeypatch):

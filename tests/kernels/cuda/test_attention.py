@@ -64,7 +64,8 @@ def test_any_attention(sizes, arch, bits, out_bits, warps, table, seed):
 @pytest.mark.parametrize("sizes", [(6, 49, 2, 32, 4, 1, 3, 2), (2, 197, 1, 64, 1, 4, 1, 1), (5, 16, 3, 12, 1, 1, 4, 3)])
 def test_bias_of_the_scores(arch, sizes):
     """Windows of an image take turns with their patterns; what lies beyond the tokens of a row of biases is not taken."""
-    check(CudaAttentionShape(*sizes), arch, 8, 8, False, "uniform")
+    for out_bits in (8, 4):
+        check(CudaAttentionShape(*sizes), arch, 8, out_bits, out_bits == 4, "uniform", out_bits)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
