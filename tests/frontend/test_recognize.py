@@ -312,7 +312,7 @@ class Upsampled(Tiny):
 
 
 OTHER = [
-    (Upsampled, ""),
+    (Upsampled, "operator upsample_nearest2d"),
     (Causal, "causal"),
     (WrongAxis, "softmax over another axis"),
     (OverHeads, "attention among 2 of 5 tokens"),
@@ -320,7 +320,7 @@ OTHER = [
     (Rotated, "q and k changed in different ways"),
     (Gated, "product of two computed values"),
     (Hard, "the function applied to fc1"),
-    (MixesImages, ""),
+    (MixesImages, "regrouping the tokens of norm"),
     (Overlapping, "overlap"),
     (Reordered, "order of patch tokens"),
 ]
