@@ -78,6 +78,11 @@ def code_range(bits: int) -> Recipe:
     return {"from": "values", "values": [-half, half - 1], "dtype": "float32"}
 
 
+def clamp(out_bits: int) -> dict[str, Recipe]:
+    """The parameter `range` that codes of a width are clamped to; float16 values have none."""
+    return {} if out_bits == BITS["float16"] else {"range": code_range(out_bits)}
+
+
 def text_of(eps: float) -> str:
     """A number as part of a kernel's name."""
     return f"{eps!r}".replace("-", "m").replace(".", "p")

@@ -24,7 +24,7 @@ from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 from lampq_tvm.lower.cuda import tokens as around
 from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Value, array, code_range, text_of
+from lampq_tvm.lower.cuda.launch import BITS, Launch, Value, array, clamp, code_range, text_of
 from lampq_tvm.lower.cuda.support import HEAD_STEP
 from lampq_tvm.quantize import model as q
 
@@ -138,7 +138,7 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     if isinstance(op, q.QLayerNorm):
         out = c.coded(op.name, c.shapes[source], op.out_bits)
         bits = BITS[out.dtype]
-        params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
+        params |= clamp(op.out_bits)
     else:
         out = c.add(op.name, c.shapes[source], "float32")
     name = f"norm_{out.dtype}_r{rows}_c{channels}_e{text_of(op.eps)}"
@@ -185,7 +185,7 @@ def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     name += f"_w{shape.row_warps}x{shape.key_warps}" + (f"_g{op.groups}_{patterns}" if op.groups else "")
     passes = 1 + (1 if half else scores_made(shape, attention_mma(c.arch)))
     params = {letter: array(f"{op.name}.{letter}") for letter in ("SMB" if half else "SPMB")}
-    params |= {} if bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
+    params |= clamp(op.out_bits)
     if op.groups:
         padded = [patterns, op.heads, count, round_up(count, GROUP)]
         params["bias"] = {"from": "bias", "tensor": f"{op.name}.bias", "at": f"{op.name}.at", "padded": padded}

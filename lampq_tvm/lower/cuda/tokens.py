@@ -14,7 +14,7 @@ from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.pool import PoolShape, build_pool
 from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
 from lampq_tvm.lower.cuda.context import CudaContext
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, array, code_range, text_of
+from lampq_tvm.lower.cuda.launch import BITS, Launch, array, clamp, text_of
 from lampq_tvm.lower.cuda.support import HEAD_STEP, LARGEST_POOLED
 from lampq_tvm.quantize import model as q
 
@@ -38,7 +38,7 @@ def lower_rotary(op: q.QRotary, c: CudaContext) -> list[Launch]:
     params = {name: array(f"{op.name}.{name}") for name in ("cos", "sin", "partner", "inv")}
     sizes = (c.rows(source), count, op.heads, op.head_dim, BITS[out.dtype])
     build = _builder(heads.build_rotary, *sizes)
-    return [Launch("rotary_" + "_".join(map(str, sizes)), build, {"qkv": source}, params | _range(op), ("out", out))]
+    return [Launch("rotary_" + "_".join(map(str, sizes)), build, {"qkv": source}, params | clamp(op.out_bits), ("out", out))]
 
 
 def lower_unit_heads(op: q.QUnitHeads, c: CudaContext) -> list[Launch]:
@@ -48,7 +48,7 @@ def lower_unit_heads(op: q.QUnitHeads, c: CudaContext) -> list[Launch]:
     rows, bits = c.rows(source), BITS[out.dtype]
     name = f"unit_r{rows}_h{op.heads}x{op.head_dim}_o{bits}_e{text_of(op.eps)}"
     build = _builder(heads.build_unit_heads, rows, op.heads, op.head_dim, op.eps, bits)
-    return [Launch(name, build, {"qkv": source}, {"inv": array(f"{op.name}.inv")} | _range(op), ("out", out))]
+    return [Launch(name, build, {"qkv": source}, {"inv": array(f"{op.name}.inv")} | clamp(op.out_bits), ("out", out))]
 
 
 def lower_gate(op: q.QGate, c: CudaContext) -> list[Launch]:
@@ -70,7 +70,7 @@ def lower_attention_pool(op: q.QAttentionPool, c: CudaContext) -> list[Launch]:
     out = c.coded(op.name, (queries, op.heads * op.head_dim), op.out_bits)
     bits = BITS[out.dtype]
     params = {letter: array(f"{op.name}.{letter}") for letter in ("SMB" if half else "SPMB")}
-    params |= {"query": array(f"{op.name}.query")} | _range(op)
+    params |= {"query": array(f"{op.name}.query")} | clamp(op.out_bits)
 
     def build(name: str) -> CudaKernel:
         return build_pool(shape, half=half, out_bits=bits, name=name)
@@ -111,14 +111,9 @@ def lower_to_codes(op: q.QToCodes, c: CudaContext) -> list[Launch]:
     source = op.inputs[0]
     rows, channels = c.rows(source), c.shapes[source][-1]
     out = c.coded(op.name, c.shapes[source], op.out_bits)
-    bits, params = BITS[out.dtype], {"affine": array(f"{op.name}.affine")} | _range(op)
+    bits, params = BITS[out.dtype], {"affine": array(f"{op.name}.affine")} | clamp(op.out_bits)
     build = _builder(tokens.build_to_codes, rows, channels, bits)
     return [Launch(f"codes_r{rows}_c{channels}_o{bits}", build, {"x": source}, params, ("out", out))]
-
-
-def _range(op: q.QRotary | q.QUnitHeads | q.QAttentionPool | q.QToCodes) -> dict[str, Recipe]:
-    """The parameter that codes are clamped to; float16 values have none."""
-    return {} if op.out_bits == FLOAT_BITS else {"range": code_range(op.out_bits)}
 
 
 def _builder(build: Callable[..., CudaKernel], *args: Any) -> Callable[[str], CudaKernel]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape
 from lampq_tvm.kernels.cuda.mma import Mma
+from lampq_tvm.kernels.cuda.operand import row_words
 from lampq_tvm.kernels.cuda.product import weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
@@ -114,5 +115,4 @@ def _codes(rng: np.random.Generator, rows: int, columns: int, low: int, high: in
 
 def packed_rows(codes: np.ndarray, bits: int) -> np.ndarray:
     """Rows of codes as words in rows of whole 16 bytes."""
-    words = -(-codes.shape[1] * bits // 128) * 4
-    return pack_words(codes, "s8" if bits == 8 else "s4", words)
+    return pack_words(codes, "s8" if bits == 8 else "s4", row_words(codes.shape[1], bits))
