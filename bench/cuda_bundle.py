@@ -38,8 +38,8 @@ from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.latency.cuda import buffer_sizes
-from lampq_tvm.lower.cuda.context import FUSED_ROWS
 from lampq_tvm.lower.cuda.launch import Launch, Value
+from lampq_tvm.lower.cuda.norms import FUSED_ROWS
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.store import write_atomic

@@ -121,7 +121,7 @@ class CudaPart:
         return {**self._head, "buckets": [self._bucket(x, output, stored) for x in networks]}
 
     def _bucket(self, lowered: CudaLowered, output: str, stored: Collection[str]) -> dict[str, Any]:
-        values = {launch.out[1].name: launch.out[1] for launch in lowered.launches} | {"image": lowered.image}
+        values = {value.name: value for launch in lowered.launches for _, value in launch.outs} | {"image": lowered.image}
         region = {name: [lowered.offsets[name], value.bytes] for name, value in values.items()}
         rows = []
         for name in stored:
@@ -140,16 +140,15 @@ class CudaPart:
 
     def _launch(self, launch: Launch, region: Mapping[str, list[int]], stored: Collection[str]) -> dict[str, Any]:
         kernel = self._kernels[launch.kernel]
-        buffer, value = launch.out
         places = {name: ["value", *region[read]] for name, read in launch.reads.items()}
         places |= {name: ["param", self._number(recipe)] for name, recipe in launch.params.items()}
-        places[buffer] = ["value", *region[value.name]]
+        places |= {name: ["value", *region[value.name]] for name, value in launch.outs}
         return {
             "kernel": self._order[launch.kernel],
             "grid": list(kernel.kernel.grid),
             "block": list(kernel.kernel.block),
             "args": [places[name] for name in kernel.params],
-            "writes": [value.name] if value.name in stored else [],
+            "writes": [value.name for _, value in launch.outs if value.name in stored],
         }
 
     def _number(self, recipe: Recipe) -> int:

@@ -27,7 +27,7 @@ from lampq_tvm.kernels.cuda.emit import (
     u32,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import joined
+from lampq_tvm.kernels.cuda.epilogue import HALF, joined
 from lampq_tvm.kernels.cuda.half import two_halves
 
 ROW_WARPS = 4  # rows of a block of the plain kernel
@@ -130,6 +130,18 @@ def row_words_of(values: list[Expr], bits: int, bounds: Any, lane: Expr) -> Iter
         yield place // 2, T.bitwise_or(word[0], T.shift_left(other[0], u32(16))), lane // 4 % 2 == 0
 
 
+def put_row(out: Any, row: Expr, values: list[Expr], channels: int, bits: int, bounds: Any, lane: Expr) -> None:
+    """Write a row of codes, or of float16 values, from `RowNorm.values`; `out` is [rows, words] uint32 of whole 16 bytes a row.
+
+    Codes end with the word of the last channel, float16 values with the row: what a product reads there must be finite.
+    """
+    written = int(out.shape[1]) if bits == HALF else -(-channels * bits // 32)
+    for place, word, has in row_words_of(values, bits, bounds, lane):
+        inside = place < written
+        with when(inside if has is None else T.And(has, inside)):
+            put(out, (row, place), word)
+
+
 def _pick(lane: Expr, bit: int, low: int, high: int) -> Expr:
     """Which bytes a lane takes, by a bit of its number."""
     return T.Select(T.bitwise_and(lane, i32(bit)) == 0, u32(low), u32(high))
@@ -168,12 +180,11 @@ def build_norm(
                 row = threads.block[0] * ROW_WARPS + threads.warp
                 with when(row < rows if rows % ROW_WARPS else None):
                     values = norm.values([row * stride], threads.lane)[0]
-                    written = -(-channels * out_bits // 32) if out_bits in (4, 8) else words
-                    places = ((threads.lane + WARP * j, value, None) for j, value in enumerate(values))
-                    found = row_words_of(values, out_bits, bounds, threads.lane) if out_bits else places
-                    for place, value, has in found:
-                        inside = place < written if has is None else T.And(has, place < written)
-                        with when(inside):
-                            put(out, (row, place), value)
+                    if out_bits:
+                        put_row(out, row, values, channels, out_bits, bounds, threads.lane)
+                    else:
+                        for j, value in enumerate(values):
+                            with when(threads.lane + WARP * j < channels):
+                                put(out, (row, threads.lane + WARP * j), value)
         func = builder.get()
     return CudaKernel(func, grid, (WARP, ROW_WARPS, 1))

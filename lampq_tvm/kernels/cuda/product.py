@@ -3,7 +3,8 @@
     acc[m, n] = sum_k A[m, k] * W[n, k]             int32; float32 of float16 values
     out[m, n] = epilogue(acc[m, n])
 
-A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored.
+A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored. A product onto
+a stream can make the LayerNorm that follows (`following`).
 
 A block computes a tile [rows, columns]. Tiles of A and W travel into shared memory `stages` steps ahead by asynchronous
 copies; each warp multiplies its part with tensor core instructions and writes what the epilogue makes of its sums. Warps that
@@ -38,6 +39,7 @@ from lampq_tvm.kernels.cuda.emit import (
     when,
 )
 from lampq_tvm.kernels.cuda.epilogue import TABLE_WORDS, Epilogue, Halves
+from lampq_tvm.kernels.cuda.following import Following, FollowingNorm
 from lampq_tvm.kernels.cuda.fragments import Fragments
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitch, row_words
@@ -73,6 +75,7 @@ def build_product(
     prefix: int = 0,
     norm_eps: float | None = None,
     act: str = "",
+    following: Following | None = None,
     tiles: CudaTiles | None = None,
     name: str = "product",
 ) -> CudaKernel:
@@ -81,15 +84,16 @@ def build_product(
     Buffers: A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`; W [N, `weight_words`] uint32; S, B [N] f32;
     by epilogue: `codes` range [2] f32, `table` table [256] int8 or float16 as words, `stream` pos [period, N] f32, `act`
     affine, range [2] f32 (only where codes come out); out: packed codes of whole 16 bytes a row (`epilogue.CodeRows`), or
-    float32 [M, N], which `residual` reads and adds to in place.
+    float32 [M, N], which `residual` reads and adds to in place; with `following` those of `following.FollowingNorm`.
 
     Args:
         out_bits: 8, 4 for codes packed two a byte, 16 for float16 values.
         prefix: for `stream`, rows left free before each image's.
         norm_eps: eps of the LayerNorm that makes the codes; None where they lie in memory.
         act: function of the epilogue `act`.
+        following: the LayerNorm of the stream, for `residual`, which gives its codes too.
     """
-    return _Product(shape, mma, tiles or default_tiles(shape, mma), out_bits, prefix, norm_eps, act, name).build()
+    return _Product(shape, mma, tiles or default_tiles(shape, mma), out_bits, prefix, norm_eps, act, following, name).build()
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class _Product:
     prefix: int
     norm_eps: float | None
     act: str
+    following: Following | None
     name: str
 
     def build(self) -> CudaKernel:
@@ -118,8 +123,12 @@ class _Product:
                     a = Normed.declare(shape, self.mma, tiles, self.norm_eps)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
                 epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act, tiles.warp_tile[1])
+                after = None if self.following is None else FollowingNorm.declare(self.following, epilogue.out, tiles)
                 with launch(grid, tiles.warps, waits=False) as threads:
-                    self._block(a, w, epilogue, threads)
+                    memory = shared(shared_words(shape, self.mma, tiles, normed=self.norm_eps is not None))
+                    self._block(a, w, epilogue, memory, threads)
+                    if after is not None:
+                        after.finish(memory, threads)
             func = builder.get()
         words = shared_words(shape, self.mma, tiles, normed=self.norm_eps is not None)
         return CudaKernel(func, grid, (32, tiles.warps, 1), 4 * words)
@@ -137,11 +146,10 @@ class _Product:
     def _stage_words(self, a: Operand) -> int:
         return a.stage_words + self.tiles.columns * self._w_pitch
 
-    def _block(self, a: Operand, w: Any, epilogue: Epilogue, threads: Threads) -> None:
+    def _block(self, a: Operand, w: Any, epilogue: Epilogue, memory: Any, threads: Threads) -> None:
         """One block's tile."""
         tiles, mma, stage_words = self.tiles, self.mma, self._stage_words(a)
         m, n = tiles.warp_tile
-        memory = shared(shared_words(self.shape, mma, tiles, normed=self.norm_eps is not None))
         acc = registers(m // ROWS * (n // COLUMNS) * 4, mma.sums)
         for i in range(m // ROWS * (n // COLUMNS) * 4):
             put(acc, i, tirx.const(0, mma.sums))

@@ -15,8 +15,6 @@ from lampq_tvm.lower.cuda.launch import Value
 from lampq_tvm.quantize.model import QLayerNorm, QProduct
 from lampq_tvm.tune.cuda.records import CudaRecords
 
-FUSED_ROWS = 512  # up to here a LayerNorm made again by every block costs less than a launch and a trip through memory
-
 
 @dataclass
 class CudaContext:

@@ -51,6 +51,7 @@ class Launch:
         reads: values by the kernel's buffers.
         params: recipes of constants by the kernel's buffers.
         out: the buffer that it writes, and the value that this gives.
+        also: the same of a second value: the LayerNorm that follows a product.
         over: name of the value whose memory it writes over, in place; None where it writes somewhere new.
         macs: multiply-adds on tensor cores; rate: the width at which they run (`int8`, `int4`, `fp16`).
         read_bytes: of the values that it reads, which lowering the network fills in.
@@ -62,9 +63,15 @@ class Launch:
     params: Mapping[str, Recipe]
     out: tuple[str, Value]
     over: str | None = None
+    also: tuple[str, Value] | None = None
     macs: int = 0
     rate: str = "int8"
     read_bytes: int = 0
+
+    @property
+    def outs(self) -> tuple[tuple[str, Value], ...]:
+        """Every buffer that it writes, with its value."""
+        return (self.out,) if self.also is None else (self.out, self.also)
 
 
 def array(tensor: str) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,15 +17,15 @@ from lampq_tvm.kernels.cuda.attention_half import build_half_attention
 from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.epilogue import CODED
-from lampq_tvm.kernels.cuda.fits import check_attention, product_fits
+from lampq_tvm.kernels.cuda.fits import check_attention
 from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 from lampq_tvm.lower.cuda import tokens as around
-from lampq_tvm.lower.cuda.context import FUSED_ROWS, CudaContext
+from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Value, array, clamp, code_range, text_of
+from lampq_tvm.lower.cuda.norms import following_norm, lower_norm
 from lampq_tvm.lower.cuda.support import HEAD_STEP
 from lampq_tvm.quantize import model as q
 
@@ -44,7 +45,7 @@ def lower_op(op: Op, c: CudaContext) -> list[Launch]:
 def product_launch(
     c: CudaContext, op: q.QProduct | q.QPatchEmbed, source: str, shape: ProductShape, mma: Mma, out: Value, prefix: int = 0
 ) -> Launch:
-    """Launch of a product; a LayerNorm that was left to it is part of the kernel."""
+    """Launch of a product; a LayerNorm that was left to it, before it or after, is part of the kernel."""
     norm = c.fused.get(source)
     tiles = c.records.product(shape, mma, norm is not None)
     words = weight_words(shape, mma, tiles)
@@ -67,14 +68,19 @@ def product_launch(
         params |= {} if norm.out_bits == FLOAT_BITS else {"bounds": code_range(norm.out_bits)}
     eps, act = None if norm is None else norm.eps, op.act if isinstance(op, q.QProduct) else ""
     suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{text_of(eps)}") + act
+    after = following_norm(op, shape, tiles, c)
+    params |= {} if after is None else after.params
+    suffix += "" if after is None else after.suffix
+    following, also = (None, None) if after is None else (after.following, ("codes", after.value))
 
     def build(name: str) -> CudaKernel:
-        return build_product(shape, mma, out_bits=bits, prefix=prefix, norm_eps=eps, act=act, tiles=tiles, name=name)
+        made = functools.partial(build_product, shape, mma, out_bits=bits, prefix=prefix, tiles=tiles)
+        return made(norm_eps=eps, act=act, following=following, name=name)
 
     over = op.inputs[1] if shape.epilogue == "residual" else None
     rate = {"s4": "int4", "f16": "fp16"}.get(mma.name, "int8")
-    macs = shape.rows * shape.n * shape.k
-    return Launch(f"{shape.key}_{mma.name}{suffix}_t{tiles.key}", build, reads, params, ("out", out), over, macs, rate)
+    macs, key = shape.rows * shape.n * shape.k, f"{shape.key}_{mma.name}{suffix}_t{tiles.key}"
+    return Launch(key, build, reads, params, ("out", out), over, also, macs, rate)
 
 
 def lower_product(op: q.QProduct, c: CudaContext) -> list[Launch]:
@@ -122,44 +128,6 @@ def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:
             )
         )
     return launches
-
-
-def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
-    """LayerNorm to codes or to float; one product alone that reads few rows of codes makes them itself."""
-    source = op.inputs[0]
-    rows, channels = c.rows(source), c.shapes[source][-1]
-    readers = c.readers(op.name)
-    if isinstance(op, q.QLayerNorm) and len(readers) == 1 and _makes_norm(readers[0], source, rows, channels, c):
-        c.fused[op.name] = op
-        c.shapes[op.name] = c.shapes[source]
-        return []
-    params = {"G": array(f"{op.name}.G"), "B": array(f"{op.name}.B")}
-    bits: int | None = None
-    if isinstance(op, q.QLayerNorm):
-        out = c.coded(op.name, c.shapes[source], op.out_bits)
-        bits = BITS[out.dtype]
-        params |= clamp(op.out_bits)
-    else:
-        out = c.add(op.name, c.shapes[source], "float32")
-    name = f"norm_{out.dtype}_r{rows}_c{channels}_e{text_of(op.eps)}"
-    return [
-        Launch(
-            name,
-            lambda name: build_norm(rows, channels, op.eps, out_bits=bits, name=name),
-            {"stream": source},
-            params,
-            ("out", out),
-        )
-    ]
-
-
-def _makes_norm(reader: Op, source: str, rows: int, channels: int, c: CudaContext) -> bool:
-    """Whether a LayerNorm's only reader makes it itself: a product of few rows, whose shared memory holds them."""
-    if not isinstance(reader, q.QProduct) or rows > FUSED_ROWS or source in reader.inputs[1:]:
-        return False  # blocks would read whole rows of a stream that others are writing over
-    mma, n = c.mma(reader), c.tensors[f"{reader.name}.w"].shape[0]
-    shape = ProductShape(rows, n, channels, reader.epilogue)
-    return product_fits(shape, mma, c.records.product(shape, mma, True), c.arch, normed=True)
 
 
 def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:

@@ -67,6 +67,6 @@ def test_families_in_float16(family, step, attention):
     assert_close(half(family, step, attention), "jetson-agx-orin-64gb", family)
 
 
-def test_large_batches_normalize_on_their_own(monkeypatch):
-    monkeypatch.setattr("lampq_tvm.lower.cuda.operators.FUSED_ROWS", 0)
+def test_large_batches_store_their_norms(monkeypatch):
+    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.FUSED_ROWS", 0)
     assert_close(half("vit", 1, 16), "jetson-agx-orin-64gb@jp6")

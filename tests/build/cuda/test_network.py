@@ -10,8 +10,8 @@ import pytest
 from lampq_tvm.build.artifact import Artifact
 from lampq_tvm.build.cuda.compiler import CudaBuild, buckets, build_cuda
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
-from lampq_tvm.lower.cuda.context import FUSED_ROWS
 from lampq_tvm.lower.cuda.network import lower_cuda
+from lampq_tvm.lower.cuda.norms import FUSED_ROWS
 from lampq_tvm.ptx.driver import PtxDriver
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.runtime.runner import Runner
@@ -69,9 +69,8 @@ def test_every_family_equals_reference(family):
 
 
 def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
-    """One image's LayerNorms are made by the products, two images' are not: what both store can be traced in both."""
-    monkeypatch.setattr("lampq_tvm.lower.cuda.context.FUSED_ROWS", 30)
-    monkeypatch.setattr("lampq_tvm.lower.cuda.operators.FUSED_ROWS", 30)
+    """One image's LayerNorms are made by the products after them, two images' are not: what both store is traced in both."""
+    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.FUSED_ROWS", 30)
     made = build_cuda(quantized("vit", "8/8"), resolve_target("jetson-agx-orin-64gb"), batch=2)
     launches = [len(bucket["launches"]) for bucket in made.manifest["cuda"]["buckets"]]
     assert launches[0] < launches[1]
@@ -79,21 +78,25 @@ def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
     assert_equal_bits("vit", "8/8", made, 2)
 
 
-def test_large_batches_normalize_on_their_own(monkeypatch):
-    """Beyond `FUSED_ROWS` rows LayerNorm is a kernel of its own, and packs nibbles where its reader wants them."""
-    monkeypatch.setattr("lampq_tvm.lower.cuda.context.FUSED_ROWS", 0)
-    monkeypatch.setattr("lampq_tvm.lower.cuda.operators.FUSED_ROWS", 0)
+def test_large_batches_store_their_norms(monkeypatch):
+    """Beyond `FUSED_ROWS` rows the product before a LayerNorm makes it, and packs nibbles where its reader wants them."""
+    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.FUSED_ROWS", 0)
     made = build_cuda(quantized("vit", "4/4"), resolve_target("jetson-agx-orin-64gb"), batch=2)
     values = made.manifest["cuda"]["buckets"][-1]["values"]
     assert len(values) == len(quantized("vit", "4/4").ops) and "int4" in {value["dtype"] for value in values}
     assert_equal_bits("vit", "4/4", made, 2)
 
 
-def test_a_block_is_five_launches():
-    qm = quantized("vit", "mixed")
-    launches = lower_cuda(qm, "sm_87").launches
-    block = [launch for launch in launches if launch.out[1].name.startswith("blocks.0.")]
-    assert len(block) == 5 and FUSED_ROWS > 26
+@pytest.mark.parametrize("batch", [1, 32])
+def test_a_block_is_five_launches(batch):
+    """But for the first LayerNorm of a large batch, before which there is no block."""
+    assert 26 <= FUSED_ROWS < 32 * 26
+    launches = lower_cuda(quantized("vit", "mixed"), "sm_87", batch).launches
+    written = [value.name for launch in launches for _, value in launch.outs]
+    for block in range(2):
+        own = [x for x in launches if x.out[1].name.startswith(f"blocks.{block}.") and not x.kernel.startswith("take")]
+        assert len(own) == 5 + (batch > 1 and block == 0)
+    assert ("blocks.1.norm1" in written) == (batch > 1) and len(written) == len(set(written))
 
 
 def test_buckets_and_tuned_tiles(tmp_path):

@@ -19,14 +19,25 @@ MAJORS = {"sm_53": 12, "sm_72": 11, "sm_75": 13, "sm_80": 11, "sm_87": 12, "sm_9
 
 def run(kernel: CudaKernel, arch: str, buffers: Mapping[str, np.ndarray], out: np.ndarray) -> np.ndarray:
     """What the kernel leaves in its buffer `out`, whose first content is `out`; `buffers` may hold more than it reads."""
+    return run_outs(kernel, arch, buffers, {"out": out})["out"]
+
+
+def run_outs(
+    kernel: CudaKernel, arch: str, buffers: Mapping[str, np.ndarray], outs: Mapping[str, np.ndarray], times: int = 1
+) -> dict[str, np.ndarray]:
+    """What some launches in a row leave in the buffers `outs`."""
     text = cuda_text(kernel.func, arch)
     module = parse(compile_text(text.text, arch, MAJORS[arch]).ptx)
     memory, places = Memory(), {}
-    for name, array in {**buffers, "out": out}.items():
+    for name, array in {**buffers, **outs}.items():
         places[name] = memory.alloc(array.nbytes)
         memory.write(places[name], np.ascontiguousarray(array).tobytes())
-    launch(module, text.name, kernel.grid, kernel.block, kernel.shared_bytes, [places[name] for name in text.params], memory)
-    return np.frombuffer(memory.read(places["out"], out.nbytes), out.dtype).reshape(out.shape)
+    args = [places[name] for name in text.params]
+    for _ in range(times):
+        launch(module, text.name, kernel.grid, kernel.block, kernel.shared_bytes, args, memory)
+    return {
+        name: np.frombuffer(memory.read(places[name], out.nbytes), out.dtype).reshape(out.shape) for name, out in outs.items()
+    }
 
 
 def pack_rows(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -38,6 +49,11 @@ def pack_rows(codes: np.ndarray, bits: int) -> np.ndarray:
         even[:, :n] = bytes_ & 15
         bytes_ = even[:, 0::2] | even[:, 1::2] << 4
     return np.pad(bytes_, ((0, 0), (0, -bytes_.shape[1] % 16)))
+
+
+def pack_halves(x: np.ndarray) -> np.ndarray:
+    """Float16 values [rows, n] in rows of whole 16 bytes; what follows a row is finite, as kernels leave it."""
+    return np.pad(x.astype(np.float16), ((0, 0), (0, -x.shape[1] % 8)), constant_values=np.float16(3))
 
 
 def unpack_rows(memory: np.ndarray, n: int, bits: int) -> np.ndarray:

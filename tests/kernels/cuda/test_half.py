@@ -26,7 +26,7 @@ from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import UNARY
 from lampq_tvm.runtime.words import pack_words
 from tests.kernels import data
-from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
+from tests.kernels.cuda.gpu import pack_halves, pack_rows, run, unpack_rows
 
 ARCHS = ("sm_75", "sm_87", "sm_90")
 PLAIN = ("sm_53", "sm_72")  # without `mma.sync` for this: large kernels for the interpreter, so few and small cases
@@ -34,11 +34,6 @@ TILES = (CudaTiles(16, 64, 8, 2, 1, 2), CudaTiles(32, 32, 24, 4, 1, 1), CudaTile
 EPILOGUES = ("codes", "half", "table", "float", "residual", "stream", "act")
 EPS = 1e-6
 FEW = settings(max_examples=20, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
-
-
-def pack_halves(x: np.ndarray) -> np.ndarray:
-    """Float16 values [rows, n] in rows of whole 16 bytes; what follows a row is finite, as kernels leave it."""
-    return np.pad(x.astype(np.float16), ((0, 0), (0, -x.shape[1] % 8)), constant_values=np.float16(3))
 
 
 def check_product(shape: ProductShape, kind: str, arch: str, *, act="gelu", normed=False, to_half=True, tiles=None, seed=0):

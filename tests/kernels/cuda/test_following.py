@@ -1,0 +1,92 @@
+"""A product onto a stream and the LayerNorm that follows it in one kernel, against the oracle's two steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from lampq_tvm.kernels.cuda.following import Following
+from lampq_tvm.kernels.cuda.levels import half_mma, mma_for
+from lampq_tvm.kernels.cuda.product import build_product, weight_words
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
+from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.oracle import ops
+from lampq_tvm.runtime.words import pack_words
+from tests.kernels import data
+from tests.kernels.cuda.gpu import pack_halves, pack_rows, run_outs, unpack_rows
+from tests.kernels.products import Product, inputs
+
+ARCHS = ("sm_72", "sm_75", "sm_87", "sm_90")
+TILES = (CudaTiles(16, 64, 8, 2, 1, 2), CudaTiles(32, 64, 32, 3, 1, 2, 2), CudaTiles(128, 64), CudaTiles(48, 32, 16, 3, 3, 1))
+EPS = 1e-6
+FEW = settings(max_examples=30, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+
+
+def check(product: Product, arch: str, tiles: CudaTiles | None = None, times: int = 1) -> None:
+    """Stream and codes equal the oracle's, bit for bit, and the count is zero again."""
+    shape, bits = product.shape, 4 if product.out_bits <= 4 else 8
+    mma = mma_for(product.w_bits, product.a_bits, arch)
+    tiles = tiles or default_tiles(shape, mma)
+    a, w, rng = inputs(product)
+    acc = ops.product_acc(a, w)
+    scale, b = (rng.normal(0, spread, shape.n).astype(np.float32) for spread in (3 / max(1.0, float(acc.std())), 1))
+    stream = rng.normal(0, 3, acc.shape).astype(np.float32)
+    wanted = stream
+    for _ in range(times):
+        wanted = ops.residual(wanted, acc, scale, b)
+    G, B = (rng.normal(0, spread, shape.n).astype(np.float32) for spread in (1 << (product.out_bits - 2), 1))
+    codes = ops.layer_norm_codes(wanted, G, B, EPS, product.out_bits)
+    buffers = {"A": pack_rows(a, mma.a_bits), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": scale, "B": b}
+    buffers |= {"next_G": G, "next_B": B, "next_range": data.code_range(product.out_bits)}
+    outs = {"out": stream, "codes": np.zeros_like(pack_rows(codes, bits))}
+    outs["count"] = np.zeros(-(-shape.rows // tiles.rows), np.int32)
+    kernel = build_product(shape, mma, following=Following(bits, EPS), tiles=tiles)
+    found = run_outs(kernel, arch, buffers, outs, times)
+    assert found["out"].tobytes() == wanted.tobytes(), product
+    assert unpack_rows(found["codes"], shape.n, bits).tobytes() == codes.tobytes(), product
+    assert not found["count"].any()
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Product, str, CudaTiles | None]:
+    """Any product onto a stream, small."""
+    extents, widths = st.integers(1, 150), st.integers(2, 8)
+    shape = ProductShape(draw(extents), draw(extents), draw(st.integers(1, 80)), "residual")
+    product = Product(shape, draw(widths), draw(widths), draw(widths), seed=draw(st.integers(0, 99)))
+    arch = draw(st.sampled_from(ARCHS))
+    able = [tiles for tiles in TILES if check_tiles(tiles, mma_for(product.w_bits, product.a_bits, arch), False)]
+    return product, arch, draw(st.none() | st.sampled_from(able))
+
+
+@FEW
+@given(case=cases())
+def test_any_product(case):
+    check(*case)
+
+
+@pytest.mark.parametrize("arch", ["sm_72", "sm_80", "sm_87", "sm_110"])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (65, 64, 32), (64, 192, 96), (200, 100, 33), (3, 768, 16)])
+def test_edges(arch, sizes):
+    """One block beside none and beside several; rows and channels off every tile; launched again on what it left."""
+    check(Product(ProductShape(*sizes, "residual"), 4, 8, 4 + 4 * (sizes[0] % 2), seed=sizes[1]), arch, times=2)
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_87"])
+def test_float16(arch):
+    """Float16 values follow a product of float16 values: they are those of the stream that the kernel left, to the bit."""
+    rng, (rows, n, k), mma = np.random.default_rng(0), (70, 72, 40), half_mma(arch)
+    shape = ProductShape(rows, n, k, "residual")
+    tiles = default_tiles(shape, mma)
+    a, w = (rng.normal(0, 1, size).astype(np.float16) for size in ((rows, k), (n, k)))
+    G, B, scale, b, stream = (rng.normal(0, 1, size).astype(np.float32) for size in (n, n, n, n, (rows, n)))
+    buffers = {"A": pack_halves(a), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": scale, "B": b}
+    buffers |= {"next_G": G, "next_B": B}
+    outs = {"out": stream, "codes": pack_halves(stream) * np.float16(0), "count": np.zeros(-(-rows // tiles.rows), np.int32)}
+    kernel = build_product(shape, mma, following=Following(16, EPS), tiles=tiles)
+    found = run_outs(kernel, arch, buffers, outs)
+    near = stream + (a.astype(np.float32) @ w.T.astype(np.float32)) * scale + b
+    np.testing.assert_allclose(found["out"], near, rtol=1e-3, atol=1e-3)
+    wanted = ops.layer_norm_codes(found["out"], G, B, EPS, 16)
+    assert found["codes"][:, :n].tobytes() == wanted.tobytes()
