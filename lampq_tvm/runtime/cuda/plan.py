@@ -18,7 +18,8 @@ from lampq_tvm.runtime.cuda.gpu import Extent
 ALIGN = 16  # bytes: the widest access of a kernel is a 16-byte copy
 MAX_BLOCK, MAX_THREADS = (1024, 1024, 64), 1024
 MAX_GRID = (2**31 - 1, 65535, 65535)
-# Shared memory of a block in KiB, by arch: CUDA C++ Programming Guide, technical specifications per compute capability.
+# Shared memory of a block in KiB, by arch: libcu++'s `arch_traits.h` (max_shared_memory_per_block_optin); sm_72: CUDA 13's
+# `cuda_occupancy.h`.
 SHARED_KIB = {
     "sm_72": 96,
     "sm_75": 64,
