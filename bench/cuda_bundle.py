@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from common import paired_plan
-from cuda_cases import small_kernels
+from cuda_cases import following_norms, small_kernels
 
 from lampq_tvm.allocate.plan import BitPlan, uniform_plan
 from lampq_tvm.api.options import Options
@@ -113,6 +113,7 @@ def edge_kernels(arch: str) -> Iterator[tuple[str, Any, CudaCase]]:
         key = f"{attention_key(biased)}_{biased.row_warps}x{biased.key_warps}"
         yield key, lambda name, s=biased: build_attention(s, attention_mma(arch), name=name), attention_case(biased)
     yield from small_kernels()
+    yield from following_norms(arch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,7 @@ def save(path: Path, rows: list[Entry]) -> None:
         if row.case is not None:
             arrays |= {f"{i}/{key}": array for key, array in row.case.buffers.items()} | {f"{i}/expected": row.case.expected}
         how = {"entry": kernel.entry, "params": kernel.params, "grid": kernel.kernel.grid, "block": kernel.kernel.block}
-        how |= {"sizes": [] if row.same else buffer_sizes(kernel)}
+        how |= {"sizes": [] if row.same else buffer_sizes(kernel), "of": row.case.of if row.case else "out"}
         index.append({"name": row.name, "same": row.same, "shared_bytes": kernel.kernel.shared_bytes, **how})
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)

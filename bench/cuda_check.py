@@ -39,6 +39,7 @@ MODELS = {
     "deit_small": ("deit_small_patch16_224", (1, 8, 32)),
     "vit_base": ("vit_base_patch16_224", (1, 32)),
 }
+BATCHES = (1, 8, 32)
 Row = dict[str, Any]
 KINDS = ("eager", "fp16", "int8")
 SETTINGS: dict[str, Any] = {"gate": None, "kinds": KINDS}
@@ -79,8 +80,8 @@ def run_kernel(gpu: Gpu, row: Row, cubin: bytes, buffers: dict[str, np.ndarray])
     launch()
     if "expected" not in buffers:
         return 0, launch
-    out, expected = buffers["out"], buffers["expected"]
-    found = gpu.download(addresses["out"], out.nbytes).reshape(len(out), -1)[:, : expected.shape[1]]
+    out, expected = buffers[row["of"]], buffers["expected"]
+    found = gpu.download(addresses[row["of"]], out.nbytes).reshape(len(out), -1)[:, : expected.shape[1]]
     return int((found != expected).sum()), launch
 
 
@@ -117,12 +118,14 @@ def exact(bundle: Path) -> list[Row]:
 
 
 def compared(bundle: Path) -> Iterator[Row]:
-    """Rows of the bundle's kernels, then of its artifacts."""
+    """Rows of the bundle's kernels, then of its artifacts, at each batch: the images over and over."""
     if (bundle / "kernels.npz").exists():
         yield from check_kernels(bundle / "kernels.npz")
     for path in sorted(bundle.glob("*.lampq")):
         with np.load(path.with_suffix(".npz")) as known, load(path) as runner:
-            yield {"what": path.stem, **difference(runner(known["images"]), known["logits"], path.stem.endswith("-16"))}
+            for batch in (size for size in BATCHES if size <= runner.batch):
+                images, logits = (np.resize(known[key], (batch, *known[key].shape[1:])) for key in ("images", "logits"))
+                yield {"what": path.stem, "batch": batch, **difference(runner(images), logits, path.stem.endswith("-16"))}
 
 
 def difference(found: np.ndarray, wanted: np.ndarray, close: bool) -> Row:

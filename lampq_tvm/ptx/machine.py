@@ -13,6 +13,7 @@ import numpy as np
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.ptx.copies import Copies
 from lampq_tvm.ptx.errors import Fault
+from lampq_tvm.ptx.handover import Handover
 from lampq_tvm.ptx.lanes import Active, Lanes
 from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.module import Address, Immediate, Operand, Register, Special, Symbol, Variable
@@ -62,13 +63,16 @@ class Machine:
         place: of the variables.
         params: the parameter block, bytes.
         check: watch shared memory.
+        handover: watches global memory, if given.
     """
 
-    def __init__(self, lanes: Lanes, memory: Memory, place: Layout, params: Array, check: bool) -> None:
+    def __init__(
+        self, lanes: Lanes, memory: Memory, place: Layout, params: Array, check: bool, handover: Handover | None = None
+    ) -> None:
         self.lanes, self.memory, self.params = lanes, memory, params
         self.shared = Shared(lanes, place.shared_bytes, check)
         self.copies = Copies(self.shared, lanes.count)
-        self.check = check
+        self.check, self._handover = check, handover
         self._local_bytes = place.local_bytes
         self._local_stride = -(-max(place.local_bytes, 1) // 16) * 16
         self._local = np.zeros(self._local_stride * lanes.count, np.uint8)
@@ -159,7 +163,10 @@ class Machine:
             for inner, mask, base in _windows(addresses):
                 result[mask] = self.load(inner, addresses[mask] - base, width, lanes[mask], watch)
             return result
-        return self.memory.gather(addresses, width, lanes)
+        found = self.memory.gather(addresses, width, lanes)
+        if self._handover is not None and watch:
+            self._handover.reads(addresses, width, lanes, self.lanes)
+        return found
 
     def store(self, space: str, addresses: Array, values: Array, lanes: Array, watch: bool = True) -> None:
         """Put [A] items into a state space."""
@@ -172,6 +179,24 @@ class Machine:
                 self.store(inner, addresses[mask] - base, values[mask], lanes[mask], watch)
         else:
             self.memory.scatter(addresses, values, lanes)
+            if self._handover is not None and watch:
+                self._handover.writes(addresses, values.dtype.itemsize, lanes, self.lanes)
+
+    def barrier(self, blocks: Array | None) -> None:
+        """Blocks of the chunk, all where None, meet at a barrier."""
+        self.shared.barrier(blocks)
+        if self._handover is not None:
+            self._handover.meets((np.arange(self.lanes.blocks) if blocks is None else blocks) + self.lanes.first)
+
+    def fence(self, active: Active) -> None:
+        """Lanes order their accesses for the whole device."""
+        if self._handover is not None:
+            self._handover.fences(active.index, self.lanes)
+
+    def counted(self, active: Active) -> None:
+        """Lanes executed an atomic operation on global memory."""
+        if self._handover is not None:
+            self._handover.counts(active.index, self.lanes)
 
     def _local_places(self, addresses: Array, width: int, lanes: Array) -> Array:
         offsets = _checked(addresses, width, self._local_bytes, lanes, "local")

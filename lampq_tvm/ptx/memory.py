@@ -30,6 +30,11 @@ class Memory:
         self._sizes: dict[int, int] = {}
         self._bounds: Array = np.zeros((2, 0), np.int64)
 
+    @property
+    def size(self) -> int:
+        """Bytes from `BASE` to the end of the last allocation, and some more."""
+        return self._bytes.size
+
     def alloc(self, size: int) -> int:
         """Reserve `size` bytes and return their address, a multiple of 256."""
         if size <= 0:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lampq_tvm.errors import UsageError
+from lampq_tvm.ptx.handover import Handover
 from lampq_tvm.ptx.lanes import Dim, Lanes
 from lampq_tvm.ptx.machine import Layout, Machine, layout
 from lampq_tvm.ptx.memory import Memory
@@ -43,7 +44,8 @@ def launch(
         shared_bytes: dynamic shared memory of a block.
         params: a value for each parameter: integers (pointers too) and floats by its type, bytes for a struct.
         memory: global memory, in which the pointers lie.
-        check: watch shared memory for races, unwritten bytes and copies that were not waited for.
+        check: watch shared memory for races, unwritten bytes and copies that were not waited for, global memory for races
+            between blocks.
 
     Raises:
         KernelError: the kernel did what no GPU allows; the message names it, the line, the thread and the address.
@@ -74,9 +76,10 @@ def launch(
 def _run(kernel: Entry, grid: Dim, block: Dim, place: Layout, values: Array, memory: Memory, check: bool) -> None:
     total = grid[0] * grid[1] * grid[2]
     chunk = _chunk(kernel, Lanes(grid, block, 0, 1), place)
+    handover = Handover(memory.size, total) if check and total > 1 else None
     for first in range(0, total, chunk):
         lanes = Lanes(grid, block, first, min(chunk, total - first))
-        machine = Machine(lanes, memory, place, values, check)
+        machine = Machine(lanes, memory, place, values, check, handover)
         Schedule(bind(kernel.instructions, machine), machine, kernel.name, MOST_STEPS).run()
 
 

@@ -110,7 +110,7 @@ class Schedule:
         if count and (not isinstance(count[0], Immediate) or count[0].value != self._machine.lanes.padded):
             raise self._error("waits at a barrier for a part of the block, which is not modelled", bound, int(active.index[0]))
         if active.full and (active.mask == self._live).all():
-            self._machine.shared.barrier(None)
+            self._machine.barrier(None)
             return
         self._pc[active.mask] = at
         self._at_barrier |= active.mask
@@ -128,7 +128,7 @@ class Schedule:
         if ready.size:
             pc[ready] += 1
             waiting[ready] = False
-            self._machine.shared.barrier(ready)
+            self._machine.barrier(ready)
 
     def _together(self, at: int, bound: Bound, active: Active) -> None:
         """Lanes at an instruction of their warp: those whose company is complete run it, the others wait."""

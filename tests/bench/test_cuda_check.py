@@ -76,7 +76,7 @@ def test_candidates_build_and_are_exact(arch):
         kernel = cuda_bundle.candidate(shape, mma, able[i], True, target)
         case = product_case(shape, 8, 8, mma, able[i], normed=True)
         row = {"params": kernel.params, "entry": kernel.entry, "shared_bytes": kernel.kernel.shared_bytes}
-        row |= {"grid": kernel.kernel.grid, "block": kernel.kernel.block}
+        row |= {"grid": kernel.kernel.grid, "block": kernel.kernel.block, "of": case.of}
         gpu = PtxDriver({kernel.cubin: kernel.ptx}, arch)
         differ, _ = cuda_check.run_kernel(gpu, row, kernel.cubin, {**case.buffers, "expected": case.expected})
         assert differ == 0

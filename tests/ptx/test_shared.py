@@ -6,7 +6,7 @@ import pytest
 from lampq_tvm.ptx import KernelError
 from tests.ptx.cuda import compiled, run
 
-KERNEL = """extern "C" __global__ void k(int* d) { __shared__ int s[64]; int t = threadIdx.x; BODY }"""
+KERNEL = """extern "C" __global__ void k(int* d) { __shared__ int s[64]; int t = threadIdx.x; d += 64 * blockIdx.x; BODY }"""
 FINE = [
     "s[t] = t; __syncthreads(); d[t] = s[63 - t];",
     "s[t] = t; __syncwarp(); d[t] = s[t ^ 1];",
@@ -32,7 +32,7 @@ def test_right_kernels_pass(body):
 def test_races_are_found(body):
     module = compiled(KERNEL.replace("BODY", body))
     with pytest.raises(KernelError, match="races"):
-        run(module, [np.zeros(64, np.int32)], block=(64, 1, 1), grid=(2, 1, 1))
+        run(module, [np.zeros(128, np.int32)], block=(64, 1, 1), grid=(2, 1, 1))
     run(module, [np.zeros(64, np.int32)], block=(64, 1, 1), check=False)
 
 

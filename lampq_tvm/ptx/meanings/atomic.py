@@ -63,6 +63,8 @@ def _bind(machine: Machine, space: str, kind: str, name: str, operands: tuple[Op
             result[turn] = old
         if put is not None:
             put(result, active)
+        if space != "shared":
+            machine.counted(active)
 
     return step
 

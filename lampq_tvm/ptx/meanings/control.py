@@ -52,9 +52,10 @@ def barrier(instruction: Instruction) -> Meaning:
 
 @meaning("membar", "fence")
 def fence(instruction: Instruction) -> Meaning:
-    """Orders a lane's accesses to memory for others; here every access is seen at once."""
+    """Orders a lane's accesses to memory for others; here every access is seen at once, and handovers are watched."""
     parts(instruction, *SCOPES)
-    return Effect(lambda machine: _nothing)
+    device = {"gpu", "sys", "gl"} & set(instruction.modifiers)
+    return Effect(lambda machine: machine.fence if device else _nothing)
 
 
 @meaning("griddepcontrol")

@@ -22,14 +22,15 @@ CODES = np.array([-128, 127], np.float32)
 
 @dataclass(frozen=True)
 class CudaCase:
-    """Buffers by name, `out` as it is before; the first `used` bytes of each of its rows must become `expected`."""
+    """Buffers by name, as they are before; the first `used` bytes of each row of the one `of` must become `expected`."""
 
     buffers: dict[str, np.ndarray]
     expected: np.ndarray
+    of: str = "out"
 
     @property
     def used(self) -> int:
-        """Bytes of a row of `out` that are compared."""
+        """Bytes of a row that are compared."""
         return int(self.expected.shape[1])
 
 

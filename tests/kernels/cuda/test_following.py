@@ -7,12 +7,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from lampq_tvm.kernels.cuda import following
 from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.levels import half_mma, mma_for
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.oracle import ops
+from lampq_tvm.ptx import KernelError
 from lampq_tvm.runtime.words import pack_words
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_halves, pack_rows, run_outs, unpack_rows
@@ -90,3 +92,10 @@ def test_float16(arch):
     np.testing.assert_allclose(found["out"], near, rtol=1e-3, atol=1e-3)
     wanted = ops.layer_norm_codes(found["out"], G, B, EPS, 16)
     assert found["codes"][:, :n].tobytes() == wanted.tobytes()
+
+
+def test_a_missing_fence_is_seen(monkeypatch):
+    """The interpreter itself: without fences nothing says that the last block sees what the others wrote."""
+    monkeypatch.setattr(following, "COUNT_IN", following.COUNT_IN.replace("  __threadfence();\n", "", 1))
+    with pytest.raises(KernelError, match="reads what another block wrote"):
+        check(Product(ProductShape(40, 192, 32, "residual")), "sm_87")
