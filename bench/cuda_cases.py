@@ -11,6 +11,7 @@ from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
+from lampq_tvm.kernels.cuda.operand import Gather
 from lampq_tvm.kernels.cuda.pool import PoolShape, build_pool
 from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
@@ -66,6 +67,24 @@ def following_norms(arch: str) -> Iterator[Named]:
                 return build_product(shape, mma, following=Following(bits, EPS), name=name)
 
             yield name, build, CudaCase(buffers, codes[:, : n * bits // 8], "codes")
+
+
+def gathered_products(arch: str) -> Iterator[Named]:
+    """Products whose rows an index takes, in windows of 49 from two images of 196 tokens; of a LayerNorm too."""
+    gather = Gather(196, 196)
+    for i, (w, a, normed) in enumerate(((8, 8, False), (4, 4, False), (8, 8, True))):
+        shape, mma, rng = ProductShape(2 * gather.taken, 96, 96, "codes"), mma_for(w, a, arch), np.random.default_rng(i)
+        case = product_case(shape, w, a, mma, default_tiles(shape, mma), normed=normed, seed=i)
+        index, name = rng.permutation(gather.taken).astype(np.int32), "stream" if normed else "A"
+        places = (index + gather.rows * np.arange(2)[:, None]).reshape(-1)
+        source = np.zeros_like(case.buffers[name])
+        source[places] = case.buffers[name]
+
+        def build(name: str, shape: ProductShape = shape, mma: Mma = mma, normed: bool = normed) -> CudaKernel:
+            return build_product(shape, mma, norm_eps=EPS if normed else None, gather=gather, name=name)
+
+        buffers = {**case.buffers, name: source, "index": index}
+        yield f"{shape.key}_{mma.name}_gathered{i}", build, CudaCase(buffers, case.expected)
 
 
 def _pool(rng: np.random.Generator, shape: PoolShape) -> Named:

@@ -28,19 +28,54 @@ def panel_pitch(channels: int, mma: Mma, tiles: CudaTiles) -> int:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """Rows taken in another order, in windows for one: of every image's `rows` `taken` ones, by an index."""
+
+    rows: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """Where a product's rows stand: one after the other, or where an index [taken] int32 says, image by image."""
+
+    shape: ProductShape
+    gather: Gather | None
+    index: Any
+
+    @classmethod
+    def declare(cls, shape: ProductShape, gather: Gather | None) -> Order:
+        """Declare the kernel's buffer `index` where there is a gather; it has no -1."""
+        return cls(shape, gather, None if gather is None else argument("index", (gather.taken,), "int32"))
+
+    @property
+    def source_rows(self) -> int:
+        """Rows of the matrix that they are taken from."""
+        return self.shape.rows if self.gather is None else self.shape.rows // self.gather.taken * self.gather.rows
+
+    def row(self, m: Expr) -> Expr:
+        """The place of row m."""
+        if self.gather is None:
+            return m
+        return m // self.gather.taken * self.gather.rows + self.index[m % self.gather.taken]
+
+
+@dataclass(frozen=True)
 class Streamed:
     """Codes [rows, words] in memory, copied step by step."""
 
     source: Any
+    order: Order
     mma: Mma
     tiles: CudaTiles
 
     fixed_words = 0  # of shared memory that all steps share
 
     @classmethod
-    def declare(cls, shape: ProductShape, mma: Mma, tiles: CudaTiles) -> Streamed:
+    def declare(cls, order: Order, mma: Mma, tiles: CudaTiles) -> Streamed:
         """Declare the kernel's buffer `A`."""
-        return cls(argument("A", (shape.rows, row_words(shape.k, mma.a_bits)), "uint32"), mma, tiles)
+        source = argument("A", (order.source_rows, row_words(order.shape.k, mma.a_bits)), "uint32")
+        return cls(source, order, mma, tiles)
 
     @property
     def pitch(self) -> int:
@@ -54,7 +89,8 @@ class Streamed:
 
     def copies(self, first_row: Expr) -> tuple[Copy, ...]:
         """What is copied each step, to the beginning of the stage."""
-        return (Copy(self.source, first_row, self.tiles.rows, self.tiles.words, self.pitch, 0),)
+        last, rows, words = self.order.shape.rows - 1, self.tiles.rows, self.tiles.words
+        return (Copy(self.source, first_row, last, rows, words, self.pitch, 0, taken=self.order.row),)
 
     def prepare(self, memory: Any, first_row: Expr, threads: Threads) -> None:
         """Nothing is needed before the first step."""
@@ -70,18 +106,19 @@ class Normed:
 
     norm: RowNorm
     bounds: Any
+    order: Order
     mma: Mma
     tiles: CudaTiles
 
     stage_words = 0
 
     @classmethod
-    def declare(cls, shape: ProductShape, mma: Mma, tiles: CudaTiles, eps: float) -> Normed:
-        """Declare the buffers `stream` [M, K] f32, `G`, `N` [K] f32 (factor and shift) and, for codes, `bounds` [2] f32."""
-        stream = argument("stream", (shape.rows, shape.k), "float32")
-        G, N = (argument(name, (shape.k,), "float32") for name in "GN")
+    def declare(cls, order: Order, mma: Mma, tiles: CudaTiles, eps: float) -> Normed:
+        """Declare the buffers `stream` [rows, K] f32, `G`, `N` [K] f32 (factor and shift), for codes `bounds` [2] f32."""
+        stream = argument("stream", (order.source_rows, order.shape.k), "float32")
+        G, N = (argument(name, (order.shape.k,), "float32") for name in "GN")
         bounds = argument("bounds", (2,), "float32") if mma.a_bits < 16 else None
-        return cls(RowNorm(stream, G, N, eps), bounds, mma, tiles)
+        return cls(RowNorm(stream, G, N, eps), bounds, order, mma, tiles)
 
     @property
     def pitch(self) -> int:
@@ -104,10 +141,10 @@ class Normed:
             put(bounds, i, self.bounds[i])
         words, filled = -(-self.norm.channels * self.mma.a_bits // 32), self.pitch - self.mma.pad
         side = self.norm.at_once(self.tiles.rows // threads.warps)
-        last = i32(int(self.norm.stream.shape[0]) - 1)
+        last = i32(self.order.shape.rows - 1)
         with T.serial(0, self.tiles.rows // threads.warps // side) as turn:
             lines = [(turn * threads.warps + threads.warp) * side + i for i in range(side)]
-            rows = [tirx.min(first_row + line, last) for line in lines]
+            rows = [self.order.row(tirx.min(first_row + line, last)) for line in lines]
             for line, values in zip(lines, self.norm.values(rows, threads.lane), strict=True):
                 for place, word, has in row_words_of(values, self.mma.a_bits, bounds, threads.lane):
                     inside = place < words if has is None else T.And(has, place < words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,33 +19,37 @@ class Copy:
 
     Attributes:
         source: matrix of words [rows, words], rows whole 16 bytes.
-        row: first row of the tile; rows beyond the matrix repeat its last.
+        row: first row of the tile; rows beyond `last` repeat it.
         rows, words: of the tile.
         pitch: words between rows in shared memory.
         offset: word of a stage at which the tile begins.
         group: rows are put in the order of `mma.neighbours` within each so many; 0 leaves them as they come.
         constant: no kernel writes it.
+        taken: where a row stands in `source`; None where it stands.
     """
 
     source: Any
     row: Expr
+    last: int
     rows: int
     words: int
     pitch: int
     offset: int
     group: int = 0
     constant: bool = False
+    taken: Callable[[Expr], Expr] | None = None
 
     def emit(self, memory: Any, stage: Expr, step: Expr, threads: Threads, asynchronous: bool) -> None:
         """Start copying the tile of a step; each thread takes every `threads.count`-th 16 bytes."""
-        height, width = (int(extent) for extent in self.source.shape)
+        width = int(self.source.shape[1])
         across = self.words // CHUNK
         total = self.rows * across
         for first in range(0, total, threads.count):
             chunk = threads.index + first
             with when(None if first + threads.count <= total else chunk < total):
                 line = chunk // across
-                row = tirx.min(self.row + (neighbours(line, self.group) if self.group else line), i32(height - 1))
+                row = tirx.min(self.row + (neighbours(line, self.group) if self.group else line), i32(self.last))
+                row = row if self.taken is None else self.taken(row)
                 word = step * self.words + chunk % across * CHUNK
                 if width % self.words:
                     word = tirx.min(word, i32(width - CHUNK))  # what is read twice meets weights of zero

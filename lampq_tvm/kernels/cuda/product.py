@@ -3,8 +3,8 @@
     acc[m, n] = sum_k A[m, k] * W[n, k]             int32; float32 of float16 values
     out[m, n] = epilogue(acc[m, n])
 
-A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored. A product onto
-a stream can make the LayerNorm that follows (`following`).
+A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored; an index can
+give the order of its rows. A product onto a stream can make the LayerNorm that follows (`following`).
 
 A block computes a tile [rows, columns]. Tiles of A and W travel into shared memory `stages` steps ahead by asynchronous
 copies; each warp multiplies its part with tensor core instructions and writes what the epilogue makes of its sums. Warps that
@@ -42,7 +42,7 @@ from lampq_tvm.kernels.cuda.epilogue import TABLE_WORDS, Epilogue, Halves
 from lampq_tvm.kernels.cuda.following import Following, FollowingNorm
 from lampq_tvm.kernels.cuda.fragments import Fragments
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
-from lampq_tvm.kernels.cuda.operand import Normed, Operand, Streamed, panel_pitch, row_words
+from lampq_tvm.kernels.cuda.operand import Gather, Normed, Operand, Order, Streamed, panel_pitch, row_words
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
@@ -76,15 +76,17 @@ def build_product(
     norm_eps: float | None = None,
     act: str = "",
     following: Following | None = None,
+    gather: Gather | None = None,
     tiles: CudaTiles | None = None,
     name: str = "product",
 ) -> CudaKernel:
     """The kernel, for any shape.
 
-    Buffers: A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`; W [N, `weight_words`] uint32; S, B [N] f32;
-    by epilogue: `codes` range [2] f32, `table` table [256] int8 or float16 as words, `stream` pos [period, N] f32, `act`
-    affine, range [2] f32 (only where codes come out); out: packed codes of whole 16 bytes a row (`epilogue.CodeRows`), or
-    float32 [M, N], which `residual` reads and adds to in place; with `following` those of `following.FollowingNorm`.
+    Buffers: with `gather` index [taken] int32; A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`;
+    W [N, `weight_words`] uint32; S, B [N] f32; by epilogue: `codes` range [2] f32, `table` table [256] int8 or float16 as
+    words, `stream` pos [period, N] f32, `act` affine, range [2] f32 (only where codes come out); out: packed codes of whole 16
+    bytes a row (`epilogue.CodeRows`), or float32 [M, N], which `residual` reads and adds to in place; with `following` those
+    of `following.FollowingNorm`.
 
     Args:
         out_bits: 8, 4 for codes packed two a byte, 16 for float16 values.
@@ -92,8 +94,10 @@ def build_product(
         norm_eps: eps of the LayerNorm that makes the codes; None where they lie in memory.
         act: function of the epilogue `act`.
         following: the LayerNorm of the stream, for `residual`, which gives its codes too.
+        gather: A's rows, or the stream's, are taken by an index.
     """
-    return _Product(shape, mma, tiles or default_tiles(shape, mma), out_bits, prefix, norm_eps, act, following, name).build()
+    tiles = tiles or default_tiles(shape, mma)
+    return _Product(shape, mma, tiles, out_bits, prefix, norm_eps, act, following, gather, name).build()
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class _Product:
     norm_eps: float | None
     act: str
     following: Following | None
+    gather: Gather | None
     name: str
 
     def build(self) -> CudaKernel:
@@ -117,10 +122,11 @@ class _Product:
             with T.prim_func(s_tir=True):
                 T.func_name(self.name)
                 T.func_attr({"global_symbol": self.name, "tirx.noalias": True, LEAST_BLOCKS: self._least_blocks})
+                order = Order.declare(shape, self.gather)
                 if self.norm_eps is None:
-                    a: Operand = Streamed.declare(shape, self.mma, tiles)
+                    a: Operand = Streamed.declare(order, self.mma, tiles)
                 else:
-                    a = Normed.declare(shape, self.mma, tiles, self.norm_eps)
+                    a = Normed.declare(order, self.mma, tiles, self.norm_eps)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
                 epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act, tiles.warp_tile[1])
                 after = None if self.following is None else FollowingNorm.declare(self.following, epilogue.out, tiles)
@@ -154,7 +160,8 @@ class _Product:
         for i in range(m // ROWS * (n // COLUMNS) * 4):
             put(acc, i, tirx.const(0, mma.sums))
         first_row, first_column = threads.block[1] * tiles.rows, threads.block[0] * tiles.columns
-        weights = Copy(w, first_column, tiles.columns, self._w_pitch - mma.pad, self._w_pitch, a.stage_words, n, True)
+        last, w_words = self.shape.n - 1, self._w_pitch - mma.pad
+        weights = Copy(w, first_column, last, tiles.columns, w_words, self._w_pitch, a.stage_words, n, True)
         steps = int(w.shape[1]) // weights.words
         pipeline = Pipeline((*a.copies(first_row), weights), tiles.stages, a.fixed_words, stage_words, steps, mma.asynchronous)
         epilogue.prepare(memory, int(memory.shape[0]) - TABLE_WORDS, threads)

@@ -12,7 +12,7 @@ from lampq_tvm.frontend.model import InputSpec, Op
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.lower.cuda.launch import Value
-from lampq_tvm.quantize.model import QLayerNorm, QProduct
+from lampq_tvm.quantize.model import QLayerNorm, QProduct, QRegroup
 from lampq_tvm.tune.cuda.records import CudaRecords
 
 
@@ -30,6 +30,7 @@ class CudaContext:
         shapes: shape of every value so far, without the batch.
         values: values so far, by name.
         fused: LayerNorms that the product after them makes itself, by name.
+        gathered: tokens in another order, which the product after them reads where they stand, by name.
     """
 
     arch: str
@@ -41,6 +42,7 @@ class CudaContext:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     fused: dict[str, QLayerNorm] = field(default_factory=dict)
+    gathered: dict[str, QRegroup] = field(default_factory=dict)
 
     def rows(self, value: str) -> int:
         """Rows of a value as a matrix, the batch included."""
@@ -51,8 +53,17 @@ class CudaContext:
         return mma_for(op.w_bits, op.a_bits, self.arch)
 
     def readers(self, name: str) -> list[Op]:
-        """Operators that read a value."""
-        return [op for op in self.ops if name in op.inputs]
+        """Operators that read a value, where it stands or through an index."""
+        found = [op for op in self.ops if name in op.inputs]
+        return [reader for op in found for reader in (self.readers(op.name) if self.gathers(op) else [op])]
+
+    def gathers(self, op: Op) -> bool:
+        """Whether tokens in another order need no kernel: their only reader is a product, and none is filled or joined."""
+        if not isinstance(op, QRegroup):
+            return False
+        index, readers = self.tensors[f"{op.name}.index"], [reader for reader in self.ops if op.name in reader.inputs]
+        alone = len(readers) == 1 and isinstance(readers[0], QProduct) and readers[0].inputs[0] == op.name
+        return alone and index.shape[-1] == 1 and index.min() >= 0
 
     def code_bits(self, name: str) -> int:
         """Bits that a value's codes take in memory: 4 where every reader multiplies nibbles, else 8."""

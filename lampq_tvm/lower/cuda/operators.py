@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from dataclasses import replace
-
-import numpy as np
 
 from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import Op
-from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kernels.cuda.attention import build_attention, scores_made
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
 from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape
 from lampq_tvm.kernels.cuda.emit import CudaKernel
-from lampq_tvm.kernels.cuda.epilogue import CODED
 from lampq_tvm.kernels.cuda.fits import check_attention
-from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
-from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.product import build_product, weight_words
-from lampq_tvm.kernels.shapes import ProductShape, round_up
+from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma
+from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.lower.cuda import tokens as around
 from lampq_tvm.lower.cuda.context import CudaContext
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Value, array, clamp, code_range, text_of
-from lampq_tvm.lower.cuda.norms import following_norm, lower_norm
+from lampq_tvm.lower.cuda.launch import BITS, Launch, array, clamp
+from lampq_tvm.lower.cuda.norms import lower_norm
+from lampq_tvm.lower.cuda.products import lower_patch_embed, lower_product
 from lampq_tvm.lower.cuda.support import HEAD_STEP
 from lampq_tvm.quantize import model as q
 
@@ -40,98 +33,6 @@ def lower_op(op: Op, c: CudaContext) -> list[Launch]:
     if handler is None:
         raise UnsupportedError("there is no CUDA kernel for this operator", where=f"{op.name} ({type(op).__name__})")
     return handler(op, c)
-
-
-def product_launch(
-    c: CudaContext, op: q.QProduct | q.QPatchEmbed, source: str, shape: ProductShape, mma: Mma, out: Value, prefix: int = 0
-) -> Launch:
-    """Launch of a product; a LayerNorm that was left to it, before it or after, is part of the kernel."""
-    norm = c.fused.get(source)
-    tiles = c.records.product(shape, mma, norm is not None)
-    words = weight_words(shape, mma, tiles)
-    scale = "M" if shape.epilogue in ("codes", "table") else "S"
-    params = {"W": {"from": "words", "tensor": f"{op.name}.w", "bits": op.w_bits, "shape": [shape.n, shape.k]}}
-    params["W"] |= {"layout": mma.name, "words": words}
-    params |= {"S": array(f"{op.name}.{scale}"), "B": array(f"{op.name}.B")}
-    if shape.epilogue == "codes" and _out_bits(op) < FLOAT_BITS:
-        params["range"] = code_range(_out_bits(op))
-    if shape.epilogue in ("table", "stream"):
-        name = "table" if shape.epilogue == "table" else "pos"
-        params[name] = array(f"{op.name}.{name}")
-    bits = BITS[out.dtype] if shape.epilogue in CODED else 8
-    if shape.epilogue == "act" and bits < FLOAT_BITS:
-        params |= {"affine": array(f"{op.name}.affine"), "range": code_range(_out_bits(op))}
-    reads = {"A": source}
-    if norm is not None:
-        reads = {"stream": norm.inputs[0]}
-        params |= {"G": array(f"{norm.name}.G"), "N": array(f"{norm.name}.B")}
-        params |= {} if norm.out_bits == FLOAT_BITS else {"bounds": code_range(norm.out_bits)}
-    eps, act = None if norm is None else norm.eps, op.act if isinstance(op, q.QProduct) else ""
-    suffix = f"_o{bits}" + (f"_f{prefix}" if prefix else "") + ("" if eps is None else f"_e{text_of(eps)}") + act
-    after = following_norm(op, shape, tiles, c)
-    params |= {} if after is None else after.params
-    suffix += "" if after is None else after.suffix
-    following, also = (None, None) if after is None else (after.following, ("codes", after.value))
-
-    def build(name: str) -> CudaKernel:
-        made = functools.partial(build_product, shape, mma, out_bits=bits, prefix=prefix, tiles=tiles)
-        return made(norm_eps=eps, act=act, following=following, name=name)
-
-    over = op.inputs[1] if shape.epilogue == "residual" else None
-    rate = {"s4": "int4", "f16": "fp16"}.get(mma.name, "int8")
-    macs, key = shape.rows * shape.n * shape.k, f"{shape.key}_{mma.name}{suffix}_t{tiles.key}"
-    return Launch(key, build, reads, params, ("out", out), over, also, macs, rate)
-
-
-def lower_product(op: q.QProduct, c: CudaContext) -> list[Launch]:
-    """Product with its epilogue."""
-    source, (n, k) = op.inputs[0], c.tensors[f"{op.name}.w"].shape
-    shape, rows = (*c.shapes[source][:-1], n), c.rows(source)
-    bits = FLOAT_BITS if op.epilogue == "table" and c.tensors[f"{op.name}.table"].dtype == np.float16 else op.out_bits
-    out = c.coded(op.name, shape, bits) if op.epilogue in CODED else c.add(op.name, shape, "float32")
-    return [product_launch(c, op, source, ProductShape(rows, n, k, op.epilogue), c.mma(op), out)]
-
-
-def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:
-    """Patches as rows, their product onto the positions, prefix tokens in front."""
-    spec, n = c.input, c.tensors[f"{op.name}.w"].shape[0]
-    count, k = (spec.height // op.patch) * (spec.width // op.patch), spec.channels * op.patch * op.patch
-    prefix, period = len(c.tensors[f"{op.name}.prefix"]), len(c.tensors[f"{op.name}.pos"])
-    sizes, bits = (c.batch, spec.channels, spec.height, spec.width, op.patch), FLOAT_BITS if op.w_bits == FLOAT_BITS else 8
-    patches = c.add(f"{op.name}.patches", (count, k), "float16" if bits == FLOAT_BITS else "int8")
-    launches = [
-        Launch(
-            "patches_" + "x".join(map(str, sizes)) + ("" if bits == 8 else "_f16"),
-            lambda name: tokens.build_patches(*sizes, name=name, bits=bits),
-            {"image": "image"},
-            {},
-            ("out", patches),
-        )
-    ]
-    shape = ProductShape(c.batch * count, n, k, "stream", count if prefix else period)
-    mma = mma_for(op.w_bits, 8, c.arch)
-    embedded = c.add(f"{op.name}.tokens" if prefix else op.name, (prefix + count, n), "float32")
-    product = product_launch(c, op, patches.name, shape, mma, embedded, prefix)
-    if shape.period != period:  # one position for all patches
-        product = replace(product, params={**product.params, "pos": {**array(f"{op.name}.pos"), "times": count}})
-    launches.append(product)
-    if prefix:
-        out = c.add(op.name, (prefix + count, n), "float32")
-        launches.append(
-            Launch(
-                f"prefix_b{c.batch}_p{prefix}_t{prefix + count}_c{n}",
-                lambda name: tokens.build_prefix(c.batch, prefix, prefix + count, n, name=name),
-                {},
-                {"prefix": array(f"{op.name}.prefix")},
-                ("out", out),
-                embedded.name,
-            )
-        )
-    return launches
-
-
-def _out_bits(op: q.QProduct | q.QPatchEmbed) -> int:
-    return op.out_bits if isinstance(op, q.QProduct) else 8
 
 
 def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:

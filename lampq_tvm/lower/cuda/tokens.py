@@ -20,10 +20,14 @@ from lampq_tvm.quantize import model as q
 
 
 def lower_regroup(op: q.QRegroup, c: CudaContext) -> list[Launch]:
-    """Tokens in another order."""
+    """Tokens in another order, unless the product after them reads them where they stand."""
     source, index = op.inputs[0], c.tensors[f"{op.name}.index"]
     channels, parts, taken = c.shapes[source][-1], index.shape[-1], int(np.prod(index.shape[:-1]))
-    bits, shape = BITS[c.values[source].dtype], (*index.shape[:-1], parts * channels)
+    shape = (*index.shape[:-1], parts * channels)
+    if c.gathers(op):
+        c.gathered[op.name], c.shapes[op.name] = op, shape
+        return []
+    bits = BITS[c.values[source].dtype]
     out = c.add(op.name, shape, "float32") if bits == BITS["float32"] else c.coded(op.name, shape, bits)
     sizes = RegroupShape(c.batch, op.rows, taken, parts, channels, bits, BITS[out.dtype])
     stored = {**array(f"{op.name}.index"), "shape": [taken, parts], "dtype": "int32"}

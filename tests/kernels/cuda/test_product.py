@@ -12,6 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.cuda.levels import mma_for
+from lampq_tvm.kernels.cuda.operand import Gather
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
@@ -43,6 +44,7 @@ class OnGpu:
     Attributes:
         packed: codes go out two a byte.
         normed: its codes are the LayerNorm of a stream, made in the kernel.
+        gather: its rows are taken by an index.
     """
 
     product: Product
@@ -50,6 +52,7 @@ class OnGpu:
     tiles: CudaTiles | None = None
     packed: bool = False
     normed: bool = False
+    gather: Gather | None = None
 
 
 def check(case: OnGpu) -> None:
@@ -58,18 +61,26 @@ def check(case: OnGpu) -> None:
     mma = mma_for(product.w_bits, product.a_bits, case.arch)
     tiles, coded = case.tiles or default_tiles(shape, mma), shape.epilogue in ("codes", "table")
     a, w, rng = inputs(product)
-    buffers = {"A": pack_rows(a, mma.a_bits), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles))}
+    order = np.arange(shape.rows)
+    buffers = {"W": pack_words(w, mma.name, weight_words(shape, mma, tiles))}
+    if case.gather is not None:
+        images, taken, rows = shape.rows // case.gather.taken, case.gather.taken, case.gather.rows
+        buffers["index"] = rng.integers(0, rows, taken).astype(np.int32)
+        order = (buffers["index"] + rows * np.arange(images)[:, None]).reshape(-1)
+        a = data.codes(rng, images * rows, shape.k, product.a_bits)
     if case.normed:
         stream = rng.normal(0, 2, a.shape).astype(np.float32)
         G, N = (rng.normal(0, scale, shape.k).astype(np.float32) for scale in (1 << (product.a_bits - 2), 1))
         buffers |= {"stream": stream, "G": G, "N": N, "bounds": data.code_range(product.a_bits)}
         a = ops.layer_norm_codes(stream, G, N, EPS, product.a_bits)
+    buffers["A"], a = pack_rows(a, mma.a_bits), a[order]
     with np.errstate(over="ignore", invalid="ignore"):
         constants, wanted = epilogue_case(product, ops.product_acc(a, w), rng)
     named = dict(zip(CONSTANTS[shape.epilogue], constants, strict=True))
     bits = 4 if case.packed else 8
     before = named.pop("before", pack_rows(np.zeros_like(wanted), bits) if coded else np.zeros_like(wanted))
-    kernel = build_product(shape, mma, out_bits=bits, tiles=tiles, norm_eps=EPS if case.normed else None)
+    eps = EPS if case.normed else None
+    kernel = build_product(shape, mma, out_bits=bits, tiles=tiles, norm_eps=eps, gather=case.gather)
     found = run(kernel, case.arch, buffers | named, before)
     found = unpack_rows(found, shape.n, bits) if coded else found
     assert found.tobytes() == wanted.tobytes(), f"{int((found != wanted).sum())} of {wanted.size} differ: {case}"
@@ -86,7 +97,8 @@ def cases(draw: st.DrawFn) -> OnGpu:
     product = Product(shape, w_bits, a_bits, draw(st.integers(2, 4)) if packed else draw(widths), seed=draw(st.integers(0, 99)))
     normed = draw(st.booleans())
     able = [tiles for tiles in TILES if check_tiles(tiles, mma_for(w_bits, a_bits, arch), normed)]
-    return OnGpu(product, arch, draw(st.none() | st.sampled_from(able)), packed, normed)
+    gather = Gather(draw(extents), rows) if draw(st.booleans()) else None
+    return OnGpu(product, arch, draw(st.none() | st.sampled_from(able)), packed, normed, gather)
 
 
 @FEW
@@ -110,6 +122,16 @@ def test_edges_of_rows_columns_and_steps(w_bits, a_bits, normed):
     for seed, (m, n, k) in enumerate(sizes):
         shape = ProductShape(m, n, k, ("codes", "table", "residual", "float")[seed % 4])
         check(OnGpu(Product(shape, w_bits, a_bits, 4, seed=seed), packed=seed % 2 == 0, normed=normed))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("normed", [False, True])
+def test_rows_of_several_images_are_taken_by_an_index(arch, normed):
+    """As windows are of a plane of tokens, and the plane of more tokens than it has."""
+    for rows, taken in ((98, 98), (50, 35)):
+        for w_bits, a_bits in ((8, 8), (4, 4)):
+            shape = ProductShape(3 * taken, 40, 72, "residual" if rows == taken else "codes")
+            check(OnGpu(Product(shape, w_bits, a_bits, seed=rows), arch, normed=normed, gather=Gather(rows, taken)))
 
 
 def test_a_deit_block():
