@@ -14,7 +14,6 @@ from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.device.board import Board
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.frontend.model import Attention
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.latency.bench import SAMPLES, timing
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
@@ -97,8 +96,7 @@ def cuda_table(
     Raises:
         DeviceError: the board's file lacks a figure, or the device fails.
     """
-    biased = any(isinstance(op, Attention) and op.groups for op in calibration.model.ops)  # these have no float16 attention
-    pairs = ((8, attention_bits), (FLOAT_BITS, attention_bits if biased else FLOAT_BITS))
+    pairs = ((8, attention_bits), (FLOAT_BITS, FLOAT_BITS))
     plans = [uniform_plan(calibration.model, bits, bits, attention) for bits, attention in pairs]
     codes, half = (quantize(calibration, plan) for plan in plans)
     work = cuda_work(codes, target.isa, batch, half, records)

@@ -156,17 +156,24 @@ def attention(
     return saturate(fma32(merged, M, B), bits)
 
 
-def half_attention(qkv: npt.NDArray[Any], S: F32, M: F32, B: F32, heads: int, head_dim: int, bits: int) -> npt.NDArray[Any]:
-    """`attention` of float16 values in float64: p = float16(2^(S acc - rowmax)), normalized after the value product."""
+def half_attention(
+    qkv: npt.NDArray[Any], S: F32, M: F32, B: F32, heads: int, head_dim: int, bits: int, bias: F32 | None = None
+) -> npt.NDArray[Any]:
+    """`attention` of float16 values in float64: p = float16(2^(S acc + bias - rowmax)), normalized after the value product."""
     N, T, _ = qkv.shape
     q, k, v = qkv.reshape(N, T, 3, heads, head_dim).transpose(2, 0, 3, 1, 4).astype(np.float64)
-    merged = mixed_values(q, k, v, S).transpose(0, 2, 1, 3).reshape(N, T, heads * head_dim)
+    merged = mixed_values(q, k, v, S, bias).transpose(0, 2, 1, 3).reshape(N, T, heads * head_dim)
     return saturate(fma32(merged.astype(np.float32), M, B), bits)
 
 
-def mixed_values(q: F64, k: F64, v: F64, S: F32) -> F64:
-    """softmax(S q k^T / log2(e)) v of [.., heads, T, head_dim], the weights rounded to float16 before their sum."""
+def mixed_values(q: F64, k: F64, v: F64, S: F32, bias: F32 | None = None) -> F64:
+    """softmax((S q k^T + bias) / log2(e)) v of [N, heads, T, head_dim], the weights rounded to float16 before their sum.
+
+    bias [groups, heads, T, T]: row n takes group n % groups.
+    """
     scores = q @ k.swapaxes(-1, -2) * S[:, None, None].astype(np.float64)
+    if bias is not None:
+        scores = scores + bias[np.arange(len(scores)) % len(bias)]
     p = np.exp2(scores - scores.max(-1, keepdims=True)).astype(np.float16).astype(np.float64)
     return np.asarray(p @ v / p.sum(-1, keepdims=True))
 

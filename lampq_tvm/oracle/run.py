@@ -36,12 +36,11 @@ def run_op(op: Op, t: dict[str, Array], x: list[Array]) -> Array:
         case q.QProduct():
             return run_product(op, t, x)
         case q.QAttention():
-            if op.bits == ops.HALF_BITS:
-                halves = x[0].reshape(-1, *x[0].shape[-2:])
-                mixed = ops.half_attention(halves, t["S"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits)
-                return mixed.reshape(*x[0].shape[:-1], -1)
             bias = t["bias"][:, t["at"][t["pattern"]]].swapaxes(0, 1) if op.groups else None
             windows = x[0].reshape(-1, *x[0].shape[-2:])
+            if op.bits == ops.HALF_BITS:
+                mixed = ops.half_attention(windows, t["S"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits, bias)
+                return mixed.reshape(*x[0].shape[:-1], -1)
             codes = ops.attention(windows, t["S"], t["P"], t["M"], t["B"], op.heads, op.head_dim, op.out_bits, bias)
             return codes.reshape(*x[0].shape[:-1], -1)
         case q.QAttentionPool():

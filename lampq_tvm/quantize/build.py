@@ -184,13 +184,13 @@ class _Builder:
         scales = self._head_scales(op, token_count(self.calibration.model, op.name))
         bias: dict[str, npt.NDArray[Any]] = {}
         if op.groups:
-            if bits == FLOAT_BITS:
-                what, hint = "float16 attention with a bias of its scores has no rule", "leave attention_bits at 8"
-                raise UnsupportedError(what, where=op.name, hint=hint)
-            scales = scores.raised_scales(scales, op.scale)
             real = self.calibration.model.tensors[f"{op.name}.bias"]
-            found = scores.distinct(scores.score_bias(real, scales[0] * scales[1] * op.scale))
-            bias = dict(zip(("bias", "at", "pattern"), found, strict=True))
+            if bits == FLOAT_BITS:
+                added: npt.NDArray[Any] = scores.exponent_bias(real)
+            else:
+                scales = scores.raised_scales(scales, op.scale)
+                added = scores.score_bias(real, scales[0] * scales[1] * op.scale)
+            bias = dict(zip(("bias", "at", "pattern"), scores.distinct(added), strict=True))
         made = q.QAttention(name, (self._heads(op, scales),), op.heads, op.head_dim, bits, y.bits, op.groups)
         return self.add(made, **self._softmax(op, scales, y), **bias)
 

@@ -25,9 +25,16 @@ def attention_pool(op: q.QAttentionPool, t: dict[str, Tensor], codes: Tensor) ->
     return exact.saturate(exact.fma(mixed.transpose(1, 2).flatten(2), t["M"], t["B"]), op.out_bits)
 
 
-def half_attention(query: Tensor, key: Tensor, value: Tensor, S: Tensor) -> Tensor:
-    """Softmax attention of float16 values [.., heads, T, head_dim], weights rounded to float16; float32, S [heads]."""
-    scores = exact.half_product(query, key.transpose(-1, -2)) * S.view(-1, 1, 1)
+def half_attention(query: Tensor, key: Tensor, value: Tensor, S: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Softmax attention of float16 values [N, heads, T, head_dim], weights rounded to float16; float32.
+
+    Args:
+        query: [heads, T, head_dim] where it is the same for all N.
+        S: [heads].
+        bias: [groups, heads, T, T] float32, row n taking group n % groups.
+    """
+    acc, scale = exact.half_product(query, key.transpose(-1, -2)), S.view(-1, 1, 1)
+    scores = acc * scale if bias is None else exact.fma(acc.view(-1, *bias.shape), scale, bias).view(acc.shape)
     p = torch.exp2(scores - scores.amax(-1, keepdim=True)).half()
     return exact.half_product(p, value) * exact.reciprocal(p.float().sum(-1, keepdim=True))
 

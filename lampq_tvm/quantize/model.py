@@ -82,7 +82,8 @@ class QAttention(Op):
     With groups, window b (of all images) adds bias[h, at[pattern[b % groups], t, u]] to acc before anything else:
     `.bias` [heads, entries] int32, `.at` [patterns, T, T] and `.pattern` [groups] uint8, uint16 or uint32.
 
-    At 16 bits (no P, no groups): p = float16(2^(acc S[h] - rowmax)), R = sum p, everything else float32.
+    At 16 bits (no P): p = float16(2^(x - rowmax)), x = acc S[h], or fma(acc, S[h], bias) with the bias float32 and in
+    exponents of two; R = sum p, everything else float32.
 
     Attributes:
         bits: width of q, k and v.

@@ -133,13 +133,13 @@ def _attention(op: q.QAttention, t: dict[str, Tensor], codes: Tensor) -> Tensor:
     """Attention on codes; every head's scores at once."""
     tokens = codes.shape[-2]
     query, key, value = codes.view(-1, tokens, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    bias = t["bias"][:, t["at"].long()[t["pattern"].long()]].transpose(0, 1) if op.groups else None
     if op.bits == FLOAT_BITS:
-        mixed = heads.half_attention(query, key, value, t["S"]).transpose(1, 2).reshape(*codes.shape[:-1], -1)
+        mixed = heads.half_attention(query, key, value, t["S"], bias).transpose(1, 2).reshape(*codes.shape[:-1], -1)
         return exact.saturate(exact.fma(mixed, t["M"], t["B"]), op.out_bits)
     scores = exact.product(query, key.transpose(-1, -2), op.head_dim << (2 * op.bits - 2))
-    if op.groups:
-        bias = t["bias"][:, t["at"].long()[t["pattern"].long()]].transpose(0, 1)
-        scores = (scores.view(-1, op.groups, op.heads, tokens, tokens).double() + bias).view(scores.shape)
+    if bias is not None:
+        scores = (scores.view(-1, *bias.shape).double() + bias).view(scores.shape)
     below = (scores.amax(-1, keepdim=True) - scores).float()
     index = (below * t["S"].view(-1, 1, 1)).round().clamp(max=255).int()
     p = t["P"][index]

@@ -1,7 +1,8 @@
-"""Constants of attention scores: the steps of their index, and what the model adds to them, in units of the integer sums."""
+"""Constants of attention scores: the steps of their index, and what the model adds to them, in the units of their sums."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from lampq_tvm.quantize.constants import NATS, STEPS
 
 F64 = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 LARGEST = 1 << 28
 MASKED = -(1 << 30)
@@ -28,11 +30,21 @@ def raised_scales(scales: F64, scale: float) -> F64:
 
 def score_bias(bias: npt.NDArray[np.float32], unit: F64) -> I32:
     """Bias [groups, heads, T, T] in units of the sums, [heads] nats each: rounded once, clamped; masked places get -2^30."""
+    with np.errstate(invalid="ignore"):
+        codes = np.rint(bias.astype(np.float64) / unit[:, None, None])
+    return _masked(bias, codes).astype(np.int32)
+
+
+def exponent_bias(bias: npt.NDArray[np.float32]) -> F32:
+    """Bias [groups, heads, T, T] in exponents of two, for float16 scores: times log2(e), clamped and masked as `score_bias`."""
+    return _masked(bias, bias.astype(np.float64) / math.log(2)).astype(np.float32)
+
+
+def _masked(bias: npt.NDArray[np.float32], units: F64) -> F64:
+    """`units` of a bias, clamped, and -2^30 where it masks a score."""
     real = bias.astype(np.float64)
     masked = real <= real.max(-1, keepdims=True) - MASKED_NATS
-    with np.errstate(invalid="ignore"):
-        codes = np.clip(np.rint(real / unit[:, None, None]), -LARGEST, LARGEST)
-    return np.where(masked, MASKED, np.nan_to_num(codes)).astype(np.int32)
+    return np.where(masked, MASKED, np.nan_to_num(np.clip(units, -LARGEST, LARGEST)))
 
 
 def distinct(bias: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

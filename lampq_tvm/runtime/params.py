@@ -67,8 +67,8 @@ def lay_out(codes: np.ndarray, padded: list[int], lanes: int, group: int, layout
 
 
 def spread(table: np.ndarray, at: np.ndarray, padded: list[int]) -> np.ndarray:
-    """Table [heads, entries] int32 at places [groups, T, T]: [groups, heads, rows, columns] = `padded`, zeros beyond T."""
-    full = np.zeros(padded, np.int32)
+    """Table [heads, entries] at places [groups, T, T]: [groups, heads, rows, columns] = `padded`, zeros beyond T."""
+    full = np.zeros(padded, table.dtype)
     _, rows, columns = at.shape
     full[:, :, :rows, :columns] = table[:, at].swapaxes(0, 1)
     return full

@@ -27,6 +27,15 @@ def test_all_of_it_in_16_bits(lampq, tmp_path):
     assert rows["patch_embed.proj"] == (16, 8)
 
 
+def test_a_model_with_biased_scores_in_16_bits(lampq, tmp_path):
+    """All of it for a GPU, its logits checked, by budget or with attention alone."""
+    out, model = tmp_path / "m.lampq", ["beit_base_patch16_224", *MODEL[1:], *FEW]
+    for argv in (["--budget", "16bit"], ["--attention-bits", "16"]):
+        found = lampq("compile", *model, *argv, "--target", "jetson-agx-orin-64gb", "-o", out)
+        assert found.code == 0 and out.exists(), found.err
+        out.unlink()
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

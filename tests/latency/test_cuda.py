@@ -38,12 +38,13 @@ def test_a_table_of_every_kind_of_operator(family, tmp_path, monkeypatch):
     assert {op.name for op in quantized(family, "8/8").ops if isinstance(op, kinds)} <= set(table.fixed)
 
 
-def test_attention_of_16_bits_is_what_the_table_holds(tmp_path, monkeypatch):
+@pytest.mark.parametrize("family", ["one block", "swin"])
+def test_attention_of_16_bits_is_what_the_table_holds(family, tmp_path, monkeypatch):
     """Attention on codes may not even fit then."""
     works, inner = [], cuda.cuda_work
     monkeypatch.setattr(cuda, "WIDTHS", (8,))
     monkeypatch.setattr(cuda, "cuda_work", lambda *args: works.append(inner(*args)) or works[-1])
-    cuda_table(calibration("one block"), resolve_target("jetson-agx-orin-64gb"), units=Units(tmp_path), attention_bits=16)
+    cuda_table(calibration(family), resolve_target("jetson-agx-orin-64gb"), units=Units(tmp_path), attention_bits=16)
     attentions = [kernel for kernel in works[0].launches if kernel.startswith("attention")]
     assert attentions and all(kernel.startswith("attention_f16") for kernel in attentions)
 

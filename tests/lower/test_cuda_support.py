@@ -2,14 +2,18 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
+from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.model import AttentionPool
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
+from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QAttention, QAttentionPool
-from tests.build.networks import FAMILIES, network, quantized
+from lampq_tvm.runtime.params import kernel_params
+from tests.build.networks import FAMILIES, calibration, network, quantized
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -44,14 +48,17 @@ def test_large_pooling_heads_are_refused_from_the_imported_model():
         lower_cuda(dataclasses.replace(qm, ops=tuple(large)), "sm_87")
 
 
-@pytest.mark.parametrize("family", ["swin", "beit"])
-def test_float16_scores_with_a_bias_are_refused(family):
-    with pytest.raises(UnsupportedError, match="no float16 rule; --float-layers"):
-        check_cuda_attention(network(family), "sm_87", half=True)
-    qm = quantized(family, "8/8")
-    halves = [dataclasses.replace(op, bits=16) if isinstance(op, QAttention) else op for op in qm.ops]
-    with pytest.raises(UnsupportedError, match="bias of float16 scores"):
-        lower_cuda(dataclasses.replace(qm, ops=tuple(halves)), "sm_87")
+@pytest.mark.parametrize("family", ["swin", "swinv2", "beit"])
+@pytest.mark.parametrize("arch", ["sm_53", "sm_72", "sm_75", "sm_110"])
+def test_float16_scores_take_a_bias(family, arch):
+    """Every launch of an attention reads its bias in float32, a number of pattern for each group of windows."""
+    check_cuda_attention(network(family), arch, half=True)
+    qm = quantize(calibration(family), uniform_plan(network(family), 16, 16, 16))
+    found = [launch for launch in lower_cuda(qm, arch).launches if launch.kernel.startswith("attention_f16")]
+    attentions = [op for op in qm.ops if isinstance(op, QAttention)]
+    for op, launch in zip(attentions, found, strict=True):
+        bias, pattern = kernel_params([launch.params["bias"], launch.params["pattern"]], qm.tensors)
+        assert bias.dtype == np.float32 and bias.any() and len(pattern) == op.groups and pattern.max() == len(bias) - 1
 
 
 @pytest.mark.parametrize("family", ["one block", "eva02 sub-LN"])

@@ -25,6 +25,17 @@ def test_masks_of_every_kind():
     assert scores.score_bias(bias, np.array([0.5]))[0, 0, 0].tolist() == [1, -(1 << 30), -(1 << 30), -(1 << 30), -60]
 
 
+def test_exponents_of_two_for_float16_scores():
+    """Nothing is rounded but to float32; masks are those of the integers, and all of it is finite."""
+    lowest = np.finfo(np.float32).min
+    bias = np.array([[[[0.5, -99.5, -np.inf, lowest, -30]]]], np.float32)
+    found = scores.exponent_bias(bias)
+    assert found.dtype == np.float32
+    assert np.array_equal(found[0, 0, 0, [0, 4]], (np.array([0.5, -30]) * np.log2(np.e)).astype(np.float32))
+    assert (found[0, 0, 0, 1:4] == -(2.0**30)).all()
+    assert np.isfinite(scores.exponent_bias(np.array([[[[-np.inf, -np.inf], [np.inf, 1e38]]]], np.float32))).all()
+
+
 def test_a_masked_score_gives_nothing_even_where_scores_are_all_but_zero():
     """The largest sums of 8-bit codes of 128 channels, heads whose scales are tiny: the index of a masked score is 255."""
     scales = scores.raised_scales(np.array([[1e-12, 1e-2], [1e-12, 1e-2], [0.1, 0.1]]), 0.125)

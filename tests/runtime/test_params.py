@@ -80,6 +80,8 @@ def test_score_bias_is_spread_and_padded():
     assert found.dtype == np.int32 and found.shape == (2, 2, 3, 4)
     assert found[0, 1, :2, :2].tolist() == [[10, 20], [30, 10]] and found[1, 0, :2, :2].tolist() == [[2, 2], [1, 3]]
     assert not found[:, :, 2:].any() and not found[..., 2:].any()
+    halved = spread(table.astype(np.float32) / 2, at, [2, 2, 3, 4])
+    assert halved.dtype == np.float32 and np.array_equal(2 * halved, found)
     recipe = {"from": "bias", "tensor": "b", "at": "a", "pattern": "p", "padded": [2, 2, 3, 4]}
     stored = {"b": table, "a": at[::-1], "p": np.array([1, 0], np.uint8)}
     assert np.array_equal(next(kernel_params([recipe], stored)), found)

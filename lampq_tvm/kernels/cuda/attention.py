@@ -9,7 +9,7 @@ maximum and once for p. Warps may share the keys of the same rows; their maxima 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,23 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.attention_operands import ENTRIES, HeadMemory
-from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape, load_queries, piece, written
+from lampq_tvm.kernels.cuda.attention_shape import (
+    GROUP,
+    Biases,
+    CudaAttentionShape,
+    bias_arguments,
+    biases_of,
+    key_of,
+    load_queries,
+    piece,
+    written,
+)
 from lampq_tvm.kernels.cuda.emit import (
     WARP,
     CudaKernel,
     Threads,
     argument,
+    as_type,
     barrier,
     butterfly,
     bytes_of,
@@ -52,8 +63,8 @@ def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, n
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; P [256] uint8; M, B [channels] f32;
-    range [2] f32 (not to float16 values); with groups, bias [patterns * heads * tokens, tokens up to whole groups of keys] and
-    pattern [groups] int32; out, codes [images * tokens, channels] packed as `epilogue.CodeRows`.
+    range [2] f32 (not to float16 values); with groups, bias int32 and pattern as `bias_arguments`; out, codes
+    [images * tokens, channels] packed as `epilogue.CodeRows`.
     """
     return _Attention(shape, mma, out_bits, name).build()
 
@@ -103,10 +114,7 @@ class _Attention:
                 S, P = argument("S", (s.heads,), "float32"), argument("P", (ENTRIES,), "uint8")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
                 bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
-                bias = pattern = None
-                if s.groups:
-                    bias = argument("bias", (s.patterns * s.heads * s.tokens, self._head.padded), "int32")
-                    pattern = argument("pattern", (s.groups,), "int32")
+                bias, pattern = bias_arguments(s, "int32")
                 out = CodeRows.declare("out", rows, channels, self.out_bits, piece(s.head_dim, self._head.columns))
                 with launch(s.grid, s.warps) as threads:
                     self._block(_Buffers(qkv, S, P, M, B, bounds, bias, pattern, out), threads)
@@ -162,7 +170,8 @@ class _Attention:
         lane = threads.lane
         active = row < self.shape.tokens if self.shape.row_warps > 1 else None
         part = threads.warp // self.shape.row_warps
-        peak, total, biases = registers(2, "int32"), registers(2), self._biases(b, row, threads)
+        peak, total = registers(2, "int32"), registers(2)
+        biases = biases_of(b.bias, b.pattern, self.shape, row, threads)
         for half in range(2):
             put(peak, half, i32(LOWEST))
             put(total, half, u32(0))
@@ -175,7 +184,7 @@ class _Attention:
             for group, scores in self._shares(acc, part):
                 self._scores(memory, scores, q, keys, biases, group, lane)
                 for i in range(16):
-                    score = T.Select(self._column(group, i, lane) < self.shape.tokens, _signed(scores[i]), i32(LOWEST))
+                    score = T.Select(key_of(group * GROUP, i, lane) < self.shape.tokens, _signed(scores[i]), i32(LOWEST))
                     put(peak, i % 4 // 2, T.max(peak[i % 4 // 2], score))
             for half in range(2):
                 for distance in (1, 2):
@@ -188,7 +197,7 @@ class _Attention:
                 if not self.held:
                     self._scores(memory, scores, q, keys, biases, group, lane)
                 for i in range(16):
-                    weight = self._weight(memory, scores[i], peak[i % 4 // 2], scale, self._column(group, i, lane))
+                    weight = self._weight(memory, scores[i], peak[i % 4 // 2], scale, key_of(group * GROUP, i, lane))
                     put(scores, i, weight)
                 self._values(memory, out, total, scores, p, keys, group, lane)
         for half in range(2):
@@ -289,32 +298,16 @@ class _Attention:
             for x in range(2):
                 self.mma.multiply(out, 4 * (j + x), p, 0, values, 2 * x, lane, unsigned=True)
 
-    def _biases(self, b: _Buffers, row: Expr, threads: Threads) -> Callable[[Expr, int], Expr]:
-        """What is added to the score of a register in a group of keys; rows beyond the last take the last one's."""
-        s, lane = self.shape, threads.lane
-        if not s.groups:
-            return lambda group, i: u32(0)
-        first, rows = (b.pattern[threads.block[2] % s.groups] * s.heads + threads.block[1]) * s.tokens, registers(2, "int32")
-        for half in range(2):
-            put(rows, half, first + tirx.min(row + half * 8 + lane // 4, i32(s.tokens - 1)))
-        return lambda group, i: T.reinterpret(b.bias[rows[i % 4 // 2], self._column(group, i, lane)], dtype="uint32")
-
-    def _scores(
-        self, memory: Any, acc: Any, q: Any, keys: Any, biases: Callable[[Expr, int], Expr], group: Expr, lane: Expr
-    ) -> None:
+    def _scores(self, memory: Any, acc: Any, q: Any, keys: Any, biases: Biases | None, group: Expr, lane: Expr) -> None:
         """acc = scores of 16 rows and 32 tokens."""
         for i in range(16):
-            put(acc, i, biases(group, i))
+            put(acc, i, u32(0) if biases is None else as_type(biases(group * GROUP, i), "uint32"))
         for step in range(self._head.k_words // STEP):
             for j in range(0, GROUP // COLUMNS, 2):
                 word = (group * GROUP + j * COLUMNS) * self._head.k_pitch + step * STEP
                 self.mma.load_b(keys, 0, memory, word, self._head.k_pitch, lane)
                 for x in range(2):
                     self.mma.multiply(acc, 4 * (j + x), q, 4 * step, keys, 2 * x, lane)
-
-    def _column(self, group: Expr, i: int, lane: Expr) -> Expr:
-        """Token of a score's register."""
-        return group * GROUP + i // 4 * COLUMNS + lane % 4 * 2 + i % 2
 
     def _weight(self, memory: Any, score: Expr, peak: Expr, scale: Expr, column: Expr) -> Expr:
         """p of a score; 0 for a token beyond the last."""

@@ -1,6 +1,6 @@
 """Softmax attention on float16 values, fused: scores, softmax and values of some query rows of a head in one block.
 
-    p = float16(2^(S[h] q k^T - peak)),  R = sum p,  out = fma((sum p v) / R, M[n], B[n])
+    x = S[h] q k^T, or fma(q k^T, S[h], bias);  p = float16(2^(x - peak));  R = sum p;  out = fma((sum p v) / R, M[n], B[n])
 
 Keys and values pass through shared memory some tokens at a time; peak is the largest score so far, and sums are scaled down
 when it rises (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"), so scores are made once and any number
@@ -17,7 +17,16 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape, load_queries, written
+from lampq_tvm.kernels.cuda.attention_shape import (
+    GROUP,
+    Biases,
+    CudaAttentionShape,
+    bias_arguments,
+    biases_of,
+    key_of,
+    load_queries,
+    written,
+)
 from lampq_tvm.kernels.cuda.emit import (
     WARP,
     CudaKernel,
@@ -43,7 +52,7 @@ from lampq_tvm.kernels.cuda.operand import row_words
 from lampq_tvm.kernels.cuda.tiles import PAD
 from lampq_tvm.kernels.shapes import round_up
 
-LOWEST = -1e30  # below any score, and 2 to the difference is 0
+LOWEST = -1e30  # below any score, masked ones included, and 2 to the difference is 0
 CHUNK = 64  # tokens in shared memory at a time
 
 
@@ -53,7 +62,8 @@ def build_half_attention(
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; M, B [channels] f32; range [2] f32
-    (only to codes); out, codes or float16 values [images * tokens, channels] packed as `epilogue.CodeRows`.
+    (only to codes); with groups, bias f32 (exponents of two) and pattern as `bias_arguments`; out, codes or float16 values
+    [images * tokens, channels] packed as `epilogue.CodeRows`.
     """
     return _HalfAttention(shape, mma, out_bits, name).build()
 
@@ -72,17 +82,20 @@ class _Buffers:
     M: Any
     B: Any
     bounds: Any
+    bias: Any
+    pattern: Any
     out: Any
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A warp's registers: queries, sums of values, and of each of its two rows the peak and the sum of p."""
+    """A warp's registers: queries, sums of values, and of each of its two rows the peak and the sum of p; biases of scores."""
 
     q: Any
     out: Any
     peak: Any
     total: Any
+    biases: Biases | None
 
 
 @dataclass(frozen=True)
@@ -106,9 +119,10 @@ class _HalfAttention:
                 S = argument("S", (s.heads,), "float32")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
                 bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
+                bias, pattern = bias_arguments(s, "float32")
                 out = CodeRows.declare("out", rows, channels, self.out_bits, 2)
                 with launch(grid, s.warps) as threads:
-                    self._block(_Buffers(qkv, S, M, B, bounds, out), threads)
+                    self._block(_Buffers(qkv, S, M, B, bounds, bias, pattern, out), threads)
             func = builder.get()
         return CudaKernel(func, grid, (WARP, s.warps, 1), self.shared_bytes)
 
@@ -209,7 +223,7 @@ class _HalfAttention:
         for half in range(2):
             put(peak, half, f32(LOWEST))
             put(total, half, f32(0))
-        return _Row(q, out, peak, total)
+        return _Row(q, out, peak, total, biases_of(b.bias, b.pattern, self.shape, row, threads))
 
     def _group(self, memory: Any, keys_at: Expr, first: Expr, state: _Row, scale: Expr, lane: Expr) -> None:
         """Scores, weights and value sums of `GROUP` tokens, of which token `first` is one of the image's."""
@@ -237,8 +251,8 @@ class _HalfAttention:
         """acc = weights of the scores in it; what was summed is brought to the new peak."""
         rise, shift = registers(2, "float32"), registers(2, "float32")
         for i in range(16):
-            column = first + i // 4 * COLUMNS + lane % 4 * 2 + i % 2
-            put(acc, i, T.Select(column < self.shape.tokens, acc[i] * scale, f32(LOWEST)))
+            score = acc[i] * scale if state.biases is None else T.fma(acc[i], scale, state.biases(first, i))
+            put(acc, i, T.Select(key_of(first, i, lane) < self.shape.tokens, score, f32(LOWEST)))
         for half in range(2):
             put(shift, half, state.peak[half])
             for i in range(16):

@@ -1,8 +1,9 @@
-"""What an attention kernel is built for, and what both attentions do alike: warps, query rows, what a head writes."""
+"""What an attention kernel is built for, and what both attentions do alike: warps, query rows, biases, what a head writes."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,13 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import Threads, i32, put, registers, u32, when
+from lampq_tvm.kernels.cuda.emit import Threads, argument, i32, put, registers, u32, when
 from lampq_tvm.kernels.cuda.epilogue import HALF
-from lampq_tvm.kernels.cuda.mma import ROWS, STEP
+from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP
 from lampq_tvm.kernels.shapes import round_up
 
 GROUP = 32  # tokens of a step of both products
+Biases = Callable[[Expr, int], Expr]  # of a score: by the first token of its group of keys and by its register
 SMALL = 512  # blocks of 16 rows that a chip takes at once or nearly
 
 
@@ -84,6 +86,38 @@ def load_queries(qkv: Any, shape: CudaAttentionShape, head_words: int, first_tok
         with when(word < head_words if head_words % STEP else None):
             put(q, i, qkv[first_token + token, threads.block[1] * head_words + word])
     return q
+
+
+def bias_arguments(shape: CudaAttentionShape, dtype: str) -> tuple[Any, Any]:
+    """The kernel's next buffers, None where nothing is added to the scores: bias and pattern.
+
+    bias [patterns * heads * tokens, tokens up to whole groups of keys], of a 4-byte dtype; pattern [groups] int32.
+    """
+    if not shape.groups:
+        return None, None
+    bias = argument("bias", (shape.patterns * shape.heads * shape.tokens, round_up(shape.tokens, GROUP)), dtype)
+    return bias, argument("pattern", (shape.groups,), "int32")
+
+
+def biases_of(bias: Any, pattern: Any, shape: CudaAttentionShape, row: Expr, threads: Threads) -> Biases | None:
+    """What is added to a warp's scores, None where nothing is; query rows beyond the last take the last one's.
+
+    Args:
+        bias, pattern: of `bias_arguments`.
+        row: first of the warp's query rows.
+    """
+    if not shape.groups:
+        return None
+    s, rows = shape, registers(2, "int32")
+    first = (pattern[threads.block[2] % s.groups] * s.heads + threads.block[1]) * s.tokens
+    for half in range(2):
+        put(rows, half, first + tirx.min(row + half * 8 + threads.lane // 4, i32(s.tokens - 1)))
+    return lambda key, i: bias[rows[i % 4 // 2], key_of(key, i, threads.lane)]
+
+
+def key_of(first: Expr, i: int, lane: Expr) -> Expr:
+    """Token of a score's register, `first` being that of its group of keys."""
+    return first + i // 4 * COLUMNS + lane % 4 * 2 + i % 2
 
 
 def piece(head_dim: int, columns: int) -> int:

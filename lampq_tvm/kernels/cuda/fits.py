@@ -37,6 +37,5 @@ def check_attention(shape: CudaAttentionShape, arch: str, *, half: bool, where: 
     needed = of_half if half else attention_shared_bytes(shape, attention_mma(arch))
     if needed > limit:
         what = f"attention over {shape.tokens} tokens needs {needed} bytes of shared memory, a block of {arch} has {limit}"
-        able = of_half <= limit and not shape.groups
-        kept = "keep attention at 16 bits (--attention-bits 16), or " if able else ""
+        kept = "keep attention at 16 bits (--attention-bits 16), or " if of_half <= limit else ""
         raise UnsupportedError(what, where=where, hint=f"{kept}compile for the board's :cpu")

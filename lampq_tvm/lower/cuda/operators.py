@@ -37,10 +37,9 @@ def lower_op(op: Op, c: CudaContext) -> list[Launch]:
 
 def lower_attention(op: q.QAttention, c: CudaContext) -> list[Launch]:
     """Scores, table softmax and values in one kernel."""
-    if op.head_dim % HEAD_STEP or (op.groups and op.bits == FLOAT_BITS):
-        odd = op.head_dim % HEAD_STEP
-        what = f"attention heads of {op.head_dim} channels" if odd else "a bias of float16 scores"
-        raise UnsupportedError(f"there is no CUDA kernel for {what}", where=op.name, hint="compile for the board's :cpu")
+    if op.head_dim % HEAD_STEP:
+        what = f"there is no CUDA kernel for attention heads of {op.head_dim} channels"
+        raise UnsupportedError(what, where=op.name, hint="compile for the board's :cpu")
     source = op.inputs[0]
     count = c.shapes[source][-2]
     patterns = len(c.tensors[f"{op.name}.at"]) if op.groups else 0

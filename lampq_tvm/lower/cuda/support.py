@@ -31,7 +31,7 @@ def check_cuda_model(model: m.ImportedModel, target: str, cpu: str | None) -> No
 
 
 def check_cuda_attention(model: m.ImportedModel, arch: str, *, half: bool) -> None:
-    """Refuse a model whose attention has no rule, or does not fit into a block's shared memory; this loads TVM.
+    """Refuse a model whose attention does not fit into a block's shared memory; this loads TVM.
 
     Args:
         half: attention works on float16 values, else on codes.
@@ -47,12 +47,9 @@ def check_cuda_attention(model: m.ImportedModel, arch: str, *, half: bool) -> No
     for op in model.ops:
         if not isinstance(op, m.Attention):
             continue
-        if half and op.groups:
-            what = "attention adds a bias to its scores, which has no float16 rule"
-            raise UnsupportedError(what, where=op.name, hint="--float-layers '*' keeps all but attention in float16")
         bias, source = model.tensors.get(f"{op.name}.bias"), op.inputs[0]
         while source not in rows:  # q, k and v are turned, or divided by their lengths
             source = inputs[source][0]
         tokens = rows[source] if bias is None else bias.shape[-1]  # with windows, of a window
-        shape = with_warps(CudaAttentionShape(1, tokens, op.heads, op.head_dim, groups=op.groups))
+        shape = with_warps(CudaAttentionShape(1, tokens, op.heads, op.head_dim))
         check_attention(shape, arch, half=half, where=op.name)

@@ -48,6 +48,8 @@ def compiled(request) -> tuple[str, dict[str, CompiledKernel]]:
         for name, (shape, eps) in PRODUCTS.items()
     }  # fmt: skip
     builders["attention_f16"] = lambda name: build_half_attention(CudaAttentionShape(1, 197, 3, 64), half_mma(arch), name=name)
+    windows = CudaAttentionShape(64, 49, 3, 32, groups=64, patterns=9)
+    builders["biased_f16"] = lambda name: build_half_attention(windows, half_mma(arch), name=name)
     builders["attention"] = lambda name: build_attention(CudaAttentionShape(1, 197, 3, 64), attention_mma(arch), name=name)
     builders["norm"] = lambda name: build_norm(197, 192, 1e-6, out_bits=8, name=name)
     builders["patches"] = lambda name: build_patches(1, 3, 224, 224, 16, name)

@@ -59,11 +59,12 @@ def test_float_attention_between_integer_layers():
 
 
 FAMILIES = [("swin padded", 1, 8), ("swinv2", 2, 8), ("beit", -2, 8), ("eva02", 1, 16), ("siglip", 1, 16), ("siglip", 2, 8)]
+FAMILIES += [("swin padded", 1, 16), ("swinv2", 1, 16), ("beit", 1, 16)]
 
 
 @pytest.mark.parametrize(("family", "step", "attention"), FAMILIES)
 def test_families_in_float16(family, step, attention):
-    """Windows with padding and biased attention between float16 layers; heads turned or gated; a pooling head."""
+    """Windows with padding and biased attention, on codes and in float16; heads turned or gated; a pooling head."""
     assert_close(half(family, step, attention), "jetson-agx-orin-64gb", family)
 
 

@@ -19,6 +19,18 @@ ARCHS = ("sm_72", "sm_75", "sm_87", "sm_90")
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 
 
+def biased(shape: CudaAttentionShape, every: np.ndarray, rng, masked: float = 0.1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(bias [images, heads, T, T] of every window, the kernel's buffers) from one of every pattern [patterns, heads, T, T].
+
+    A share of it is made masks, never the last token's; what lies beyond the tokens of a row would hide all of them.
+    """
+    every = np.where(rng.random(every.shape) < masked, every.dtype.type(-(1 << 30)), every)
+    every[..., -1] = 0
+    pattern = rng.integers(0, shape.patterns, shape.groups).astype(np.int32)
+    held = np.pad(every.reshape(-1, shape.tokens), ((0, 0), (0, -shape.tokens % 32)), constant_values=1 << 30)
+    return every[pattern[np.arange(shape.images) % shape.groups]], {"bias": held, "pattern": pattern}
+
+
 def check(shape: CudaAttentionShape, arch: str, bits: int, out_bits: int, packed: bool, table: str, seed: int = 0) -> None:
     """The kernel's codes equal the oracle's; scores span a few tables and every other S makes exact ties."""
     rng, rows, channels = np.random.default_rng(seed), shape.images * shape.tokens, shape.heads * shape.head_dim
@@ -32,12 +44,7 @@ def check(shape: CudaAttentionShape, arch: str, bits: int, out_bits: int, packed
     whole, bias, buffers = qkv.reshape(shape.images, shape.tokens, -1), None, {}
     if shape.groups:
         size = (shape.patterns, shape.heads, shape.tokens, shape.tokens)
-        every = rng.integers(-int(spread), int(spread), size).astype(np.int32)
-        every[rng.random(every.shape) < 0.1] = -(1 << 30)  # as for pairs of tokens that must not meet
-        every[..., 0] = 0
-        pattern = rng.integers(0, shape.patterns, shape.groups).astype(np.int32)
-        held = np.pad(every.reshape(-1, shape.tokens), ((0, 0), (0, -shape.tokens % 32)), constant_values=1 << 30)
-        bias, buffers = every[pattern[np.arange(shape.images) % shape.groups]], {"bias": held, "pattern": pattern}
+        bias, buffers = biased(shape, rng.integers(-int(spread), int(spread), size).astype(np.int32), rng)
     wanted = ops.attention(whole, S, P, M, B, shape.heads, shape.head_dim, out_bits, bias).reshape(rows, channels)
     width = 4 if packed else 8
     kernel = build_attention(shape, attention_mma(arch), out_bits=width)

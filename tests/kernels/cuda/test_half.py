@@ -27,6 +27,7 @@ from lampq_tvm.quantize.constants import UNARY
 from lampq_tvm.runtime.words import pack_words
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_halves, pack_rows, run, unpack_rows
+from tests.kernels.cuda.test_attention import biased
 
 ARCHS = ("sm_75", "sm_87", "sm_90")
 PLAIN = ("sm_53", "sm_72")  # without `mma.sync` for this: large kernels for the interpreter, so few and small cases
@@ -121,6 +122,7 @@ def test_plain_multiply_adds(arch):
     check_product(ProductShape(18, 11, 41, "half"), "half", arch, normed=True, tiles=CudaTiles(16, 16, 16, 2, 1, 1))
     check_product(ProductShape(5, 17, 20, "residual"), "residual", arch, tiles=CudaTiles(16, 16, 8, 2, 1, 1))
     check_attention(CudaAttentionShape(1, 18, 1, 12, 1), arch, 16)
+    check_attention(CudaAttentionShape(2, 18, 1, 4, 1, groups=2, patterns=2), arch, 16)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -142,19 +144,25 @@ def test_norm_to_float16(rows, channels):
         assert found[:, :channels].tobytes() == wanted.tobytes() and np.isfinite(found).all()
 
 
-def check_attention(shape: CudaAttentionShape, arch: str, out_bits: int, seed: int = 0, spread: float = 1.0):
-    """Every value within the bound above of the oracle's weighted mean."""
+def check_attention(
+    shape: CudaAttentionShape, arch: str, out_bits: int, seed: int = 0, spread: float = 1.0, masked: float = 0.1
+):
+    """Every value within the bound above of the oracle's weighted mean; a bias of the scores adds one rounding of theirs."""
     rng, rows, channels = np.random.default_rng(seed), shape.images * shape.tokens, shape.heads * shape.head_dim
     qkv = rng.normal(0, spread, (rows, 3 * channels)).astype(np.float16)
     S = (rng.uniform(0.5, 2, shape.heads) * 1.4427 / np.sqrt(shape.head_dim)).astype(np.float32)
     M = np.full(channels, 1 if out_bits == 16 else 20, np.float32)
     B = np.zeros(channels, np.float32) if out_bits == 16 else rng.integers(-5, 5, channels).astype(np.float32)
     q, k, v = qkv.reshape(shape.images, shape.tokens, 3, shape.heads, -1).transpose(2, 0, 3, 1, 4).astype(np.float64)
-    exact = ops.mixed_values(q, k, v, S).transpose(0, 2, 1, 3).reshape(rows, channels) * M + B
+    bias, buffers = None, {}
+    if shape.groups:
+        every = rng.normal(0, 3, (shape.patterns, shape.heads, shape.tokens, shape.tokens)).astype(np.float32)
+        bias, buffers = biased(shape, every, rng, masked)
+    exact = ops.mixed_values(q, k, v, S, bias).transpose(0, 2, 1, 3).reshape(rows, channels) * M + B
     score = np.abs(q) @ np.abs(k).swapaxes(-1, -2) * S[:, None, None].astype(float)
     each = 2.0**-10 + 2.0**-19 + (shape.head_dim + shape.tokens + 4) * 2.0**-23 * (1 + float(score.max()))
     slack = each * float(np.abs(v).max()) * M
-    buffers = {"qkv": pack_halves(qkv), "S": S, "M": M, "B": B, "range": data.code_range(8)}
+    buffers |= {"qkv": pack_halves(qkv), "S": S, "M": M, "B": B, "range": data.code_range(8)}
     out = pack_halves(np.zeros((rows, channels))) if out_bits == 16 else pack_rows(np.zeros((rows, channels), np.int8), 8)
     found = run(build_half_attention(shape, half_mma(arch), out_bits=out_bits), arch, buffers, out)
     if out_bits == 16:
@@ -176,6 +184,33 @@ def check_attention(shape: CudaAttentionShape, arch: str, out_bits: int, seed: i
 )
 def test_any_attention(sizes, arch, out_bits, warps, seed, spread):
     check_attention(CudaAttentionShape(*sizes, warps), arch, out_bits, seed, spread)
+
+
+@FEW
+@given(
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 80), st.integers(1, 3), st.sampled_from((4, 12, 32, 40))),
+    arch=st.sampled_from(ARCHS),
+    out_bits=st.sampled_from((8, 16)),
+    warps=st.sampled_from((1, 2, 4)),
+    groups=st.integers(1, 4),
+    patterns=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_any_bias_of_the_scores(sizes, arch, out_bits, warps, groups, patterns, seed):
+    check_attention(CudaAttentionShape(*sizes, warps, 1, groups, patterns), arch, out_bits, seed)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_windows_and_one_large_bias(arch):
+    """Swin's windows of 49 tokens, some of which share a pattern; BEiT's 197 tokens at once."""
+    check_attention(CudaAttentionShape(6, 49, 2, 32, groups=3, patterns=2), arch, 16)
+    check_attention(CudaAttentionShape(1, 197, 1, 64, groups=1, patterns=1), arch, 16)
+
+
+def test_rows_that_begin_with_masked_tokens():
+    """The peak of some chunks is a masked score; nothing of theirs is left once a token counts."""
+    check_attention(CudaAttentionShape(2, 150, 2, 16, groups=2, patterns=2), "sm_87", 16, masked=1.0)
+    check_attention(CudaAttentionShape(1, 197, 1, 32, groups=1, patterns=1), "sm_87", 8, masked=0.98)
 
 
 def test_attention_of_deit():
