@@ -43,8 +43,11 @@ def small_kernels() -> Iterator[Named]:
         yield f"codes_{name}", lambda n, s=sizes: tokens.build_to_codes(*s, n), case_of(coded, None, wanted)
         gates, at = {"g": 30 * qkv, "x": qkv, "table": table}, width // 3
         gated = ops.gate(gates["g"][:, :at], qkv[:, at : 2 * at], table)
-        gate = (rows, width, width, 0, at, at)
-        yield f"gate_{name}", lambda n, s=gate: tokens.build_gate(*s, n), case_of(gates, None, gated)
+        gate, coded = tokens.GateShape(rows, width, width, 0, at, at), tokens.GateShape(rows, width, width, 0, at, at, 8)
+        yield f"gate_{name}", lambda n, s=gate: tokens.build_gate(s, n), case_of(gates, None, gated)
+        gates |= {"affine": affine, "range": CODES}
+        wanted = ops.to_codes(gated, affine, 8)
+        yield f"gate_codes_{name}", lambda n, s=coded: tokens.build_gate(s, n), case_of(gates, None, wanted)
         yield _pool(rng, PoolShape(images, count, head_count, 1 + i, head_dim))
         yield _regroup(rng, RegroupShape(images, count, 49, 1 + 3 * i, 2 * head_dim, 8, 8))
 

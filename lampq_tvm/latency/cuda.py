@@ -147,7 +147,7 @@ def _rate(board: Board, *names: str) -> float:
 def _bytes(launch: Launch) -> int:
     """Bytes that a launch moves: the values that it reads and writes, and the weights."""
     moved = launch.read_bytes + launch.out[1].bytes * (2 if launch.over else 1)
-    moved += 0 if launch.also is None else launch.also[1].bytes
+    moved += sum(value.bytes for _, value in launch.also)
     weights = [recipe for recipe in launch.params.values() if recipe["from"] == "words"]
     return moved + sum(4 * int(recipe["shape"][0]) * int(recipe["words"]) for recipe in weights)
 

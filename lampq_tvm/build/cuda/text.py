@@ -32,7 +32,8 @@ typedef unsigned long long uint64_t;
 """
 CONSTANTS = (
     "W", "S", "B", "M", "G", "N", "P", "range", "bounds", "pos", "table", "prefix", "inv", "affine", "bias", "pattern", "query",
-    "index", "fill", "cos", "sin", "partner", "next_G", "next_B", "next_range",
+    "index", "fill", "cos", "sin", "partner", "next_G", "next_B",
+    "next_range", "next_affine",
 )  # fmt: skip
 PROMISE = re.compile(r"\* __restrict__ (\w+)_ptr")
 READS_OUT = re.compile(r" = .*\bout_ptr\b")  # a kernel that adds to what another one may still be writing

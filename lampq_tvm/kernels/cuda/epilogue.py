@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from tvm.script.ir_builder import tirx as T
 from lampq_tvm.kernels.cuda.emit import Threads, argument, at, bytes_of, codes_of, f32, i32, move, put, registers, u32, when
 from lampq_tvm.kernels.cuda.half import activate, two_halves
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
+from lampq_tvm.kernels.cuda.turned import Turned, Turning
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
 HALF = 16  # bits of a float16 value
@@ -24,7 +26,7 @@ __forceinline__ __device__ uint lampq_{name}(const uint* words, uint i) {{
 """
     for name, item in (("byte", "char"), ("short", "short"))
 }
-CODED = ("codes", "table", "act")  # epilogues that pack their values
+CODED = ("codes", "table", "act", "turned")  # epilogues that pack their values
 PIECES = (8, 4, 2, 1)  # neighbours that are written at a time
 Halves = list[tuple[int, int]]  # tiles of 16 rows, and which 8 rows of them
 
@@ -70,15 +72,19 @@ class Epilogue:
     bounds: Any
     added: Any
     table: SharedTable | None
+    turned: Turned | None
     out: Any
 
     @classmethod
-    def arguments(cls, shape: ProductShape, out_bits: int, prefix: int, act: str, columns: int) -> Epilogue:
+    def arguments(
+        cls, shape: ProductShape, out_bits: int, prefix: int, act: str, turning: Turning | None, columns: int
+    ) -> Epilogue:
         """Declare the kernel's remaining buffers, in the order of `build_product`; `columns` are those of a warp's tile."""
         kind = shape.epilogue
         scale, shift = (argument(name, (shape.n,), "float32") for name in ("S", "B"))
         affine = argument("affine", (2,), "float32") if kind == "act" and out_bits < HALF else None
-        bounds = argument("range", (2,), "float32") if kind in ("codes", "act") and out_bits < HALF else None
+        bounds = argument("range", (2,), "float32") if kind in CODED and kind != "table" and out_bits < HALF else None
+        turned = None if turning is None else Turned.declare(turning)
         table = None
         if kind == "table":
             table = SharedTable(argument("table", (TABLE_WORDS if out_bits == HALF else TABLE_WORDS // 2,), "uint32"))
@@ -86,13 +92,14 @@ class Epilogue:
         rows = shape.rows + (shape.rows // shape.period * prefix if prefix else 0)
         per = columns // 4
         if kind in CODED:
-            size = next(size for size in PIECES if per % size == 0)
+            of = per if turning is None else math.gcd(per, turning.head_dim)  # neighbours are of one head
+            size = next(size for size in PIECES if of % size == 0)
             out: Any = CodeRows.declare("out", rows, shape.n, out_bits, size)
         else:
             size = next(size for size in PIECES if per % size == 0 and shape.n % size == 0)
             out = argument("out", (rows, shape.n), "float32")
         added = out if kind == "residual" else added
-        return cls(shape, out_bits, prefix, act, size, scale, shift, affine, bounds, added, table, out)
+        return cls(shape, out_bits, prefix, act, size, scale, shift, affine, bounds, added, table, turned, out)
 
     def prepare(self, memory: Any, first: int, threads: Threads) -> None:
         """Copy the table into shared memory, from word `first` on; seen after the next barrier."""
@@ -151,6 +158,8 @@ class Epilogue:
             return
         if self.shape.epilogue == "act":
             values = self._activated(values)
+        if self.turned is not None:
+            values = self.turned.values(values, m, n)
         if self.table is None:
             self.out.put(m, n, packed(values, bounds, self.out_bits))
             return

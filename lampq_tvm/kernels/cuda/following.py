@@ -1,9 +1,9 @@
-"""LayerNorm that follows a product onto a stream, in the same kernel: the last block to end makes it of the rows they share.
+"""LayerNorm that follows a product, in the same kernel: the last block to end makes it of the rows that blocks share.
 
 Blocks beside each other write parts of the same rows. Each counts itself when its part is written, and the one that finds all
-others counted makes the codes of these rows while the stream is still in the cache, and sets the count back for the next
-launch. Fences stand where a grid's barrier has them (CUDA C++ Programming Guide, Memory Fence Functions): what a block wrote
-before it was counted is seen by the one that counts last.
+others counted makes what follows of these rows while they are in the cache, and sets the count back for the next launch.
+Fences stand where a grid's barrier has them (CUDA C++ Programming Guide, Memory Fence Functions): what a block wrote before it
+was counted is seen by the one that counts last.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import Threads, argument, at, barrier, i32, put, registers, u32, when
+from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, at, barrier, i32, put, registers, u32, when
 from lampq_tvm.kernels.cuda.epilogue import HALF
 from lampq_tvm.kernels.cuda.norm import RowNorm, put_row
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
@@ -33,10 +33,65 @@ __forceinline__ __device__ uint lampq_count_in(int* count) {
 
 @dataclass(frozen=True)
 class Following:
-    """A LayerNorm that follows: `bits` of its codes in memory (16: float16 values), and its `eps`."""
+    """A LayerNorm that follows.
+
+    Attributes:
+        bits: of the codes in memory (16: float16 values); 0 for none, where there is a sum.
+        eps: of the LayerNorm.
+        summed: it is added to a stream, and codes are made of the sum; else of the LayerNorm.
+    """
 
     bits: int
     eps: float
+    summed: bool = False
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Rows of codes: `next_range` [2] f32 (not of float16 values), `codes` [rows, words] uint32 in rows of whole 16 bytes."""
+
+    bits: int
+    channels: int
+    bounds: Any
+    codes: Any
+
+    @classmethod
+    def declare(cls, rows: int, channels: int, bits: int) -> Codes:
+        """Declare the buffers."""
+        bounds = argument("next_range", (2,), "float32") if bits < HALF else None
+        return cls(bits, channels, bounds, argument("codes", (rows, round_up(channels * bits, 128) // 32), "uint32"))
+
+    def put(self, row: Expr, values: list[Expr], lane: Expr) -> None:
+        """Write a row's codes, from values in their units as `RowNorm.values` gives them."""
+        put_row(self.codes, row, values, self.channels, self.bits, self.bounds, lane)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A LayerNorm added to a stream: `base`, `sum` [rows, n] f32; with codes, `next_affine` [2] f32, (1/s, z) of them."""
+
+    base: Any
+    sum: Any
+    affine: Any
+    codes: Codes | None
+
+    @classmethod
+    def declare(cls, rows: int, channels: int, bits: int) -> Sum:
+        """Declare the buffers."""
+        base, total = (argument(name, (rows, channels), "float32") for name in ("base", "sum"))
+        affine = argument("next_affine", (2,), "float32") if bits else None
+        return cls(base, total, affine, Codes.declare(rows, channels, bits) if bits else None)
+
+    def put(self, row: Expr, values: list[Expr], lane: Expr) -> None:
+        """Write a row's sums, and their codes."""
+        channels, sums = int(self.base.shape[1]), registers(len(values), "float32")
+        for j, value in enumerate(values):
+            channel = lane + j * WARP
+            with when(None if (j + 1) * WARP <= channels else channel < channels):
+                put(sums, j, self.base[row, channel] + value)
+                put(self.sum, (row, channel), sums[j])
+        if self.codes is not None:
+            self.codes.put(row, [T.fma(sums[j], self.affine[0], self.affine[1]) for j in range(len(values))], lane)
 
 
 @dataclass(frozen=True)
@@ -44,24 +99,20 @@ class FollowingNorm:
     """Its buffers."""
 
     norm: RowNorm
-    bounds: Any
     count: Any
-    codes: Any
-    bits: int
+    made: Codes | Sum
     tiles: CudaTiles
 
     @classmethod
-    def declare(cls, following: Following, stream: Any, tiles: CudaTiles) -> FollowingNorm:
-        """Declare `next_G`, `next_B` [n] f32, for codes `next_range` [2] f32, `count` [tiles of rows] int32, which is zero
-        before and after, and `codes` [rows, words] uint32 in rows of whole 16 bytes; `stream` [rows, n] f32 is the product's.
+    def declare(cls, following: Following, product: Any, tiles: CudaTiles) -> FollowingNorm:
+        """Declare `next_G`, `next_B` [n] f32, `count` [tiles of rows] int32, which is zero before and after, and the buffers of
+        `Codes` or `Sum`; `product` [rows, n] f32 is what the LayerNorm is made of.
         """
-        rows, channels = (int(extent) for extent in stream.shape)
-        bits = following.bits
+        rows, channels = (int(extent) for extent in product.shape)
         G, B = (argument(f"next_{letter}", (channels,), "float32") for letter in "GB")
-        bounds = argument("next_range", (2,), "float32") if bits < HALF else None
         count = argument("count", (-(-rows // tiles.rows),), "int32")
-        codes = argument("codes", (rows, round_up(channels * bits, 128) // 32), "uint32")
-        return cls(RowNorm(stream, G, B, following.eps), bounds, count, codes, bits, tiles)
+        made = (Sum if following.summed else Codes).declare(rows, channels, following.bits)
+        return cls(RowNorm(product, G, B, following.eps), count, made, tiles)
 
     def finish(self, memory: Any, threads: Threads) -> None:
         """What a block does when it has written its part; word 0 of shared memory is taken for the count."""
@@ -82,16 +133,13 @@ class FollowingNorm:
             self._rows(tile * self.tiles.rows, threads)
 
     def _rows(self, first_row: Expr, threads: Threads) -> None:
-        """The codes of a tile's rows: every warp makes some, side by side."""
-        rows = int(self.codes.shape[0])
+        """What follows, for a tile's rows: every warp makes some, side by side."""
+        rows = int(self.norm.stream.shape[0])
         each = self.tiles.rows // threads.warps if self.tiles.rows % threads.warps == 0 else 1
         side = self.norm.at_once(each)
-        bounds = registers(2, "float32")
-        for i in range(0 if self.bounds is None else 2):
-            put(bounds, i, self.bounds[i])
         with T.serial(0, -(-self.tiles.rows // (threads.warps * side))) as turn:
             lines = [(turn * threads.warps + threads.warp) * side + i for i in range(side)]
             taken = [tirx.min(first_row + line, i32(rows - 1)) for line in lines]
             for line, values in zip(lines, self.norm.values(taken, threads.lane), strict=True):
                 with when(T.And(line < self.tiles.rows, first_row + line < rows)):
-                    put_row(self.codes, first_row + line, values, self.norm.channels, self.bits, bounds, threads.lane)
+                    self.made.put(first_row + line, values, threads.lane)

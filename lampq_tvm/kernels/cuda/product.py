@@ -4,7 +4,7 @@
     out[m, n] = epilogue(acc[m, n])
 
 A is a matrix of codes, or the LayerNorm of a stream, whose codes are then made in the kernel and never stored; an index can
-give the order of its rows. A product onto a stream can make the LayerNorm that follows (`following`).
+give the order of its rows. A product can make the LayerNorm that follows of its float32 rows (`following`).
 
 A block computes a tile [rows, columns]. Tiles of A and W travel into shared memory `stages` steps ahead by asynchronous
 copies; each warp multiplies its part with tensor core instructions and writes what the epilogue makes of its sums. Warps that
@@ -45,6 +45,7 @@ from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Gather, Normed, Operand, Order, Streamed, panel_pitch, row_words
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
+from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
 
 MOST_WRITTEN_OUT = 8  # steps
@@ -77,6 +78,7 @@ def build_product(
     act: str = "",
     following: Following | None = None,
     gather: Gather | None = None,
+    turning: Turning | None = None,
     tiles: CudaTiles | None = None,
     name: str = "product",
 ) -> CudaKernel:
@@ -84,7 +86,8 @@ def build_product(
 
     Buffers: with `gather` index [taken] int32; A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`;
     W [N, `weight_words`] uint32; S, B [N] f32; by epilogue: `codes` range [2] f32, `table` table [256] int8 or float16 as
-    words, `stream` pos [period, N] f32, `act` affine, range [2] f32 (only where codes come out); out: packed codes of whole 16
+    words, `stream` pos [period, N] f32, `act` affine, range [2] f32 (only where codes come out), `turned` range and those of
+    `turned.Turned`; out: packed codes of whole 16
     bytes a row (`epilogue.CodeRows`), or float32 [M, N], which `residual` reads and adds to in place; with `following` those
     of `following.FollowingNorm`.
 
@@ -93,11 +96,12 @@ def build_product(
         prefix: for `stream`, rows left free before each image's.
         norm_eps: eps of the LayerNorm that makes the codes; None where they lie in memory.
         act: function of the epilogue `act`.
-        following: the LayerNorm of the stream, for `residual`, which gives its codes too.
+        following: a LayerNorm of what `residual` or `float` leave, made too.
         gather: A's rows, or the stream's, are taken by an index.
+        turning: what columns are, for `turned`.
     """
     tiles = tiles or default_tiles(shape, mma)
-    return _Product(shape, mma, tiles, out_bits, prefix, norm_eps, act, following, gather, name).build()
+    return _Product(shape, mma, tiles, out_bits, prefix, norm_eps, act, following, gather, turning, name).build()
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class _Product:
     act: str
     following: Following | None
     gather: Gather | None
+    turning: Turning | None
     name: str
 
     def build(self) -> CudaKernel:
@@ -128,7 +133,8 @@ class _Product:
                 else:
                     a = Normed.declare(order, self.mma, tiles, self.norm_eps)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
-                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act, tiles.warp_tile[1])
+                columns = tiles.warp_tile[1]
+                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act, self.turning, columns)
                 after = None if self.following is None else FollowingNorm.declare(self.following, epilogue.out, tiles)
                 with launch(grid, tiles.warps, waits=False) as threads:
                     memory = shared(shared_words(shape, self.mma, tiles, normed=self.norm_eps is not None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple, dataclass
 
 from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
@@ -142,24 +143,60 @@ def build_to_codes(rows: int, channels: int, bits: int, name: str = "codes") -> 
     return elementwise(name, rows * words, declare)
 
 
-def build_gate(rows: int, gates: int, values: int, gate_at: int, value_at: int, width: int, name: str = "gate") -> CudaKernel:
-    """fl(table[sat(rne(g)) + 128] * x) of columns of g [rows, gates] and x [rows, values] f32: table [256], out [rows, width]
-    f32, columns gate_at.. and value_at...
+@dataclass(frozen=True)
+class GateShape:
+    """What a gating kernel is built for.
+
+    Attributes:
+        rows: of both inputs.
+        gates, values: columns of g and of x.
+        gate_at, value_at: the first that is taken, of `width`.
+        bits: of codes made at once (16: float16 values); 32 for float32.
     """
 
+    rows: int
+    gates: int
+    values: int
+    gate_at: int
+    value_at: int
+    width: int
+    bits: int = 32
+
+    @property
+    def key(self) -> str:
+        """Short text that names the shape."""
+        return "_".join(map(str, astuple(self)))
+
+
+def build_gate(s: GateShape, name: str = "gate") -> CudaKernel:
+    """y = fl(table[sat(rne(g)) + 128] * x) of columns of g [rows, gates] and x [rows, values] f32; table [256] f32.
+
+    out is y [rows, width] f32, or its codes [rows, words] uint32 as `build_to_codes` makes them, with its affine and range.
+    """
+    coded = s.bits <= HALF
+    words, per = (row_words(s.width, s.bits), 32 // s.bits) if coded else (s.width, 1)
+
     def declare() -> Callable[[Expr], None]:
-        g, x = argument("g", (rows, gates), "float32"), argument("x", (rows, values), "float32")
-        table, out = argument("table", (256,), "float32"), argument("out", (rows, width), "float32")
+        g, x = argument("g", (s.rows, s.gates), "float32"), argument("x", (s.rows, s.values), "float32")
+        table = argument("table", (256,), "float32")
+        affine = argument("affine", (2,), "float32") if coded else None
+        bounds = argument("range", (2,), "float32") if s.bits < HALF else None
+        out = argument("out", (s.rows, words), "uint32" if coded else "float32")
+
+        def gated(row: Expr, channel: Expr) -> Expr:
+            code = T.bitwise_and(codes_of(g[row, s.gate_at + channel], f32(-128), f32(127)), u32(255))
+            return table[T.Cast("int32", T.bitwise_xor(code, u32(128)))] * x[row, s.value_at + channel]
 
         def work(item: Expr) -> None:
-            row, channel = item // width, item % width
-            code = T.bitwise_and(codes_of(g[row, gate_at + channel], f32(-128), f32(127)), u32(255))
-            place = T.Cast("int32", T.bitwise_xor(code, u32(128)))
-            put(out, (row, channel), table[place] * x[row, value_at + channel])
+            row, word = item // words, item % words
+            values = [gated(row, T.min(word * per + i, s.width - 1)) for i in range(per)]
+            if affine is not None:
+                values = packed([T.fma(value, affine[0], affine[1]) for value in values], bounds, s.bits)
+            put(out, (row, word), values[0])
 
         return work
 
-    return elementwise(name, rows * width, declare)
+    return elementwise(name, s.rows * words, declare)
 
 
 def build_sum(rows: int, channels: int, half: bool, name: str = "add") -> CudaKernel:

@@ -30,6 +30,7 @@ class CudaContext:
         shapes: shape of every value so far, without the batch.
         values: values so far, by name.
         fused: LayerNorms that the product after them makes itself, by name.
+        made: operators whose value a launch of an earlier one gives, or that are left out with it, by name.
         gathered: tokens in another order, which the product after them reads where they stand, by name.
     """
 
@@ -43,6 +44,7 @@ class CudaContext:
     values: dict[str, Value] = field(default_factory=dict)
     fused: dict[str, QLayerNorm] = field(default_factory=dict)
     gathered: dict[str, QRegroup] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
 
     def rows(self, value: str) -> int:
         """Rows of a value as a matrix, the batch included."""

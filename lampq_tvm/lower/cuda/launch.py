@@ -51,7 +51,7 @@ class Launch:
         reads: values by the kernel's buffers.
         params: recipes of constants by the kernel's buffers.
         out: the buffer that it writes, and the value that this gives.
-        also: the same of a second value: the LayerNorm that follows a product.
+        also: the same of further values: of a LayerNorm that follows a product.
         over: name of the value whose memory it writes over, in place; None where it writes somewhere new.
         macs: multiply-adds on tensor cores; rate: the width at which they run (`int8`, `int4`, `fp16`).
         read_bytes: of the values that it reads, which lowering the network fills in.
@@ -63,7 +63,7 @@ class Launch:
     params: Mapping[str, Recipe]
     out: tuple[str, Value]
     over: str | None = None
-    also: tuple[str, Value] | None = None
+    also: tuple[tuple[str, Value], ...] = ()
     macs: int = 0
     rate: str = "int8"
     read_bytes: int = 0
@@ -71,7 +71,7 @@ class Launch:
     @property
     def outs(self) -> tuple[tuple[str, Value], ...]:
         """Every buffer that it writes, with its value."""
-        return (self.out,) if self.also is None else (self.out, self.also)
+        return (self.out, *self.also)
 
 
 def array(tensor: str) -> Recipe:
@@ -85,9 +85,9 @@ def code_range(bits: int) -> Recipe:
     return {"from": "values", "values": [-half, half - 1], "dtype": "float32"}
 
 
-def clamp(out_bits: int) -> dict[str, Recipe]:
-    """The parameter `range` that codes of a width are clamped to; float16 values have none."""
-    return {} if out_bits == BITS["float16"] else {"range": code_range(out_bits)}
+def clamp(out_bits: int, buffer: str = "range") -> dict[str, Recipe]:
+    """The parameter that codes of a width are clamped to; float16 values have none."""
+    return {} if out_bits == BITS["float16"] else {buffer: code_range(out_bits)}
 
 
 def text_of(eps: float) -> str:

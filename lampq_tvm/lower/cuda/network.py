@@ -78,8 +78,9 @@ def _plan(image: Value, launches: tuple[Launch, ...]) -> Arena:
         over = () if launch.over is None else (launch.over,)
         value = launch.out[1]
         steps.append(Step(value.name, (*launch.reads.values(), *over), value.bytes, launch.over))
-        if launch.also is not None:  # blocks still read what the launch reads while the last ones write this
-            steps.append(Step(launch.also[1].name, (*launch.reads.values(), value.name), launch.also[1].bytes))
+        kept = (*launch.reads.values(), value.name, *(more.name for _, more in launch.also))
+        for _, more in launch.also:  # blocks still read what the launch reads while the last ones write these
+            steps.append(Step(more.name, kept, more.bytes))
     arena = plan_memory(steps)
     apart = [x.over for x in launches if x.over is not None and arena.offsets[x.over] != arena.offsets[x.out[1].name]]
     if apart:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
+from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import CudaContext
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, code_range, text_of
+from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
 from lampq_tvm.quantize import model as q
 
 FUSED_ROWS = 512  # up to here a LayerNorm made again by every block of the product after it costs less than to store it
@@ -19,42 +19,72 @@ FUSED_ROWS = 512  # up to here a LayerNorm made again by every block of the prod
 
 @dataclass(frozen=True)
 class After:
-    """A LayerNorm that a product onto a stream makes of it: what the kernel needs, its constants, its value."""
+    """A LayerNorm that a product makes of what it leaves: what the kernel needs, its buffers, its values."""
 
     following: Following
+    reads: dict[str, str]
     params: dict[str, Recipe]
-    value: Value
+    outs: tuple[tuple[str, Value], ...]
 
     @property
     def suffix(self) -> str:
         """Part of the kernel's name."""
-        return f"_n{self.following.bits}e{text_of(self.following.eps)}"
+        return f"_{'a' if self.following.summed else 'n'}{self.following.bits}e{text_of(self.following.eps)}"
 
 
-def following_norm(
-    op: q.QProduct | q.QPatchEmbed, shape: ProductShape, tiles: CudaTiles, c: CudaContext
-) -> After | None:
-    """The only LayerNorm to codes of a stream that a product adds to, unless its reader makes it; its value is noted."""
-    if shape.epilogue != "residual":
-        return None
+def following_norm(op: q.QProduct | q.QPatchEmbed, shape: ProductShape, tiles: CudaTiles, c: CudaContext) -> After | None:
+    """The LayerNorm that a product makes itself, if any; its values are noted."""
+    count: Recipe = {"from": "values", "values": [0] * -(-shape.rows // tiles.rows), "dtype": "int32"}
+    if shape.epilogue == "residual":
+        return _codes_of_stream(op, count, c)
+    return _sum_with_stream(op, count, c) if shape.epilogue == "float" else None
+
+
+def _codes_of_stream(op: Op, count: Recipe, c: CudaContext) -> After | None:
+    """The only LayerNorm to codes of the stream that a product adds to, unless its reader makes it."""
     norms = [reader for reader in c.readers(op.name) if isinstance(reader, q.QLayerNorm)]
     if len(norms) != 1 or _made_by_reader(norms[0], c):
         return None
     norm = norms[0]
-    params = {f"next_{letter}": array(f"{norm.name}.{letter}") for letter in "GB"}
-    params["count"] = {"from": "values", "values": [0] * -(-shape.rows // tiles.rows), "dtype": "int32"}
-    if norm.out_bits < FLOAT_BITS:
-        params["next_range"] = code_range(norm.out_bits)
     value = c.coded(norm.name, c.shapes[op.name], norm.out_bits)
-    return After(Following(BITS[value.dtype], norm.eps), params, value)
+    c.made.add(norm.name)
+    params = _constants(norm, count) | clamp(norm.out_bits, "next_range")
+    return After(Following(BITS[value.dtype], norm.eps), {}, params, (("codes", value),))
+
+
+def _sum_with_stream(op: Op, count: Recipe, c: CudaContext) -> After | None:
+    """The LayerNorm that alone reads a product and is added to a stream, the sum, and its codes where there are any."""
+    norm, total = _only(op, q.QFloatNorm, c), None
+    if isinstance(norm, q.QFloatNorm):
+        total = _only(norm, q.QAdd, c)
+    if not isinstance(norm, q.QFloatNorm) or total is None or total.inputs[0] not in c.values:
+        return None
+    params, shape = _constants(norm, count), c.shapes[op.name]
+    outs, bits = [("sum", c.add(total.name, shape, "float32"))], 0
+    c.made |= {norm.name, total.name}
+    codes = [reader for reader in c.readers(total.name) if isinstance(reader, q.QToCodes)]
+    if len(codes) == 1:
+        value = c.coded(codes[0].name, shape, codes[0].out_bits)
+        outs, bits = [*outs, ("codes", value)], BITS[value.dtype]
+        params |= {"next_affine": array(f"{codes[0].name}.affine")} | clamp(codes[0].out_bits, "next_range")
+        c.made.add(codes[0].name)
+    return After(Following(bits, norm.eps, summed=True), {"base": total.inputs[0]}, params, tuple(outs))
+
+
+def _only(op: Op, kind: type[Op], c: CudaContext) -> Op | None:
+    """The operator that alone reads a value, if it is of a kind and reads it last."""
+    readers = c.readers(op.name)
+    return readers[0] if len(readers) == 1 and isinstance(readers[0], kind) and readers[0].inputs[-1] == op.name else None
+
+
+def _constants(norm: q.QLayerNorm | q.QFloatNorm, count: Recipe) -> dict[str, Recipe]:
+    return {f"next_{letter}": array(f"{norm.name}.{letter}") for letter in "GB"} | {"count": count}
 
 
 def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     """LayerNorm to codes or to float, unless a product makes it."""
     source = op.inputs[0]
     rows, channels = c.rows(source), c.shapes[source][-1]
-    if op.name in c.values:
-        return []
     if isinstance(op, q.QLayerNorm) and _made_by_reader(op, c):
         c.fused[op.name] = op
         c.shapes[op.name] = c.shapes[source]

@@ -16,9 +16,10 @@ from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.operand import Gather
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
+from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import CudaContext
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, code_range, text_of
+from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, code_range, text_of
 from lampq_tvm.lower.cuda.norms import following_norm
 from lampq_tvm.quantize import model as q
 
@@ -60,8 +61,7 @@ def _rows(source: str, c: CudaContext) -> Rows:
     if norm is None:
         return Rows({"A": source}, params, None, gather)
     params |= {"G": array(f"{norm.name}.G"), "N": array(f"{norm.name}.B")}
-    params |= {} if norm.out_bits == FLOAT_BITS else {"bounds": code_range(norm.out_bits)}
-    return Rows({"stream": norm.inputs[0]}, params, norm, gather)
+    return Rows({"stream": norm.inputs[0]}, params | clamp(norm.out_bits, "bounds"), norm, gather)
 
 
 def _constants(op: q.QProduct | q.QPatchEmbed, shape: ProductShape, mma: Mma, tiles: CudaTiles, bits: int) -> dict[str, Recipe]:
@@ -81,34 +81,62 @@ def _constants(op: q.QProduct | q.QPatchEmbed, shape: ProductShape, mma: Mma, ti
     return params
 
 
+def _turned(op: q.QProduct, c: CudaContext) -> q.QRotary | None:
+    """The rotation of neighbours that alone reads a product, which makes its codes then."""
+    readers = c.readers(op.name)
+    rotary = readers[0] if len(readers) == 1 else None
+    if op.epilogue != "float" or not isinstance(rotary, q.QRotary):
+        return None
+    partner = c.tensors[f"{rotary.name}.partner"]
+    return rotary if np.array_equal(partner, np.arange(rotary.head_dim) ^ 1) else None
+
+
 def _launch(
-    c: CudaContext, op: q.QProduct | q.QPatchEmbed, shape: ProductShape, mma: Mma, source: str, out: Value, prefix: int = 0
+    c: CudaContext,
+    op: q.QProduct | q.QPatchEmbed,
+    shape: ProductShape,
+    mma: Mma,
+    source: str,
+    out: Value,
+    *,
+    prefix: int = 0,
+    turned: q.QRotary | None = None,
 ) -> Launch:
-    """Launch of a product, with a LayerNorm that was left to it, before it or after."""
+    """Launch of a product, with a LayerNorm that was left to it, before it or after, or a rotation after it."""
     rows = _rows(source, c)
     tiles, act = c.records.product(shape, mma, rows.norm is not None), op.act if isinstance(op, q.QProduct) else ""
     bits = BITS[out.dtype] if shape.epilogue in CODED else 8
     params = rows.params | _constants(op, shape, mma, tiles, bits)
     after = following_norm(op, shape, tiles, c)
-    following, also = (None, None) if after is None else (after.following, ("codes", after.value))
+    following = None if after is None else after.following
+    reads, also = (rows.reads, ()) if after is None else (rows.reads | after.reads, after.outs)
     params |= {} if after is None else after.params
+    turning = None
+    if turned is not None:
+        turning = Turning(len(c.tensors[f"{turned.name}.cos"]), turned.heads, turned.head_dim)
+        params |= {name: array(f"{turned.name}.{name}") for name in ("cos", "sin", "inv")} | clamp(turned.out_bits)
 
     def build(name: str) -> CudaKernel:
         made = functools.partial(build_product, shape, mma, out_bits=bits, prefix=prefix, tiles=tiles)
-        return made(norm_eps=rows.eps, act=act, following=following, gather=rows.gather, name=name)
+        return made(norm_eps=rows.eps, act=act, following=following, gather=rows.gather, turning=turning, name=name)
 
     key = f"{shape.key}_{mma.name}_o{bits}" + (f"_f{prefix}" if prefix else "") + rows.suffix + act
-    key += ("" if after is None else after.suffix) + f"_t{tiles.key}"
+    key += ("" if after is None else after.suffix) + ("" if turning is None else turning.suffix) + f"_t{tiles.key}"
     over = op.inputs[1] if shape.epilogue == "residual" else None
     rate = {"s4": "int4", "f16": "fp16"}.get(mma.name, "int8")
     macs = shape.rows * shape.n * shape.k
-    return Launch(key, build, rows.reads, params, ("out", out), over, also, macs, rate)
+    return Launch(key, build, reads, params, ("out", out), over, also, macs, rate)
 
 
 def lower_product(op: q.QProduct, c: CudaContext) -> list[Launch]:
     """Product with its epilogue."""
     source, (n, k) = op.inputs[0], c.tensors[f"{op.name}.w"].shape
     shape, rows = (*c.shapes[source][:-1], n), c.rows(source)
+    turned = _turned(op, c)
+    if turned is not None:
+        c.made.add(turned.name)
+        out = c.coded(turned.name, shape, turned.out_bits)
+        return [_launch(c, op, ProductShape(rows, n, k, "turned"), c.mma(op), source, out, turned=turned)]
     bits = FLOAT_BITS if op.epilogue == "table" and c.tensors[f"{op.name}.table"].dtype == np.float16 else op.out_bits
     out = c.coded(op.name, shape, bits) if op.epilogue in CODED else c.add(op.name, shape, "float32")
     return [_launch(c, op, ProductShape(rows, n, k, op.epilogue), c.mma(op), source, out)]
@@ -133,7 +161,7 @@ def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:
     shape = ProductShape(c.batch * count, n, k, "stream", count if prefix else period)
     mma = mma_for(op.w_bits, 8, c.arch)
     embedded = c.add(f"{op.name}.tokens" if prefix else op.name, (prefix + count, n), "float32")
-    product = _launch(c, op, shape, mma, patches.name, embedded, prefix)
+    product = _launch(c, op, shape, mma, patches.name, embedded, prefix=prefix)
     if shape.period != period:  # one position for all patches
         product = replace(product, params={**product.params, "pos": {**array(f"{op.name}.pos"), "times": count}})
     launches.append(product)

@@ -56,12 +56,19 @@ def lower_unit_heads(op: q.QUnitHeads, c: CudaContext) -> list[Launch]:
 
 
 def lower_gate(op: q.QGate, c: CudaContext) -> list[Launch]:
-    """Activation of some columns times others."""
+    """Activation of some columns times others, and its codes where nothing else is wanted of it."""
     gate, value = op.inputs
-    out = c.add(op.name, (*c.shapes[gate][:-1], op.width), "float32")
-    sizes = (c.rows(gate), c.shapes[gate][-1], c.shapes[value][-1], op.gate_at, op.value_at, op.width)
-    build, name = _builder(tokens.build_gate, *sizes), "gate_" + "_".join(map(str, sizes))
-    return [Launch(name, build, {"g": gate, "x": value}, {"table": array(f"{op.name}.table")}, ("out", out))]
+    shape, params, readers = (*c.shapes[gate][:-1], op.width), {"table": array(f"{op.name}.table")}, c.readers(op.name)
+    codes = readers[0] if len(readers) == 1 else None
+    if isinstance(codes, q.QToCodes):
+        out = c.coded(codes.name, shape, codes.out_bits)
+        params |= {"affine": array(f"{codes.name}.affine")} | clamp(codes.out_bits)
+        c.made.add(codes.name)
+    else:
+        out = c.add(op.name, shape, "float32")
+    columns = (c.shapes[gate][-1], c.shapes[value][-1], op.gate_at, op.value_at, op.width)
+    sizes = tokens.GateShape(c.rows(gate), *columns, BITS[out.dtype])
+    return [Launch(f"gate_{sizes.key}", _builder(tokens.build_gate, sizes), {"g": gate, "x": value}, params, ("out", out))]
 
 
 def lower_attention_pool(op: q.QAttentionPool, c: CudaContext) -> list[Launch]:

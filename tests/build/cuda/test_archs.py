@@ -11,10 +11,13 @@ from lampq_tvm.build.cuda.disassembly import sass, usage
 from lampq_tvm.kernels.cuda.attention import build_attention
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
+from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.levels import attention_mma, half_mma, mma_for
 from lampq_tvm.kernels.cuda.norm import build_norm
+from lampq_tvm.kernels.cuda.operand import Gather
 from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tokens import build_patches, build_prefix, build_take
+from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.ptx.coverage import unknown
@@ -29,6 +32,13 @@ PRODUCTS = {  # of a block, with the LayerNorm in front of it or not; and the em
     "fc2": (ProductShape(197, 192, 768, "residual"), None),
     "embed": (ProductShape(196, 192, 768, "stream", 196), None),
     "head": (ProductShape(1, 1000, 192, "float"), 1e-6),
+}
+FUSED = {  # what larger batches and other families add
+    "norm": (ProductShape(788, 192, 768, "residual"), {"following": Following(8, 1e-6)}),
+    "nibbles": (ProductShape(788, 192, 192, "residual"), {"following": Following(4, 1e-6)}),
+    "sum": (ProductShape(196, 192, 192, "float"), {"following": Following(8, 1e-6, summed=True)}),
+    "windows": (ProductShape(784, 576, 192, "codes"), {"gather": Gather(196, 196)}),
+    "turned": (ProductShape(197, 576, 192, "turned"), {"turning": Turning(197, 3, 64), "norm_eps": 1e-6}),
 }
 
 
@@ -52,6 +62,11 @@ def compiled(request) -> tuple[str, dict[str, CompiledKernel]]:
     builders["biased_f16"] = lambda name: build_half_attention(windows, half_mma(arch), name=name)
     builders["attention"] = lambda name: build_attention(CudaAttentionShape(1, 197, 3, 64), attention_mma(arch), name=name)
     builders["norm"] = lambda name: build_norm(197, 192, 1e-6, out_bits=8, name=name)
+    builders |= {
+        f"{name}_{pair}": lambda name, s=shape, w=widths, m=more: build_product(s, mma_for(*w, arch), name=name, **m)
+        for name, (shape, more) in FUSED.items()
+        for pair, widths in WIDTHS.items()
+    }
     builders["patches"] = lambda name: build_patches(1, 3, 224, 224, 16, name)
     builders["prefix"] = lambda name: build_prefix(1, 1, 197, 192, name)
     builders["take"] = lambda name: build_take(1, 197, 0, 192, name)
@@ -76,7 +91,7 @@ def test_the_native_instruction_is_there(compiled):
     s8, s4 = ("IMMA.8816.S8.S8", "IMMA.8832.S4.S4") if arch == "sm_75" else ("IMMA.16832.S8.S8", "IMMA.16864.S4.S4")
     for name, kernel in kernels.items():
         opcodes = {instruction.opcode.removesuffix(".SAT") for instruction in sass(kernel.cubin)}
-        product = name.rpartition("_")[0] in PRODUCTS
+        product = name.rpartition("_")[0] in {**PRODUCTS, **FUSED}
         if name.endswith("16"):
             wanted = {"HMMA.1688.F32" if arch == "sm_75" else "HMMA.16816.F32"}
             assert {op for op in opcodes if op.startswith("HMMA")} == wanted, (arch, name)

@@ -1,4 +1,4 @@
-"""A product onto a stream and the LayerNorm that follows it in one kernel, against the oracle's two steps."""
+"""A product and the LayerNorm that follows it in one kernel, against the oracle's steps, to the bit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEW = settings(max_examples=30, deadline=None, derandomize=True, database=None, 
 
 
 def check(product: Product, arch: str, tiles: CudaTiles | None = None, times: int = 1) -> None:
-    """Stream and codes equal the oracle's, bit for bit, and the count is zero again."""
+    """Stream and codes equal the oracle's, and the count is zero again; of a sum of `float` its float values too."""
     shape, bits = product.shape, 4 if product.out_bits <= 4 else 8
     mma = mma_for(product.w_bits, product.a_bits, arch)
     tiles = tiles or default_tiles(shape, mma)
@@ -35,27 +35,38 @@ def check(product: Product, arch: str, tiles: CudaTiles | None = None, times: in
     acc = ops.product_acc(a, w)
     scale, b = (rng.normal(0, spread, shape.n).astype(np.float32) for spread in (3 / max(1.0, float(acc.std())), 1))
     stream = rng.normal(0, 3, acc.shape).astype(np.float32)
-    wanted = stream
-    for _ in range(times):
-        wanted = ops.residual(wanted, acc, scale, b)
     G, B = (rng.normal(0, spread, shape.n).astype(np.float32) for spread in (1 << (product.out_bits - 2), 1))
-    codes = ops.layer_norm_codes(wanted, G, B, EPS, product.out_bits)
+    wanted = {"out": ops.float_out(acc, scale, b)}
+    if shape.epilogue == "residual":
+        wanted["out"] = stream
+        for _ in range(times):
+            wanted["out"] = ops.residual(wanted["out"], acc, scale, b)
+        codes = ops.layer_norm_codes(wanted["out"], G, B, EPS, product.out_bits)
+    else:
+        affine = np.array([1.5, -1], np.float32)
+        wanted["sum"] = ops.add(stream, ops.layer_norm_float(wanted["out"], G, B, EPS))
+        codes = ops.to_codes(wanted["sum"], affine, product.out_bits)
     buffers = {"A": pack_rows(a, mma.a_bits), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": scale, "B": b}
     buffers |= {"next_G": G, "next_B": B, "next_range": data.code_range(product.out_bits)}
     outs = {"out": stream, "codes": np.zeros_like(pack_rows(codes, bits))}
     outs["count"] = np.zeros(-(-shape.rows // tiles.rows), np.int32)
-    kernel = build_product(shape, mma, following=Following(bits, EPS), tiles=tiles)
-    found = run_outs(kernel, arch, buffers, outs, times)
-    assert found["out"].tobytes() == wanted.tobytes(), product
+    if shape.epilogue == "float":
+        buffers |= {"base": stream, "next_affine": affine}
+        outs["sum"] = np.zeros_like(stream)
+    following = Following(bits, EPS, summed=shape.epilogue == "float")
+    found = run_outs(build_product(shape, mma, following=following, tiles=tiles), arch, buffers, outs, times)
+    for name, values in wanted.items():
+        assert found[name].tobytes() == values.tobytes(), (product, name)
     assert unpack_rows(found["codes"], shape.n, bits).tobytes() == codes.tobytes(), product
     assert not found["count"].any()
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Product, str, CudaTiles | None]:
-    """Any product onto a stream, small."""
+    """Any product onto a stream, or whose LayerNorm is added to one, small."""
     extents, widths = st.integers(1, 150), st.integers(2, 8)
-    shape = ProductShape(draw(extents), draw(extents), draw(st.integers(1, 80)), "residual")
+    epilogue = draw(st.sampled_from(("residual", "float")))
+    shape = ProductShape(draw(extents), draw(extents), draw(st.integers(1, 80)), epilogue)
     product = Product(shape, draw(widths), draw(widths), draw(widths), seed=draw(st.integers(0, 99)))
     arch = draw(st.sampled_from(ARCHS))
     able = [tiles for tiles in TILES if check_tiles(tiles, mma_for(product.w_bits, product.a_bits, arch), False)]
@@ -69,10 +80,25 @@ def test_any_product(case):
 
 
 @pytest.mark.parametrize("arch", ["sm_72", "sm_80", "sm_87", "sm_110"])
+@pytest.mark.parametrize("epilogue", ["residual", "float"])
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (65, 64, 32), (64, 192, 96), (200, 100, 33), (3, 768, 16)])
-def test_edges(arch, sizes):
+def test_edges(arch, epilogue, sizes):
     """One block beside none and beside several; rows and channels off every tile; launched again on what it left."""
-    check(Product(ProductShape(*sizes, "residual"), 4, 8, 4 + 4 * (sizes[0] % 2), seed=sizes[1]), arch, times=2)
+    check(Product(ProductShape(*sizes, epilogue), 4, 8, 4 + 4 * (sizes[0] % 2), seed=sizes[1]), arch, times=2)
+
+
+def test_a_sum_without_codes():
+    rng, shape, mma = np.random.default_rng(0), ProductShape(40, 96, 32, "float"), mma_for(8, 8, "sm_87")
+    tiles = default_tiles(shape, mma)
+    a, w, _ = inputs(Product(shape))
+    scale, b, G, B = (rng.normal(0, 1, shape.n).astype(np.float32) for _ in range(4))
+    base = rng.normal(0, 1, (shape.rows, shape.n)).astype(np.float32)
+    buffers = {"A": pack_rows(a, 8), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": scale, "B": b}
+    outs = {"out": np.zeros_like(base), "sum": np.zeros_like(base), "count": np.zeros(-(-shape.rows // tiles.rows), np.int32)}
+    kernel = build_product(shape, mma, following=Following(0, EPS, summed=True), tiles=tiles)
+    found = run_outs(kernel, "sm_87", buffers | {"next_G": G, "next_B": B, "base": base}, outs)
+    wanted = ops.add(base, ops.layer_norm_float(ops.float_out(ops.product_acc(a, w), scale, b), G, B, EPS))
+    assert found["sum"].tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_87"])

@@ -9,8 +9,7 @@ from lampq_tvm.kernels.cuda import heads, tokens
 from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
 from lampq_tvm.oracle import ops
 from tests.kernels import data
-from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
-from tests.kernels.cuda.test_half import pack_halves
+from tests.kernels.cuda.gpu import pack_halves, pack_rows, run, unpack_rows
 
 SIZES = [(2, 26, 3, 12), (1, 17, 2, 64), (3, 5, 1, 4), (1, 9, 2, 40)]
 
@@ -58,9 +57,14 @@ def test_gate():
     rng = np.random.default_rng(0)
     both, table = rng.normal(0, 60, (7, 52)).astype(np.float32), rng.normal(0, 1, 256).astype(np.float32)
     both[0, :4] = (-300, 300, -128.5, 126.5)
-    kernel = tokens.build_gate(7, 52, 52, 2, 27, 25)
-    found = run(kernel, "sm_87", {"g": both, "x": both, "table": table}, np.zeros((7, 25), np.float32))
-    assert found.tobytes() == ops.gate(both[:, 2:27], both[:, 27:52], table).tobytes()
+    buffers, sizes = {"g": both, "x": both, "table": table}, (7, 52, 52, 2, 27, 25)
+    found = run(tokens.build_gate(tokens.GateShape(*sizes)), "sm_87", buffers, np.zeros((7, 25), np.float32))
+    wanted = ops.gate(both[:, 2:27], both[:, 27:52], table)
+    assert found.tobytes() == wanted.tobytes()
+    for bits in (4, 8, 16):
+        buffers |= {"affine": np.array([0.3, -1], np.float32), "range": data.code_range(bits)}
+        kernel = tokens.build_gate(tokens.GateShape(*sizes, bits))
+        check(kernel, buffers, ops.to_codes(wanted, buffers["affine"], bits), bits)
 
 
 @pytest.mark.parametrize(("parts", "channels"), [(1, 24), (1, 10), (4, 8), (4, 6), (2, 5)])
