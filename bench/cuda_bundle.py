@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 from common import paired_plan
-from cuda_cases import following_norms, gathered_products, small_kernels
+from cuda_cases import small_kernels
+from cuda_fused import fused_products
 
 from lampq_tvm.allocate.plan import BitPlan, uniform_plan
 from lampq_tvm.api.options import Options
@@ -113,8 +114,7 @@ def edge_kernels(arch: str) -> Iterator[tuple[str, Any, CudaCase]]:
         key = f"{attention_key(biased)}_{biased.row_warps}x{biased.key_warps}"
         yield key, lambda name, s=biased: build_attention(s, attention_mma(arch), name=name), attention_case(biased)
     yield from small_kernels()
-    yield from following_norms(arch)
-    yield from gathered_products(arch)
+    yield from fused_products(arch)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Cases of CUDA kernels around products and attention, and of LayerNorms behind products: buffers, and the oracle's bytes."""
+"""Cases of the small CUDA kernels around products and attention: buffers, and the bytes that the oracle expects."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ import numpy as np
 
 from lampq_tvm.kernels.cuda import heads, tokens
 from lampq_tvm.kernels.cuda.emit import CudaKernel
-from lampq_tvm.kernels.cuda.following import Following
-from lampq_tvm.kernels.cuda.levels import mma_for
-from lampq_tvm.kernels.cuda.mma import Mma
-from lampq_tvm.kernels.cuda.operand import Gather
 from lampq_tvm.kernels.cuda.pool import PoolShape, build_pool
-from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
-from lampq_tvm.kernels.cuda.tiles import default_tiles
-from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.oracle import ops
-from lampq_tvm.tune.cuda.case import CODES, EPS, CudaCase, case_of, packed_rows, product_case
+from lampq_tvm.tune.cuda.case import CODES, EPS, CudaCase, case_of, packed_rows
 
 Named = tuple[str, Callable[[str], CudaKernel], CudaCase]
 
@@ -50,44 +43,6 @@ def small_kernels() -> Iterator[Named]:
         yield f"gate_codes_{name}", lambda n, s=coded: tokens.build_gate(s, n), case_of(gates, None, wanted)
         yield _pool(rng, PoolShape(images, count, head_count, 1 + i, head_dim))
         yield _regroup(rng, RegroupShape(images, count, 49, 1 + 3 * i, 2 * head_dim, 8, 8))
-
-
-def following_norms(arch: str) -> Iterator[Named]:
-    """Codes of the LayerNorm that follows a product onto a stream, of one tile of columns and of several."""
-    for i, (rows, n, k) in enumerate(((1, 10, 96), (65, 64, 33), (197, 192, 768), (300, 384, 96))):
-        for w, a, bits in ((8, 8, 8), (4, 8, 8), (4, 4, 4)):
-            shape, mma = ProductShape(rows, n, k, "residual"), mma_for(w, a, arch)
-            tiles, rng = default_tiles(shape, mma), np.random.default_rng(i)
-            case, name = product_case(shape, w, a, mma, tiles, seed=i), f"{shape.key}_{mma.name}_w{w}a{a}_n{bits}"
-            stream = case.expected.view(np.float32)
-            G, B = (rng.normal(0, spread, n).astype(np.float32) for spread in (1 << (bits - 2), 1))
-            codes = packed_rows(ops.layer_norm_codes(stream, G, B, EPS, bits), bits).view(np.uint8)
-            half, count = 1 << (bits - 1), np.zeros(-(-rows // tiles.rows), np.int32)
-            more = {"next_G": G, "next_B": B, "next_range": np.array([-half, half - 1], np.float32), "count": count}
-            buffers = {**case.buffers, **more, "codes": np.zeros_like(codes)}
-
-            def build(name: str, shape: ProductShape = shape, mma: Mma = mma, bits: int = bits) -> CudaKernel:
-                return build_product(shape, mma, following=Following(bits, EPS), name=name)
-
-            yield name, build, CudaCase(buffers, codes[:, : n * bits // 8], "codes")
-
-
-def gathered_products(arch: str) -> Iterator[Named]:
-    """Products whose rows an index takes, in windows of 49 from two images of 196 tokens; of a LayerNorm too."""
-    gather = Gather(196, 196)
-    for i, (w, a, normed) in enumerate(((8, 8, False), (4, 4, False), (8, 8, True))):
-        shape, mma, rng = ProductShape(2 * gather.taken, 96, 96, "codes"), mma_for(w, a, arch), np.random.default_rng(i)
-        case = product_case(shape, w, a, mma, default_tiles(shape, mma), normed=normed, seed=i)
-        index, name = rng.permutation(gather.taken).astype(np.int32), "stream" if normed else "A"
-        places = (index + gather.rows * np.arange(2)[:, None]).reshape(-1)
-        source = np.zeros_like(case.buffers[name])
-        source[places] = case.buffers[name]
-
-        def build(name: str, shape: ProductShape = shape, mma: Mma = mma, normed: bool = normed) -> CudaKernel:
-            return build_product(shape, mma, norm_eps=EPS if normed else None, gather=gather, name=name)
-
-        buffers = {**case.buffers, name: source, "index": index}
-        yield f"{shape.key}_{mma.name}_gathered{i}", build, CudaCase(buffers, case.expected)
 
 
 def _pool(rng: np.random.Generator, shape: PoolShape) -> Named:
