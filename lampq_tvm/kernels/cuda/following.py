@@ -133,13 +133,14 @@ class FollowingNorm:
             self._rows(tile * self.tiles.rows, threads)
 
     def _rows(self, first_row: Expr, threads: Threads) -> None:
-        """What follows, for a tile's rows: every warp makes some, side by side."""
-        rows = int(self.norm.stream.shape[0])
-        each = self.tiles.rows // threads.warps if self.tiles.rows % threads.warps == 0 else 1
-        side = self.norm.at_once(each)
-        with T.serial(0, -(-self.tiles.rows // (threads.warps * side))) as turn:
+        """What follows, for a tile's rows: every warp makes some, side by side, those beyond the last that one again.
+
+        A condition instead would have the compiler gather its lanes anew for every shuffle, by a call.
+        """
+        height, last = self.tiles.rows, i32(int(self.norm.stream.shape[0]) - 1)
+        side = self.norm.at_once(height // threads.warps if height % threads.warps == 0 else 1)
+        with T.serial(0, -(-height // (threads.warps * side))) as turn:
             lines = [(turn * threads.warps + threads.warp) * side + i for i in range(side)]
-            taken = [tirx.min(first_row + line, i32(rows - 1)) for line in lines]
-            for line, values in zip(lines, self.norm.values(taken, threads.lane), strict=True):
-                with when(T.And(line < self.tiles.rows, first_row + line < rows)):
-                    self.made.put(first_row + line, values, threads.lane)
+            rows = [tirx.min(first_row + tirx.min(line, i32(height - 1)), last) for line in lines]
+            for row, values in zip(rows, self.norm.values(rows, threads.lane), strict=True):
+                self.made.put(row, values, threads.lane)
