@@ -38,7 +38,6 @@ from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
-from lampq_tvm.latency.cuda import buffer_sizes
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.lower.cuda.norms import FUSED_ROWS
 from lampq_tvm.quantize.model import QuantizedModel
@@ -138,7 +137,7 @@ def save(path: Path, rows: list[Entry]) -> None:
         if row.case is not None:
             arrays |= {f"{i}/{key}": array for key, array in row.case.buffers.items()} | {f"{i}/expected": row.case.expected}
         how = {"entry": kernel.entry, "params": kernel.params, "grid": kernel.kernel.grid, "block": kernel.kernel.block}
-        how |= {"sizes": [] if row.same else buffer_sizes(kernel), "of": row.case.of if row.case else "out"}
+        how |= {"sizes": [] if row.same else kernel.buffers, "of": row.case.of if row.case else "out"}
         index.append({"name": row.name, "same": row.same, "shared_bytes": kernel.kernel.shared_bytes, **how})
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)

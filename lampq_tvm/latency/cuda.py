@@ -1,9 +1,8 @@
-"""Latency tables for GPUs: kernels timed by the device's own clock, or a roofline for a board that is only on paper."""
+"""Latency tables for GPUs: kernels timed by the device's own clock, or estimated for a board that is only on paper."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,10 +11,9 @@ import numpy as np
 from lampq_tvm.allocate.plan import FLOAT_BITS, uniform_plan
 from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
-from lampq_tvm.device.board import Board
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.latency.bench import SAMPLES, timing
+from lampq_tvm.latency.paper import issued, on_paper
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.lower.cuda.launch import Launch
@@ -28,8 +26,6 @@ from lampq_tvm.store import Units
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.cuda.records import CudaRecords
 
-LAUNCH_MS = 0.002  # between two kernels of a graph, by NVIDIA's account of CUDA graphs
-REACHED = 0.6  # of peak rates that a well-tuned kernel reaches
 REPEATS = 20  # launches of a kernel in a sample, so that the clock's resolution does not show
 
 
@@ -103,8 +99,7 @@ def cuda_table(
     if gpu is None:
         if target.board is None:
             raise DeviceError("there are no figures to estimate from", where=target.name)
-        board = target.board
-        times = {name: roofline(launch, launch.build(name), board) for name, launch in work.launches.items()}
+        times = {name: _on_paper(work.launches[name], target, units) for name in track(sorted(work.launches), "kernels")}
     else:
         kernels = compile_kernels(work.launches.values(), target.isa, target.cuda_major or 0)
         times = {}
@@ -123,33 +118,17 @@ def cuda_table(
     )
 
 
-def roofline(launch: Launch, kernel: CudaKernel, board: Board) -> Timing:
-    """Time of a launch on paper: what memory or tensor cores take at a share of their peak, and the launch itself.
+def _on_paper(launch: Launch, target: Target, units: Units) -> Timing:
+    """An estimate of a kernel, whose instructions are counted once."""
+    assert target.board is not None
+    kernel = launch.build(launch.kernel)
 
-    Blocks that do not fill the last round of multiprocessors leave it idle. Williams et al., Roofline, CACM 2009.
-    """
-    bandwidth = _rate(board, "memory_bandwidth_read", "memory_bandwidth") * 1e6  # bytes a millisecond
-    peak = _rate(board, f"gpu_{launch.rate}") * 1e9  # operations a millisecond
-    sms = board.gpu.sms if board.gpu else 1
-    blocks = math.prod(kernel.grid)
-    filled = blocks / (-(-blocks // sms) * sms)
-    ms = max(_bytes(launch) / bandwidth, 2 * launch.macs / (peak * filled)) / REACHED + LAUNCH_MS
-    return Timing(median_ms=ms, p95_ms=ms, n=0, kind="estimated")
+    def count() -> dict[str, np.ndarray]:
+        (compiled,) = compile_kernels([launch], target.isa, target.cuda_major or 0).values()
+        return {"instructions": np.array([issued(compiled)])}
 
-
-def _rate(board: Board, *names: str) -> float:
-    found = next((board.figures[name].value for name in names if name in board.figures), None)
-    if found is None:
-        raise DeviceError(f"its file has no {names[-1]}", where=board.name, hint="measure on the board instead")
-    return found
-
-
-def _bytes(launch: Launch) -> int:
-    """Bytes that a launch moves: the values that it reads and writes, and the weights."""
-    moved = launch.read_bytes + launch.out[1].bytes * (2 if launch.over else 1)
-    moved += sum(value.bytes for _, value in launch.also)
-    weights = [recipe for recipe in launch.params.values() if recipe["from"] == "words"]
-    return moved + sum(4 * int(recipe["shape"][0]) * int(recipe["words"]) for recipe in weights)
+    found = units.get(f"instructions of {launch.kernel}", count)["instructions"]
+    return on_paper(launch, kernel.grid, target.board, float(found[0]))
 
 
 def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], dict[str, np.ndarray]]:
@@ -158,7 +137,7 @@ def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], d
     def measure() -> dict[str, np.ndarray]:
         shared = kernel.kernel.shared_bytes
         function = gpu.function(gpu.load(kernel.cubin), kernel.entry, shared)
-        addresses = [_filled(gpu, size, dtype) for size, dtype in buffer_sizes(kernel)]
+        addresses = [_filled(gpu, size, dtype) for size, dtype in kernel.buffers]
         grid, block = kernel.kernel.grid, kernel.kernel.block
 
         def run() -> None:
@@ -170,17 +149,6 @@ def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], d
         return {"ms": np.array(samples[3:])}
 
     return measure
-
-
-def buffer_sizes(kernel: CompiledKernel) -> list[tuple[int, str]]:
-    """(bytes, dtype) of a kernel's buffers in the order of its parameters."""
-    func = kernel.kernel.func
-    sizes = {}
-    for buffer in func.params:
-        extent = math.prod(int(x) for x in buffer.shape)
-        dtype = str(buffer.dtype)
-        sizes[buffer.name] = (extent * np.dtype(dtype).itemsize, dtype)
-    return [sizes[name] for name in kernel.params]
 
 
 def _filled(gpu: Gpu, size: int, dtype: str) -> int:

@@ -91,7 +91,11 @@ class PtxDriver:
         if shared_bytes > allowed:
             raise DeviceError(f"kernel {entry} may use {allowed} bytes of shared memory, not {shared_bytes}", where=self.name)
         values = list(addresses)
-        self._do(lambda: launch(module, entry, grid, block, shared_bytes, values, self.memory, check=self._check))
+
+        def run() -> None:
+            launch(module, entry, grid, block, shared_bytes, values, self.memory, check=self._check)
+
+        self._do(run)
 
     def capture(self, run: Callable[[], None]) -> int:
         """What `run` queues, kept and not executed."""

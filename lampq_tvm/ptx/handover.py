@@ -78,10 +78,11 @@ class Handover:
         self._looked[blocks] = self._asked[blocks]
 
     def counts(self, lanes: Array, geometry: Lanes) -> None:
-        """Lanes execute an atomic operation on global memory."""
-        self._now += 1
+        """Lanes execute an atomic operation on global memory, one after the other: a block knows of those before it."""
         blocks = np.unique(_blocks(lanes, geometry))
-        self._told[blocks], self._told_at[blocks], self._asked[blocks] = self._fenced[blocks], self._now, self._now
+        times = self._now + 1 + np.arange(len(blocks))
+        self._now = int(times[-1])
+        self._told[blocks], self._told_at[blocks], self._asked[blocks] = self._fenced[blocks], times, times
 
     def _foreign(self, words: Array, blocks: Array) -> npt.NDArray[np.bool_]:
         """Whether another block wrote a word without a handover, [A * words of an item] bool."""

@@ -33,8 +33,8 @@ def launch(
     memory: Memory,
     *,
     check: bool = True,
-) -> None:
-    """Run a kernel over a grid.
+) -> int:
+    """Run a kernel over a grid; how many instructions its warps executed.
 
     Args:
         module: parsed PTX.
@@ -67,20 +67,24 @@ def launch(
             memory.write(own[each.name], each.data)
     place = layout(variables, shared_bytes, {**placed, **own})
     try:
-        _run(kernel, grid, block, place, values, memory, check)
+        return _run(kernel, grid, block, place, values, memory, check)
     finally:
         for address in own.values():
             memory.free(address)
 
 
-def _run(kernel: Entry, grid: Dim, block: Dim, place: Layout, values: Array, memory: Memory, check: bool) -> None:
+def _run(kernel: Entry, grid: Dim, block: Dim, place: Layout, values: Array, memory: Memory, check: bool) -> int:
+    executed = 0
     total = grid[0] * grid[1] * grid[2]
     chunk = _chunk(kernel, Lanes(grid, block, 0, 1), place)
     handover = Handover(memory.size, total) if check and total > 1 else None
     for first in range(0, total, chunk):
         lanes = Lanes(grid, block, first, min(chunk, total - first))
         machine = Machine(lanes, memory, place, values, check, handover)
-        Schedule(bind(kernel.instructions, machine), machine, kernel.name, MOST_STEPS).run()
+        schedule = Schedule(bind(kernel.instructions, machine), machine, kernel.name, MOST_STEPS)
+        schedule.run()
+        executed += schedule.executed
+    return executed
 
 
 def _chunk(kernel: Entry, lanes: Lanes, place: Layout) -> int:

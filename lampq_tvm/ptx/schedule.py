@@ -36,7 +36,7 @@ class Schedule:
         self._stuck = np.zeros(lanes.count, np.bool_)
         self._by_block = (lanes.blocks, lanes.padded)
         self._everyone = Active(self._live, True)
-        self.executed = 0
+        self.executed = 0  # instructions of warps
 
     def run(self) -> None:
         """Run until every lane has exited."""
@@ -58,7 +58,7 @@ class Schedule:
         if alone and (self._everyone.mask != mask).any():
             self._everyone = Active(mask.copy(), True)
         active = self._everyone if alone else Active(mask, False)
-        program, start = self._program, at
+        program, start, left = self._program, at, self._left
         try:
             while at < limit:
                 bound = program[at]
@@ -71,11 +71,13 @@ class Schedule:
                     if at <= start:
                         break
                 else:
+                    self.executed += (left - self._left + 1) * len(active.warps)
                     self._part(at, bound, active)
                     return
                 self._left -= 1
         except Fault as fault:
             raise self._error(fault.what, program[at], fault.lane, fault.address) from fault
+        self.executed += (left - self._left) * len(active.warps)
         if self._left < 0:
             raise self._error("does not end", program[min(at, len(program) - 1)], int(active.index[0]))
         if at >= len(program):

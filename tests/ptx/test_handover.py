@@ -30,6 +30,8 @@ RACES = [
     HANDED.replace("1); __threadfence();", "1);"),  # the reader does not
     HANDED.replace("d[i] = i; __syncthreads();", "d[i] = i;"),  # writers do not meet before one of them counts
     HANDED + "d[i] = 0;",  # others write on while one reads
+    HANDED.replace("before == 3", "before == 0"),  # the first to count cannot know of the others
+    HANDED.replace("before == 3", "before == 2"),  # nor of the last
 ]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lampq_tvm.build.compiler import common_sections, manifest
 from lampq_tvm.build.cuda.nvrtc import compile_text
@@ -39,6 +42,12 @@ class CompiledKernel:
     params: tuple[str, ...]
     cubin: bytes
     ptx: str
+
+    @property
+    def buffers(self) -> list[tuple[int, str]]:
+        """(bytes, dtype) of its buffers in the order of its parameters."""
+        found = {b.name: (math.prod(int(x) for x in b.shape), str(b.dtype)) for b in self.kernel.func.params}
+        return [(found[name][0] * np.dtype(found[name][1]).itemsize, found[name][1]) for name in self.params]
 
     @property
     def early(self) -> bool:

@@ -15,7 +15,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, at, barrier, i32, put, registers, u32, when
+from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, at, barrier, f32, i32, put, registers, u32, when
 from lampq_tvm.kernels.cuda.epilogue import HALF
 from lampq_tvm.kernels.cuda.norm import RowNorm, put_row
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
@@ -86,8 +86,10 @@ class Sum:
         """Write a row's sums, and their codes."""
         channels, sums = int(self.base.shape[1]), registers(len(values), "float32")
         for j, value in enumerate(values):
-            channel = lane + j * WARP
-            with when(None if (j + 1) * WARP <= channels else channel < channels):
+            channel, whole = lane + j * WARP, (j + 1) * WARP <= channels
+            if not whole:
+                put(sums, j, f32(0))  # lanes exchange these too
+            with when(None if whole else channel < channels):
                 put(sums, j, self.base[row, channel] + value)
                 put(self.sum, (row, channel), sums[j])
         if self.codes is not None:

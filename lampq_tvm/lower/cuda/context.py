@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.frontend.model import InputSpec, Op
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
+from lampq_tvm.kernels.cuda.tiles import CudaTiles
+from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.launch import Value
-from lampq_tvm.quantize.model import QLayerNorm, QProduct, QRegroup
+from lampq_tvm.quantize.model import QLayerNorm, QProduct, QRegroup, QRotary
 from lampq_tvm.tune.cuda.records import CudaRecords
 
 
@@ -24,6 +26,7 @@ class CudaContext:
         arch: `sm_87`, ...
         batch: images per call.
         input: the image.
+        output: name of the value that the network gives.
         ops: the network's operators.
         tensors: its constants.
         records: sizes of the kernels.
@@ -37,6 +40,7 @@ class CudaContext:
     arch: str
     batch: int
     input: InputSpec
+    output: str
     ops: Sequence[Op]
     tensors: Mapping[str, np.ndarray]
     records: CudaRecords
@@ -59,13 +63,38 @@ class CudaContext:
         found = [op for op in self.ops if name in op.inputs]
         return [reader for op in found for reader in (self.readers(op.name) if self.gathers(op) else [op])]
 
+    def only_reader(self, name: str) -> Op | None:
+        """The operator that alone wants a value, which nobody else needs then; the network's output is wanted outside."""
+        readers = self.readers(name)
+        return readers[0] if len(readers) == 1 and name != self.output else None
+
     def gathers(self, op: Op) -> bool:
         """Whether tokens in another order need no kernel: their only reader is a product, and none is filled or joined."""
-        if not isinstance(op, QRegroup):
+        if not isinstance(op, QRegroup) or op.name == self.output:
             return False
         index, readers = self.tensors[f"{op.name}.index"], [reader for reader in self.ops if op.name in reader.inputs]
         alone = len(readers) == 1 and isinstance(readers[0], QProduct) and readers[0].inputs[0] == op.name
         return alone and index.shape[-1] == 1 and index.min() >= 0
+
+    def product_shape(self, op: QProduct) -> ProductShape:
+        """What a product is built for, its rows taken by an index or not, and whether it turns q and k."""
+        (n, k), source = self.tensors[f"{op.name}.w"].shape, op.inputs[0]
+        gathered = next((each for each in self.ops if each.name == source and self.gathers(each)), None)
+        taken = None if gathered is None else self.batch * int(np.prod(self.tensors[f"{source}.index"].shape))
+        rows = taken or self.rows(source)
+        return ProductShape(rows, n, k, op.epilogue if self.turned(op) is None else "turned")
+
+    def turned(self, op: QProduct) -> QRotary | None:
+        """The rotation of neighbours that alone reads a product, which makes its codes then."""
+        rotary = self.only_reader(op.name)
+        if op.epilogue != "float" or not isinstance(rotary, QRotary):
+            return None
+        return rotary if np.array_equal(self.tensors[f"{rotary.name}.partner"], np.arange(rotary.head_dim) ^ 1) else None
+
+    def tiles(self, shape: ProductShape, mma: Mma, normed: bool) -> CudaTiles:
+        """Tiles of a product, by its record; products that turn take those of products to codes."""
+        twin = replace(shape, epilogue="codes") if shape.epilogue == "turned" else shape
+        return self.records.product(twin, mma, normed)
 
     def code_bits(self, name: str) -> int:
         """Bits that a value's codes take in memory: 4 where every reader multiplies nibbles, else 8."""

@@ -69,6 +69,17 @@ class Launch:
     read_bytes: int = 0
 
     @property
+    def value_bytes(self) -> int:
+        """Bytes of the values that it reads and writes."""
+        return self.read_bytes + sum(value.bytes for _, value in self.outs) + (self.out[1].bytes if self.over else 0)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of its weights, as they lie in memory."""
+        weights = [recipe for recipe in self.params.values() if recipe["from"] == "words"]
+        return sum(4 * int(recipe["shape"][0]) * int(recipe["words"]) for recipe in weights)
+
+    @property
     def outs(self) -> tuple[tuple[str, Value], ...]:
         """Every buffer that it writes, with its value."""
         return (self.out, *self.also)

@@ -42,7 +42,7 @@ def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, records: CudaRecor
     Raises:
         UnsupportedError: an operator has no kernel.
     """
-    context = CudaContext(arch, batch, qm.input, qm.ops, qm.tensors, records or CudaRecords(arch))
+    context = CudaContext(arch, batch, qm.input, qm.output, qm.ops, qm.tensors, records or CudaRecords(arch))
     image = Value("image", 1, batch * qm.input.channels * qm.input.height * qm.input.width, "uint8")
     found = [launch for op in qm.ops for launch in lower_op(op, context)]
     names, sizes = shared_names(qm.tensors), {v.name: v.bytes for v in (image, *context.values.values())}

@@ -14,7 +14,8 @@ from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
 from lampq_tvm.quantize import model as q
 
-FUSED_ROWS = 512  # up to here a LayerNorm made again by every block of the product after it costs less than to store it
+FUSED_ROWS = 512  # up to here a LayerNorm made again by every block of the product after it costs less than a kernel of its own
+MOST_CHANNELS = 1024  # of a LayerNorm behind a product, whose registers a lane's elements of a row would not fit
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def following_norm(op: q.QProduct | q.QPatchEmbed, shape: ProductShape, tiles: C
 def _codes_of_stream(op: Op, count: Recipe, c: CudaContext) -> After | None:
     """The only LayerNorm to codes of the stream that a product adds to, unless its reader makes it."""
     norms = [reader for reader in c.readers(op.name) if isinstance(reader, q.QLayerNorm)]
-    if len(norms) != 1 or _made_by_reader(norms[0], c):
+    if len(norms) != 1 or _made_by_reader(norms[0], c) or c.shapes[op.name][-1] > MOST_CHANNELS:
         return None
     norm = norms[0]
     value = c.coded(norm.name, c.shapes[op.name], norm.out_bits)
@@ -54,10 +55,11 @@ def _codes_of_stream(op: Op, count: Recipe, c: CudaContext) -> After | None:
 
 def _sum_with_stream(op: Op, count: Recipe, c: CudaContext) -> After | None:
     """The LayerNorm that alone reads a product and is added to a stream, the sum, and its codes where there are any."""
-    norm, total = _only(op, q.QFloatNorm, c), None
-    if isinstance(norm, q.QFloatNorm):
-        total = _only(norm, q.QAdd, c)
-    if not isinstance(norm, q.QFloatNorm) or total is None or total.inputs[0] not in c.values:
+    norm = c.only_reader(op.name)
+    total = None if norm is None else c.only_reader(norm.name)
+    if not isinstance(norm, q.QFloatNorm) or not isinstance(total, q.QAdd):
+        return None
+    if total.inputs[1] != norm.name or total.inputs[0] not in c.values or c.shapes[op.name][-1] > MOST_CHANNELS:
         return None
     params, shape = _constants(norm, count), c.shapes[op.name]
     outs, bits = [("sum", c.add(total.name, shape, "float32"))], 0
@@ -71,12 +73,6 @@ def _sum_with_stream(op: Op, count: Recipe, c: CudaContext) -> After | None:
     return After(Following(bits, norm.eps, summed=True), {"base": total.inputs[0]}, params, tuple(outs))
 
 
-def _only(op: Op, kind: type[Op], c: CudaContext) -> Op | None:
-    """The operator that alone reads a value, if it is of a kind and reads it last."""
-    readers = c.readers(op.name)
-    return readers[0] if len(readers) == 1 and isinstance(readers[0], kind) and readers[0].inputs[-1] == op.name else None
-
-
 def _constants(norm: q.QLayerNorm | q.QFloatNorm, count: Recipe) -> dict[str, Recipe]:
     return {f"next_{letter}": array(f"{norm.name}.{letter}") for letter in "GB"} | {"count": count}
 
@@ -87,7 +83,6 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
     rows, channels = c.rows(source), c.shapes[source][-1]
     if isinstance(op, q.QLayerNorm) and _made_by_reader(op, c):
         c.fused[op.name] = op
-        c.shapes[op.name] = c.shapes[source]
         return []
     params = {"G": array(f"{op.name}.G"), "B": array(f"{op.name}.B")}
     bits: int | None = None
@@ -111,10 +106,9 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
 
 def _made_by_reader(norm: q.QLayerNorm, c: CudaContext) -> bool:
     """Whether a LayerNorm's only reader makes it itself: a product of few rows, whose shared memory holds them."""
-    source, readers = norm.inputs[0], c.readers(norm.name)
-    reader, rows, channels = readers[0], c.rows(source), c.shapes[source][-1]
-    if len(readers) > 1 or not isinstance(reader, q.QProduct) or rows > FUSED_ROWS or source in reader.inputs[1:]:
+    source, reader = norm.inputs[0], c.only_reader(norm.name)
+    if not isinstance(reader, q.QProduct) or c.rows(source) > FUSED_ROWS or source in reader.inputs[1:]:
         return False  # blocks would read whole rows of a stream that others are writing over
-    mma, n = c.mma(reader), c.tensors[f"{reader.name}.w"].shape[0]
-    shape = ProductShape(rows, n, channels, reader.epilogue)
-    return product_fits(shape, mma, c.records.product(shape, mma, True), c.arch, normed=True)
+    c.shapes.setdefault(norm.name, c.shapes[source])
+    shape, mma = c.product_shape(reader), c.mma(reader)
+    return product_fits(shape, mma, c.tiles(shape, mma, True), c.arch, normed=True)

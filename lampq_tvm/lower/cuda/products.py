@@ -81,16 +81,6 @@ def _constants(op: q.QProduct | q.QPatchEmbed, shape: ProductShape, mma: Mma, ti
     return params
 
 
-def _turned(op: q.QProduct, c: CudaContext) -> q.QRotary | None:
-    """The rotation of neighbours that alone reads a product, which makes its codes then."""
-    readers = c.readers(op.name)
-    rotary = readers[0] if len(readers) == 1 else None
-    if op.epilogue != "float" or not isinstance(rotary, q.QRotary):
-        return None
-    partner = c.tensors[f"{rotary.name}.partner"]
-    return rotary if np.array_equal(partner, np.arange(rotary.head_dim) ^ 1) else None
-
-
 def _launch(
     c: CudaContext,
     op: q.QProduct | q.QPatchEmbed,
@@ -104,7 +94,7 @@ def _launch(
 ) -> Launch:
     """Launch of a product, with a LayerNorm that was left to it, before it or after, or a rotation after it."""
     rows = _rows(source, c)
-    tiles, act = c.records.product(shape, mma, rows.norm is not None), op.act if isinstance(op, q.QProduct) else ""
+    tiles, act = c.tiles(shape, mma, rows.norm is not None), op.act if isinstance(op, q.QProduct) else ""
     bits = BITS[out.dtype] if shape.epilogue in CODED else 8
     params = rows.params | _constants(op, shape, mma, tiles, bits)
     after = following_norm(op, shape, tiles, c)
@@ -130,16 +120,14 @@ def _launch(
 
 def lower_product(op: q.QProduct, c: CudaContext) -> list[Launch]:
     """Product with its epilogue."""
-    source, (n, k) = op.inputs[0], c.tensors[f"{op.name}.w"].shape
-    shape, rows = (*c.shapes[source][:-1], n), c.rows(source)
-    turned = _turned(op, c)
+    source, shape, turned = op.inputs[0], c.product_shape(op), c.turned(op)
+    sizes, mma = (*c.shapes[source][:-1], shape.n), c.mma(op)
     if turned is not None:
         c.made.add(turned.name)
-        out = c.coded(turned.name, shape, turned.out_bits)
-        return [_launch(c, op, ProductShape(rows, n, k, "turned"), c.mma(op), source, out, turned=turned)]
+        return [_launch(c, op, shape, mma, source, c.coded(turned.name, sizes, turned.out_bits), turned=turned)]
     bits = FLOAT_BITS if op.epilogue == "table" and c.tensors[f"{op.name}.table"].dtype == np.float16 else op.out_bits
-    out = c.coded(op.name, shape, bits) if op.epilogue in CODED else c.add(op.name, shape, "float32")
-    return [_launch(c, op, ProductShape(rows, n, k, op.epilogue), c.mma(op), source, out)]
+    out = c.coded(op.name, sizes, bits) if op.epilogue in CODED else c.add(op.name, sizes, "float32")
+    return [_launch(c, op, shape, mma, source, out)]
 
 
 def lower_patch_embed(op: q.QPatchEmbed, c: CudaContext) -> list[Launch]:

@@ -58,8 +58,7 @@ def lower_unit_heads(op: q.QUnitHeads, c: CudaContext) -> list[Launch]:
 def lower_gate(op: q.QGate, c: CudaContext) -> list[Launch]:
     """Activation of some columns times others, and its codes where nothing else is wanted of it."""
     gate, value = op.inputs
-    shape, params, readers = (*c.shapes[gate][:-1], op.width), {"table": array(f"{op.name}.table")}, c.readers(op.name)
-    codes = readers[0] if len(readers) == 1 else None
+    shape, params, codes = (*c.shapes[gate][:-1], op.width), {"table": array(f"{op.name}.table")}, c.only_reader(op.name)
     if isinstance(codes, q.QToCodes):
         out = c.coded(codes.name, shape, codes.out_bits)
         params |= {"affine": array(f"{codes.name}.affine")} | clamp(codes.out_bits)

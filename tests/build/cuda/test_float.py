@@ -60,7 +60,7 @@ def test_float_attention_between_integer_layers():
 
 
 FAMILIES = [("swin padded", 1, 8), ("swinv2", 2, 8), ("beit", -2, 8), ("eva02", 1, 16), ("siglip", 1, 16), ("siglip", 2, 8)]
-FAMILIES += [("swin padded", 1, 16), ("swinv2", 1, 16), ("beit", 1, 16)]
+FAMILIES += [("swin padded", 1, 16), ("swinv2", 1, 16), ("beit", 1, 16), ("swin", 1, 16), ("swin", -2, 16)]
 
 
 @pytest.mark.parametrize(("family", "step", "attention"), FAMILIES)

@@ -9,10 +9,12 @@ import pytest
 
 from lampq_tvm.build.artifact import Artifact
 from lampq_tvm.build.cuda.compiler import CudaBuild, buckets, build_cuda
+from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.norms import FUSED_ROWS
 from lampq_tvm.ptx.driver import PtxDriver
+from lampq_tvm.quantize.model import QFloatNorm, QGate, QLayerNorm, QRegroup, QRotary, QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.runtime.runner import Runner
 from lampq_tvm.targets import resolve_target
@@ -45,11 +47,19 @@ def assert_equal_bits(family: str, plan: str, made: CudaBuild, count: int) -> No
     with runner(made) as gpu:
         found = gpu.trace(pixels)
         assert gpu(pixels).tobytes() == wanted[qm.output].tobytes()
-    fused = {op.name for op in qm.ops} - set(found)
-    assert all("norm" in name or name.endswith(".regrouped") for name in fused)
+    fused = {op.name: op for op in qm.ops if op.name not in found}
+    assert all(
+        isinstance(op, QLayerNorm | QFloatNorm | QRegroup | QGate) or any(isinstance(r, QRotary) for r in readers(qm, name))
+        for name, op in fused.items()
+    )
     for name, value in found.items():
         assert (value.shape, value.dtype) == (wanted[name].shape, wanted[name].dtype), name
         assert value.tobytes() == wanted[name].tobytes(), name
+
+
+def readers(qm: QuantizedModel, name: str) -> list[Op]:
+    """Operators that read a value."""
+    return [op for op in qm.ops if name in op.inputs]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -78,13 +88,16 @@ def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
     assert_equal_bits("vit", "8/8", made, 2)
 
 
-def test_large_batches_store_their_norms(monkeypatch):
+@pytest.mark.parametrize("family", ["vit", "swin", "swinv2", "eva02"])
+def test_large_batches_store_their_norms(family, monkeypatch):
     """Beyond `FUSED_ROWS` rows the product before a LayerNorm makes it, and packs nibbles where its reader wants them."""
     monkeypatch.setattr("lampq_tvm.lower.cuda.norms.FUSED_ROWS", 0)
-    made = build_cuda(quantized("vit", "4/4"), resolve_target("jetson-agx-orin-64gb"), batch=2)
+    qm = quantized(family, "4/4")
+    made = build_cuda(qm, resolve_target("jetson-agx-orin-64gb"), batch=2)
     values = made.manifest["cuda"]["buckets"][-1]["values"]
-    assert len(values) == len(quantized("vit", "4/4").ops) and "int4" in {value["dtype"] for value in values}
-    assert_equal_bits("vit", "4/4", made, 2)
+    norms = {op.name for op in qm.ops if isinstance(op, QLayerNorm)}
+    assert norms <= {value["name"] for value in values} and "int4" in {value["dtype"] for value in values}
+    assert_equal_bits(family, "4/4", made, 2)
 
 
 BLOCKS = [("vit", "blocks.", 5), ("swin", "layers.0.blocks.", 5), ("swinv2", "layers.0.blocks.", 6), ("eva02", "blocks.", 6)]

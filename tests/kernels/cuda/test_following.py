@@ -87,18 +87,24 @@ def test_edges(arch, epilogue, sizes):
     check(Product(ProductShape(*sizes, epilogue), 4, 8, 4 + 4 * (sizes[0] % 2), seed=sizes[1]), arch, times=2)
 
 
-def test_a_sum_without_codes():
-    rng, shape, mma = np.random.default_rng(0), ProductShape(40, 96, 32, "float"), mma_for(8, 8, "sm_87")
+@pytest.mark.parametrize("bits", [0, 16])
+def test_a_sum_without_codes_or_with_float16_values(bits):
+    rng, shape, mma = np.random.default_rng(0), ProductShape(40, 93, 32, "float"), mma_for(8, 8, "sm_87")
     tiles = default_tiles(shape, mma)
     a, w, _ = inputs(Product(shape))
     scale, b, G, B = (rng.normal(0, 1, shape.n).astype(np.float32) for _ in range(4))
     base = rng.normal(0, 1, (shape.rows, shape.n)).astype(np.float32)
     buffers = {"A": pack_rows(a, 8), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": scale, "B": b}
     outs = {"out": np.zeros_like(base), "sum": np.zeros_like(base), "count": np.zeros(-(-shape.rows // tiles.rows), np.int32)}
-    kernel = build_product(shape, mma, following=Following(0, EPS, summed=True), tiles=tiles)
-    found = run_outs(kernel, "sm_87", buffers | {"next_G": G, "next_B": B, "base": base}, outs)
+    affine = np.array([1.5, -1], np.float32)
+    outs |= {"codes": pack_halves(base)} if bits else {}
+    kernel = build_product(shape, mma, following=Following(bits, EPS, summed=True), tiles=tiles)
+    found = run_outs(kernel, "sm_87", buffers | {"next_G": G, "next_B": B, "base": base, "next_affine": affine}, outs)
     wanted = ops.add(base, ops.layer_norm_float(ops.float_out(ops.product_acc(a, w), scale, b), G, B, EPS))
     assert found["sum"].tobytes() == wanted.tobytes()
+    if bits:
+        halves = found["codes"]
+        assert halves[:, : shape.n].tobytes() == ops.to_codes(wanted, affine, bits).tobytes() and np.isfinite(halves).all()
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_87"])
@@ -120,8 +126,9 @@ def test_float16(arch):
     assert found["codes"][:, :n].tobytes() == wanted.tobytes()
 
 
-def test_a_missing_fence_is_seen(monkeypatch):
-    """The interpreter itself: without fences nothing says that the last block sees what the others wrote."""
-    monkeypatch.setattr(following, "COUNT_IN", following.COUNT_IN.replace("  __threadfence();\n", "", 1))
+@pytest.mark.parametrize(("right", "wrong"), [("  __threadfence();\n", ""), ("return before", "return 2 - before")])
+def test_a_missing_fence_or_the_first_block_is_seen(right, wrong, monkeypatch):
+    """The interpreter itself: nothing says then that the block that goes on sees what the others wrote."""
+    monkeypatch.setattr(following, "COUNT_IN", following.COUNT_IN.replace(right, wrong, 1))
     with pytest.raises(KernelError, match="reads what another block wrote"):
         check(Product(ProductShape(40, 192, 32, "residual")), "sm_87")
