@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lampq_tvm.api.checks import runs_here
-from lampq_tvm.api.measuring import database, tune_pipeline, tuned_records
+from lampq_tvm.api.latencies import database, tuned_records
+from lampq_tvm.api.measuring import tune_pipeline
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note

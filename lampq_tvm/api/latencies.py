@@ -1,0 +1,116 @@
+"""Latencies of a request's layers: measured on a device, counted on an emulated one, or estimated on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lampq_tvm.api.checks import runs_here
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.stages import Stages
+from lampq_tvm.errors import DeviceError
+from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.store import Units, cache_dir
+from lampq_tvm.targets import Target, check_runs_here
+
+if TYPE_CHECKING:
+    from lampq_tvm.runtime.cuda.driver import Driver
+    from lampq_tvm.tune.records import Records
+
+
+def measured_table(stages: Stages) -> LatencyTable:
+    """Latencies on the device that is named, from the cache where it can be.
+
+    Where none is named, this machine is measured; a target that does not run here is emulated when estimates are allowed.
+    """
+    from lampq_tvm.latency.measure import measure as measure_kernels
+
+    o, target = stages.options, stages.target
+    if target.kind == "cuda":
+        return _cuda_table(stages)
+    device = o.device or ("emulated" if o.allow_estimates and not runs_here(target) else "local")
+    if device == "local":
+        check_runs_here(target.kind, target.features)
+    records = tuned_records()
+    figures = estimating(target) if device == "emulated" else None
+    key = (target.name, target.tvm, device, o.batch, o.threads or 0, records.digest(target.isa), figures)
+    folder = stages.cache.folder("latency", stages.calibration_key, *key)
+
+    def compute() -> LatencyTable:
+        units = Units(folder / "units")
+        return measure_kernels(
+            stages.calibration, target, device, batch=o.batch, threads=o.threads, units=units, tiles=records
+        )
+
+    return stages.cache.get(
+        folder,
+        "latency.json",
+        lambda path: LatencyTable.load(path / "latency.json"),
+        compute,
+        lambda path, table: table.save(path / "latency.json"),
+    )
+
+
+def open_gpu(options: Options, target: Target) -> Driver:
+    """This machine's GPU, where it is what a target wants.
+
+    Raises:
+        DeviceError: another device was asked for, there is no GPU, or it is another one.
+    """
+    from lampq_tvm.runtime.cuda.driver import Driver
+
+    if options.device not in (None, "local"):
+        what = f"CUDA kernels cannot be measured on {options.device} yet"
+        raise DeviceError(what, where="--device", hint="run it on the board, or plan with --allow-estimates")
+    gpu = Driver()
+    if gpu.arch != target.isa:
+        gpu.close()
+        raise DeviceError(f"this GPU is {gpu.arch}, not {target.isa}", where=target.name, hint="plan with --allow-estimates")
+    return gpu
+
+
+def _cuda_table(stages: Stages) -> LatencyTable:
+    """Latencies on this machine's GPU, or from the board's figures where estimates are allowed and none is at hand."""
+    from lampq_tvm.latency.cuda import cuda_table
+    from lampq_tvm.tune.cuda.records import CudaRecords
+
+    o, target = stages.options, stages.target
+    on_paper = o.device is None and o.allow_estimates and not runs_here(target)
+    records = CudaRecords(target.isa, database())
+    gpu = None if on_paper else open_gpu(o, target)
+    try:
+        figures = target.board.model_dump() if gpu is None and target.board else None
+        key = (target.name, gpu and gpu.name, o.batch, o.attention_bits, figures, records.digest())
+        folder = stages.cache.folder("latency", stages.calibration_key, *key)
+
+        def compute() -> LatencyTable:
+            units = Units(folder / "units")
+            more = {"batch": o.batch, "attention_bits": o.attention_bits}
+            return cuda_table(stages.calibration, target, units=units, gpu=gpu, records=records, **more)
+
+        load = LatencyTable.load
+        path = "latency.json"
+        return stages.cache.get(folder, path, lambda f: load(f / path), compute, lambda f, table: table.save(f / path))
+    finally:
+        if gpu is not None:
+            gpu.close()
+
+
+def estimating(target: Target) -> tuple[Any, ...]:
+    """What turns instruction counts into estimates: the board's figures and its core's."""
+    from lampq_tvm.device.cost import core_of
+
+    core = core_of(target.board)
+    return target.board and target.board.model_dump(), core and core.digest
+
+
+def tuned_records() -> Records:
+    """The user's records first, then the shipped ones."""
+    from lampq_tvm.tune.records import Records
+
+    return Records(database())
+
+
+def database() -> Path:
+    """The user's tuning records."""
+    return cache_dir() / "tuning"

@@ -1,0 +1,105 @@
+"""The widths of a request: its integer program, solved, and judged by accuracy where that means something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lampq_tvm.allocate.plan import BitPlan
+from lampq_tvm.api.running import float_logits
+from lampq_tvm.api.stages import Stages
+from lampq_tvm.data import BATCH
+from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.progress import track
+from lampq_tvm.store import Units, digest
+
+if TYPE_CHECKING:
+    from lampq_tvm.allocate.problem import Problem
+
+Logits = Callable[[Stages, BitPlan], Callable[[np.ndarray], np.ndarray]]  # uint8 [B, C, H, W] to float32 [B, classes]
+
+
+def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) -> Problem:
+    """The integer program of a request; `floats` stay float16."""
+    from lampq_tvm.allocate.problem import make_problem
+
+    o = stages.options
+    return make_problem(
+        stages.model,
+        stages.sensitivity,
+        o.parsed_budgets,
+        latency=table,
+        tied=o.tied,
+        a_bits=o.a_bits,
+        attention_bits=o.attention_bits,
+        softmax=o.softmax,
+        allow_estimates=o.allow_estimates,
+        floats=floats,
+        half=stages.target.kind == "cuda",
+    )
+
+
+def within_drop(stages: Stages, program: Problem) -> BitPlan:
+    """The cheapest plan within the allowed loss of accuracy, judged by the integer network on the sensitivity images."""
+    from lampq_tvm.allocate.drop import allocate_within_drop
+
+    drop, evaluate = stages.options.drop, evaluator(stages, exact_logits)
+    assert drop is not None
+    return allocate_within_drop(program, drop, evaluate, evaluate(None))
+
+
+def evaluator(stages: Stages, logits: Logits) -> Callable[[BitPlan | None], float]:
+    """Accuracy of a plan (of the float model for None) on the sensitivity images, by `logits`; each is worked out once."""
+    data = digest(stages.calibration_key, stages.sens_data.fingerprint, logits.__name__)
+    kept = Units(stages.cache.folder("plan", data) / "evaluations")
+
+    def evaluate(candidate: BitPlan | None) -> float:
+        widths = None if candidate is None else [[row.w_bits, row.a_bits] for row in candidate.layers]
+        name = digest(widths, *(() if candidate is None else (candidate.attention_bits, candidate.softmax)))
+        return float(kept.get(name, lambda: {"top1": np.array([accuracy(stages, candidate, logits)])})["top1"][0])
+
+    return evaluate
+
+
+def accuracy(stages: Stages, candidate: BitPlan | None, logits: Logits) -> float:
+    """Share of the sensitivity images that a plan, or for None the float model, gets right."""
+    run = partial(float_logits, stages.model) if candidate is None else logits(stages, candidate)
+    right, data = 0, stages.sens_data
+    for pixels, labels in track(iter(data), "evaluating a plan", -(-len(data) // BATCH)):
+        right += int((run(pixels).argmax(1) == labels).sum())
+    return right / len(data)
+
+
+def exact_logits(stages: Stages, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
+    """A plan's integer network, as the board will compute it."""
+    from lampq_tvm.quantize.build import quantize
+    from lampq_tvm.quantize.reference import run_reference
+
+    quantized = quantize(stages.calibration, candidate)
+    return lambda pixels: np.asarray(run_reference(quantized, pixels))
+
+
+def close_logits(stages: Stages, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
+    """A plan's layers in the float model: many times faster, enough to compare plans."""
+    from lampq_tvm.frontend.execute import normalize
+    from lampq_tvm.sensitivity.float_run import run_plan
+
+    spec = stages.model.input
+    return lambda pixels: np.asarray(run_plan(stages.calibration, candidate, normalize(pixels, spec)))
+
+
+def solved(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) -> BitPlan:
+    """The plan of least predicted loss within the budgets, refined by LampQ's update where accuracy means something."""
+    program = problem(stages, table, floats)
+    if stages.options.drop is not None:
+        return within_drop(stages, program)
+    found = program.plan(program.solve())
+    judged = stages.sensitivity.details.get("labels_used", False) and stages.model.weights == "trained"
+    if not (stages.options.update and judged):
+        return found
+    from lampq_tvm.allocate.update import iterative_update
+
+    return iterative_update(stages.calibration, program, found, evaluator(stages, close_logits))
