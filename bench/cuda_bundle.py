@@ -39,7 +39,6 @@ from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.lower.cuda.launch import Launch, Value
-from lampq_tvm.lower.cuda.norms import FUSED_ROWS
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.store import write_atomic
@@ -160,7 +159,7 @@ def bundle_kernels(target: Target, folder: Path) -> None:
 
 def products(channels: int, batch: int) -> list[tuple[ProductShape, bool]]:
     """The four products of a block, and whether LayerNorm is part of them."""
-    rows, normed = 197 * batch, 197 * batch <= FUSED_ROWS
+    rows, normed = 197 * batch, batch == 1
     qkv, proj = ProductShape(rows, 3 * channels, channels, "codes"), ProductShape(rows, channels, channels, "residual")
     fc1, fc2 = ProductShape(rows, 4 * channels, channels, "table"), ProductShape(rows, channels, 4 * channels, "residual")
     return [(qkv, normed), (proj, False), (fc1, normed), (fc2, False)]

@@ -45,6 +45,10 @@ class CudaTiles:
         """Rows and columns of a warp."""
         return self.rows // self.warp_rows, self.columns // self.warp_columns
 
+    def blocks(self, rows: int, columns: int) -> int:
+        """How many cover a product's output."""
+        return -(-rows // self.rows) * -(-columns // self.columns)
+
     @property
     def key(self) -> str:
         """Short text that names the sizes (`64x64k16s3w2x2`, `32x32k64s3w1x1x4`)."""
@@ -91,14 +95,8 @@ def default_tiles(shape: ProductShape, mma: Mma) -> CudaTiles:
     if not mma.large or mma.scratch_words(ROWS, mma.columns):
         return CudaTiles(64, 64)
     words = 32 if round_up(shape.k * mma.a_bits, 128) // 32 % 32 == 0 else 16
-    if shape.n % 128 == 0 and _blocks(shape, 128, 128) >= FULL:
-        return CudaTiles(128, 128, warp_columns=4)
-    if _blocks(shape, 128, 64) >= FULL:
-        return CudaTiles(128, 64)
-    if _blocks(shape, 64, 64) >= FULL:
-        return CudaTiles(64, 64, words)
-    return CudaTiles(32, 64, words, warp_rows=1, splits=2)
-
-
-def _blocks(shape: ProductShape, rows: int, columns: int) -> int:
-    return -(-shape.rows // rows) * -(-shape.n // columns)
+    large = [CudaTiles(128, 64), CudaTiles(64, 64, words)]
+    if shape.n % 128 == 0:
+        large.insert(0, CudaTiles(128, 128, warp_columns=4))
+    filling = (tiles for tiles in large if tiles.blocks(shape.rows, shape.n) >= FULL)
+    return next(filling, CudaTiles(32, 64, words, warp_rows=1, splits=2))

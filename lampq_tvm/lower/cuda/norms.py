@@ -1,4 +1,4 @@
-"""Which kernel makes a LayerNorm: the product after it where rows are few, else the one before it, else one of its own."""
+"""Which kernel makes a LayerNorm: the product after it where a chip has room, else the one before it, else one of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.following import Following
+from lampq_tvm.kernels.cuda.levels import MULTIPROCESSORS
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
@@ -14,7 +15,7 @@ from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
 from lampq_tvm.quantize import model as q
 
-FUSED_ROWS = 512  # up to here a LayerNorm made again by every block of the product after it costs less than a kernel of its own
+REPEATED = 2  # blocks a multiprocessor that may make a LayerNorm again: others wait meanwhile, with more of them it takes turns
 MOST_CHANNELS = 1024  # of a LayerNorm behind a product, whose registers a lane's elements of a row would not fit
 
 
@@ -105,10 +106,15 @@ def lower_norm(op: q.QLayerNorm | q.QFloatNorm, c: CudaContext) -> list[Launch]:
 
 
 def _made_by_reader(norm: q.QLayerNorm, c: CudaContext) -> bool:
-    """Whether a LayerNorm's only reader makes it itself: a product of few rows, whose shared memory holds them."""
+    """Whether a LayerNorm's only reader makes it itself: a product of few blocks, whose shared memory holds their rows.
+
+    Every block beside another makes the same rows again: on a chip that they do not fill that costs nothing.
+    """
     source, reader = norm.inputs[0], c.only_reader(norm.name)
-    if not isinstance(reader, q.QProduct) or c.rows(source) > FUSED_ROWS or source in reader.inputs[1:]:
+    if not isinstance(reader, q.QProduct) or source in reader.inputs[1:]:
         return False  # blocks would read whole rows of a stream that others are writing over
     c.shapes.setdefault(norm.name, c.shapes[source])
     shape, mma = c.product_shape(reader), c.mma(reader)
-    return product_fits(shape, mma, c.tiles(shape, mma, True), c.arch, normed=True)
+    tiles = c.tiles(shape, mma, True)
+    few = tiles.blocks(shape.rows, shape.n) <= REPEATED * MULTIPROCESSORS[c.arch]
+    return few and product_fits(shape, mma, tiles, c.arch, normed=True)

@@ -12,7 +12,6 @@ from lampq_tvm.build.cuda.compiler import CudaBuild, buckets, build_cuda
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.lower.cuda.network import lower_cuda
-from lampq_tvm.lower.cuda.norms import FUSED_ROWS
 from lampq_tvm.ptx.driver import PtxDriver
 from lampq_tvm.quantize.model import QFloatNorm, QGate, QLayerNorm, QRegroup, QRotary, QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
@@ -80,7 +79,7 @@ def test_every_family_equals_reference(family):
 
 def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
     """One image's LayerNorms are made by the products after them, two images' are not: what both store is traced in both."""
-    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.FUSED_ROWS", 30)
+    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.REPEATED", 3 / 16)  # three blocks on Orin
     made = build_cuda(quantized("vit", "8/8"), resolve_target("jetson-agx-orin-64gb"), batch=2)
     launches = [len(bucket["launches"]) for bucket in made.manifest["cuda"]["buckets"]]
     assert launches[0] < launches[1]
@@ -90,8 +89,8 @@ def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
 
 @pytest.mark.parametrize("family", ["vit", "swin", "swinv2", "eva02"])
 def test_large_batches_store_their_norms(family, monkeypatch):
-    """Beyond `FUSED_ROWS` rows the product before a LayerNorm makes it, and packs nibbles where its reader wants them."""
-    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.FUSED_ROWS", 0)
+    """Where blocks are many the product before a LayerNorm makes it, and packs nibbles where its reader wants them."""
+    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.REPEATED", 0)
     qm = quantized(family, "4/4")
     made = build_cuda(qm, resolve_target("jetson-agx-orin-64gb"), batch=2)
     values = made.manifest["cuda"]["buckets"][-1]["values"]
@@ -116,12 +115,12 @@ def test_a_block_is_at_most_six_launches(family, blocks, count, batch):
     assert len(written) == len(set(written))
 
 
-def test_few_rows_do_not_store_their_norms():
-    assert 26 <= FUSED_ROWS < 32 * 26
-    for batch in (1, 32):
-        launches = lower_cuda(quantized("vit", "mixed"), "sm_87", batch).launches
-        written = {value.name for launch in launches for _, value in launch.outs}
-        assert ("blocks.1.norm1" in written) == (batch > 1)
+@pytest.mark.parametrize(("arch", "batch", "stored"), [("sm_87", 1, False), ("sm_87", 32, True), ("sm_90", 16, False)])
+def test_few_blocks_do_not_store_their_norms(arch, batch, stored):
+    """416 rows of 108 columns are 26 blocks, beside each other two: nothing for a large chip, twice its room for Orin's 16."""
+    launches = lower_cuda(quantized("vit", "mixed"), arch, batch).launches
+    written = {value.name for launch in launches for _, value in launch.outs}
+    assert ("blocks.1.norm1" in written) == stored
 
 
 def test_buckets_and_tuned_tiles(tmp_path):
