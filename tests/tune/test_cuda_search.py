@@ -12,6 +12,7 @@ from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.levels import mma_for, shared_limit
 from lampq_tvm.kernels.cuda.tiles import default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.ptx.driver import PtxDriver
 from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.cuda import search
@@ -134,6 +135,17 @@ def test_every_product_and_attention_of_a_network_can_be_tuned():
     spaces = [[candidate.label for candidate in kernel.candidates()] for kernel in found]
     assert all(space and len(set(space)) == len(space) for space in spaces)
     assert sum(map(len, spaces)) > 3 * len(spaces)
+
+
+@pytest.mark.parametrize("family", ["vit", "swin", "swinv2", "eva02"])
+@pytest.mark.parametrize(("arch", "batch"), [("sm_87", 1), ("sm_87", 32), ("sm_90", 1)])
+def test_what_is_tuned_is_what_is_launched(family, arch, batch):
+    """Products that turn q and k take the sizes of products to codes."""
+    qm = quantized(family, "8/8")
+    products = [launch for launch in lower_cuda(qm, arch, batch).launches if "W" in launch.params]
+    launched = {(x.kernel.replace("turned_", "codes_").partition("_o")[0], "stream" in x.reads) for x in products}
+    tuned = [kernel for kernel in tunables(qm, arch, batch) if isinstance(kernel, TunableProduct)]
+    assert {(f"{kernel.shape.key}_{kernel.mma.name}", kernel.normed) for kernel in tuned} == launched
 
 
 def test_every_kernel_that_is_tuned_fits_with_its_default_sizes():

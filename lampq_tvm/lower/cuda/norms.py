@@ -9,13 +9,13 @@ from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.levels import MULTIPROCESSORS
 from lampq_tvm.kernels.cuda.norm import build_norm
-from lampq_tvm.kernels.cuda.tiles import CudaTiles
+from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
 from lampq_tvm.quantize import model as q
 
-REPEATED = 2  # blocks a multiprocessor that may make a LayerNorm again: others wait meanwhile, with more of them it takes turns
+REPEATED = 2  # blocks a multiprocessor that may make a LayerNorm again: so few work side by side, more would take turns
 MOST_CHANNELS = 1024  # of a LayerNorm behind a product, whose registers a lane's elements of a row would not fit
 
 
@@ -115,6 +115,5 @@ def _made_by_reader(norm: q.QLayerNorm, c: CudaContext) -> bool:
         return False  # blocks would read whole rows of a stream that others are writing over
     c.shapes.setdefault(norm.name, c.shapes[source])
     shape, mma = c.product_shape(reader), c.mma(reader)
-    tiles = c.tiles(shape, mma, True)
-    few = tiles.blocks(shape.rows, shape.n) <= REPEATED * MULTIPROCESSORS[c.arch]
-    return few and product_fits(shape, mma, tiles, c.arch, normed=True)
+    few = default_tiles(shape, mma).blocks(shape.rows, shape.n) <= REPEATED * MULTIPROCESSORS[c.arch]
+    return few and product_fits(shape, mma, c.tiles(shape, mma, True), c.arch, normed=True)
