@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,21 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
         "payload_bytes": len(opened.sections["payload.safetensors"]),
         "code_bytes": len(opened.sections["cubins" if opened.manifest["arch"] == "cuda" else "lib.so"]),
         "size_bytes": opened.size_bytes,
-        "arena_bytes": opened.manifest.get("arena_bytes"),
-        "largest_activation_bytes": opened.manifest.get("largest_activation_bytes"),
+        **working_memory(opened.manifest),
         "avg_w_bits": average(layers, "w_bits"),
         "avg_a_bits": average([row for row in layers if row["type"] != "patch_embed"], "a_bits"),
         "target": opened.manifest["target"],
         "weights": opened.manifest["weights"],
     }
+
+
+def working_memory(manifest: Mapping[str, Any]) -> dict[str, int | None]:
+    """`arena_bytes` and `largest_activation_bytes`; of a GPU's artifact at its largest batch size."""
+    if "cuda" not in manifest:
+        return {name: manifest.get(name) for name in ("arena_bytes", "largest_activation_bytes")}
+    bucket = manifest["cuda"]["buckets"][-1]
+    sizes = [math.prod(value["shape"][:-1]) * value["row_bytes"] for value in bucket["values"]]
+    return {"arena_bytes": bucket["arena_bytes"], "largest_activation_bytes": max(sizes, default=None)}
 
 
 def average(layers: list[dict[str, Any]], key: str) -> float:

@@ -48,6 +48,7 @@ def test_bench(built_stub, path):
 def test_inspect(built_stub, path):
     row = json.loads(lampq(built_stub, "inspect", path, "--json").stdout.splitlines()[-1])
     assert row["code_bytes"] == len(small_artifact().sections["cubins"]) and row["target"].startswith("jetson")
+    assert 0 < row["largest_activation_bytes"] <= row["arena_bytes"]
     if tool("nvdisasm"):
         assert lampq(built_stub, "inspect", path, "--asm").stdout.count("EXIT ;") >= 3
 
