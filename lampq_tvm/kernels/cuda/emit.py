@@ -6,7 +6,7 @@ for 8-bit and 4-bit codes then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -210,6 +210,13 @@ def clear(memory: Any, words: int, place: Callable[[Expr], Expr], threads: Threa
 def butterfly(value: Expr, distance: int) -> Expr:
     """The value of the lane whose number differs from this one's in the bit `distance`."""
     return T.tvm_warp_shuffle_xor(u32(0xFFFFFFFF), value, i32(distance), i32(WARP), i32(WARP))
+
+
+def add_across(sums: Any, slots: Iterable[int]) -> None:
+    """Registers of a warp's lanes become their sum over the lanes, halved 16, 8, 4, 2, 1: the arithmetic table's order."""
+    for distance in (16, 8, 4, 2, 1):
+        for slot in slots:
+            put(sums, slot, sums[slot] + butterfly(sums[slot], distance))
 
 
 MAGIC = 12582912.0  # 1.5 * 2^23: float32 numbers of its size are the whole ones

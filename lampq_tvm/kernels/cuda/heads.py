@@ -10,7 +10,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, argument, butterfly, f32, i32, launch, put, registers, when
+from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, add_across, argument, f32, i32, launch, put, registers, when
 from lampq_tvm.kernels.cuda.epilogue import HALF, packed
 from lampq_tvm.kernels.cuda.operand import row_words
 from lampq_tvm.kernels.cuda.tokens import WARPS, elementwise
@@ -84,8 +84,7 @@ def _inverse_length(qkv: Any, row: Expr, first: Expr, head_dim: int, eps: float,
         with when(None if start + WARP <= head_dim else lane + start < head_dim):
             x = qkv[row, first + lane + start]
             put(total, 0, T.fma(x, x, total[0]))
-    for distance in (16, 8, 4, 2, 1):
-        put(total, 0, total[0] + butterfly(total[0], distance))
+    add_across(total, (0,))
     return f32(1) / T.max(T.sqrt(total[0]), f32(np.float32(eps)))
 
 

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 from lampq_tvm.kernels.cuda.emit import (
     WARP,
     CudaKernel,
+    add_across,
     argument,
     butterfly,
     codes_of,
@@ -64,12 +65,12 @@ class RowNorm:
         for i, j, place in self._places(rows):
             with when(self._inside(j, lane)):
                 put(found, 2 * i, found[2 * i] + x[place])
-        self._halve(found, range(0, 2 * len(rows), 2))
+        add_across(found, range(0, 2 * len(rows), 2))
         for i, j, place in self._places(rows):
             put(x, place, T.fma(f32(-(np.float32(1) / np.float32(self.channels))), found[2 * i], x[place]))
             with when(self._inside(j, lane)):
                 put(found, 2 * i + 1, T.fma(x[place], x[place], found[2 * i + 1]))
-        self._halve(found, range(1, 2 * len(rows), 2))
+        add_across(found, range(1, 2 * len(rows), 2))
         for i in range(len(rows)):
             variance = T.fma(found[2 * i + 1], f32(np.float32(1) / np.float32(self.channels)), f32(np.float32(self.eps)))
             put(found, 2 * i + 1, f32(1) / T.sqrt(variance))
@@ -95,11 +96,6 @@ class RowNorm:
 
     def _inside(self, j: int, lane: Expr) -> Expr | None:
         return None if (j + 1) * WARP <= self.channels else lane + j * WARP < self.channels
-
-    def _halve(self, found: Any, slots: range) -> None:
-        for distance in (16, 8, 4, 2, 1):
-            for slot in slots:
-                put(found, slot, found[slot] + butterfly(found[slot], distance))
 
 
 def row_words_of(values: list[Expr], bits: int, bounds: Any, lane: Expr) -> Iterator[tuple[Expr, Expr, Expr | None]]:
