@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lampq_tvm.errors import GateError, UnsupportedError
+from lampq_tvm.ptx.types import Array
 
 
 class KernelError(GateError):
@@ -25,3 +26,10 @@ class Fault(Exception):  # noqa: N818 - never leaves the package: the runner nam
     def __init__(self, what: str, lane: int, address: int | None = None) -> None:
         self.what, self.lane, self.address = what, lane, address
         super().__init__(what)
+
+
+def refuse(bad: Array, addresses: Array, lanes: Array, what: str) -> None:
+    """Fault at the first access of which `bad`, [A] bool, holds; `addresses` and `lanes` are [A]."""
+    if bad.any():
+        at = int(bad.argmax())
+        raise Fault(what, int(lanes[at]), int(addresses[at]))

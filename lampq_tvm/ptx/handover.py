@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.ptx.errors import Fault
+from lampq_tvm.ptx.errors import refuse
 from lampq_tvm.ptx.lanes import Lanes
 from lampq_tvm.ptx.memory import BASE
 from lampq_tvm.ptx.types import Array
@@ -42,7 +42,7 @@ class Handover:
             Fault: another block wrote there and handed nothing over.
         """
         words, blocks = _words(addresses, width), _blocks(lanes, geometry, width)
-        self._refuse(self._foreign(words, blocks), addresses, lanes, width, "reads what another block wrote")
+        _race(self._foreign(words, blocks), addresses, lanes, "reads what another block wrote")
         _note(self._reader, words, blocks)
 
     def writes(self, addresses: Array, width: int, lanes: Array, geometry: Lanes) -> None:
@@ -57,12 +57,12 @@ class Handover:
             _note(self._writer, words, blocks)
             self._written[words] = self._now
             return
-        self._refuse(self._foreign(words, blocks), addresses, lanes, width, "writes where another block wrote")
+        _race(self._foreign(words, blocks), addresses, lanes, "writes where another block wrote")
         reader = self._reader[words]
         read = (reader != NOBODY) & (reader != blocks + 1)
-        self._refuse(read, addresses, lanes, width, "writes where another block reads")
+        _race(read, addresses, lanes, "writes where another block reads")
         self._writer[words], self._written[words] = blocks + 1, self._now
-        self._refuse(self._writer[words] != blocks + 1, addresses, lanes, width, "writes where another block writes")
+        _race(self._writer[words] != blocks + 1, addresses, lanes, "writes where another block writes")
 
     def meets(self, blocks: Array) -> None:
         """Blocks, by number, meet at a barrier."""
@@ -94,10 +94,10 @@ class Handover:
         handed = (self._written[words] <= self._told[by]) & (self._told_at[by] <= self._knows[blocks])
         return np.asarray(other & ~handed, np.bool_)
 
-    def _refuse(self, bad: Array, addresses: Array, lanes: Array, width: int, what: str) -> None:
-        if bad.any():
-            at = int(bad.argmax()) // max(1, width // WORD)
-            raise Fault(f"{what} in this launch: a race", int(lanes[at]), int(addresses[at]))
+
+def _race(bad: Array, addresses: Array, lanes: Array, what: str) -> None:
+    """Fault at the first of [A] items of which `bad`, [A * words of an item] bool, holds."""
+    refuse(np.any(bad.reshape(len(addresses), -1), axis=1), addresses, lanes, f"{what} in this launch: a race")
 
 
 def _note(who: Array, words: Array, blocks: Array) -> None:

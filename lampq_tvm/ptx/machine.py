@@ -12,7 +12,7 @@ import numpy as np
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.ptx.copies import Copies
-from lampq_tvm.ptx.errors import Fault
+from lampq_tvm.ptx.errors import refuse
 from lampq_tvm.ptx.handover import Handover
 from lampq_tvm.ptx.lanes import Active, Lanes
 from lampq_tvm.ptx.memory import Memory
@@ -254,7 +254,5 @@ def _windows(addresses: Array) -> list[tuple[str, Array, np.uint64]]:
 def _checked(addresses: Array, width: int, size: int, lanes: Array, space: str) -> Array:
     offsets = addresses.astype(np.int64)
     bad = (offsets < 0) | (offsets + width > size) | (offsets & (width - 1) != 0)
-    if bad.any():
-        at = int(bad.argmax())
-        raise Fault(f"uses {width} bytes outside {space} memory, or misaligned", int(lanes[at]), int(addresses[at]))
+    refuse(bad, addresses, lanes, f"uses {width} bytes outside {space} memory, or misaligned")
     return offsets // 1

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.errors import UsageError
-from lampq_tvm.ptx.errors import Fault
+from lampq_tvm.ptx.errors import refuse
 from lampq_tvm.ptx.types import ITEMS, Array
 
 BASE = 0x7_0000_0000
@@ -109,8 +109,8 @@ class Memory:
             good = found >= 0
             if self._starts:
                 good &= offsets + width <= self._bounds[1][found]
-            _refuse(~good, addresses, lanes, f"{verb} {width} bytes outside every allocation")
-        _refuse((offsets & (width - 1)) != 0, addresses, lanes, f"{verb} {width} bytes misaligned")
+            refuse(~good, addresses, lanes, f"{verb} {width} bytes outside every allocation")
+        refuse((offsets & (width - 1)) != 0, addresses, lanes, f"{verb} {width} bytes misaligned")
         return offsets // width
 
     def _range(self, address: int, size: int) -> slice:
@@ -122,9 +122,3 @@ class Memory:
 
     def _index(self) -> None:
         self._bounds = np.array([self._starts, [s + self._sizes[s] for s in self._starts]], np.int64).reshape(2, -1)
-
-
-def _refuse(bad: Array, addresses: Array, lanes: Array, what: str) -> None:
-    if bad.any():
-        at = int(bad.argmax())
-        raise Fault(what, int(lanes[at]), int(addresses[at]))

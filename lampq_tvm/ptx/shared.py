@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lampq_tvm.ptx.errors import Fault
+from lampq_tvm.ptx.errors import refuse
 from lampq_tvm.ptx.lanes import Lanes
 from lampq_tvm.ptx.types import ITEMS, Array
 
@@ -102,10 +102,10 @@ class Shared:
         offsets = addresses.astype(np.int64)
         if offsets.size and (int(offsets.max()) + width > self.size or int(offsets.min()) < 0):
             bad = (offsets + width > self.size) | (offsets < 0)
-            _refuse(bad, f"{verb} {width} bytes outside the block's {self.size} bytes of shared memory", lanes, addresses)
+            refuse(bad, addresses, lanes, f"{verb} {width} bytes outside the block's {self.size} bytes of shared memory")
         wrong = offsets & (width - 1) != 0
         if wrong.any():
-            _refuse(wrong, f"{verb} {width} bytes of shared memory misaligned", lanes, addresses)
+            refuse(wrong, addresses, lanes, f"{verb} {width} bytes of shared memory misaligned")
         return np.asarray((offsets + self._origin[lanes]) // width)
 
     def _watch_read(self, places: Array, width: int, lanes: Array, addresses: Array) -> None:
@@ -145,21 +145,15 @@ class Shared:
         states[places] = now.reshape(-1).view(item)
         lost = (states[places].view(np.uint8).reshape(-1, width) & WRITER) != tags
         if lost.any():
-            _refuse(lost.any(axis=1), "races with another warp: both write this byte in one step", lanes, addresses)
+            refuse(lost.any(axis=1), addresses, lanes, "races with another warp: both write this byte in one step")
 
     def _explain(self, state: Array, tags: Array, lanes: Array, addresses: Array, reading: bool) -> None:
         """Raise for the first of the mistakes that is there."""
         writer = state & WRITER
         verb = "reads" if reading else "writes"
         text = f"{verb} what an asynchronous copy has not been waited for"
-        _refuse((state & PENDING != 0).any(axis=1), text, lanes, addresses)
+        refuse((state & PENDING != 0).any(axis=1), addresses, lanes, text)
         other = "wrote" if reading else "touched"
         text = f"races: {verb} shared memory that another warp {other} since the last barrier"
-        _refuse(((writer != 0) & (writer != tags)).any(axis=1), text, lanes, addresses)
-        _refuse((state & WRITTEN == 0).any(axis=1), "reads shared memory that was never written", lanes, addresses)
-
-
-def _refuse(bad: Array, what: str, lanes: Array, addresses: Array) -> None:
-    if bad.any():
-        at = int(bad.argmax())
-        raise Fault(what, int(lanes[at]), int(addresses[at]))
+        refuse(((writer != 0) & (writer != tags)).any(axis=1), addresses, lanes, text)
+        refuse((state & WRITTEN == 0).any(axis=1), addresses, lanes, "reads shared memory that was never written")
