@@ -8,13 +8,30 @@ import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lampq_tvm.errors import CorruptError
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.store import SCHEMA, digest
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 T = TypeVar("T")
+
+
+class Saved(Protocol):
+    """A result that one file holds."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read it."""
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all."""
+
+
+S = TypeVar("S", bound=Saved)
 
 # What each stage's result depends on besides its inputs: folders of this package, and installed packages.
 SOURCES = {
@@ -87,3 +104,7 @@ class Cache:
         save(folder, result)
         shutil.rmtree(folder / "units", ignore_errors=True)
         return result
+
+    def file(self, folder: Path, file: str, kind: type[S], compute: Callable[[], S]) -> S:
+        """The same of a result that is one file, which it writes and reads itself."""
+        return self.get(folder, file, lambda f: kind.load(f / file), compute, lambda f, result: result.save(f / file))

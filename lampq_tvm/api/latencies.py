@@ -42,13 +42,7 @@ def measured_table(stages: Stages) -> LatencyTable:
             stages.calibration, target, device, batch=o.batch, threads=o.threads, units=units, tiles=records
         )
 
-    return stages.cache.get(
-        folder,
-        "latency.json",
-        lambda path: LatencyTable.load(path / "latency.json"),
-        compute,
-        lambda path, table: table.save(path / "latency.json"),
-    )
+    return stages.cache.file(folder, "latency.json", LatencyTable, compute)
 
 
 def open_gpu(options: Options, target: Target) -> Driver:
@@ -88,9 +82,7 @@ def _cuda_table(stages: Stages) -> LatencyTable:
             more = {"batch": o.batch, "attention_bits": o.attention_bits}
             return cuda_table(stages.calibration, target, units=units, gpu=gpu, records=records, **more)
 
-        load = LatencyTable.load
-        path = "latency.json"
-        return stages.cache.get(folder, path, lambda f: load(f / path), compute, lambda f, table: table.save(f / path))
+        return stages.cache.file(folder, "latency.json", LatencyTable, compute)
     finally:
         if gpu is not None:
             gpu.close()

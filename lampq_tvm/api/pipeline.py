@@ -155,10 +155,5 @@ class Pipeline(Stages):
 
             return quantize(self.plan_calibration, self.plan)
 
-        return self.cache.get(
-            self.cache.folder("quantize", self.calibration_key, self.plan.model_dump()),
-            "quantized.st",
-            lambda path: QuantizedModel.load(path / "quantized.st"),
-            compute,
-            lambda path, value: value.save(path / "quantized.st"),
-        )
+        folder = self.cache.folder("quantize", self.calibration_key, self.plan.model_dump())
+        return self.cache.file(folder, "quantized.st", QuantizedModel, compute)

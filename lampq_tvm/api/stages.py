@@ -36,13 +36,7 @@ class Stages:
     @functools.cached_property
     def model(self) -> ImportedModel:
         """The imported model."""
-        return self.cache.get(
-            self.import_folder,
-            "model.st",
-            lambda folder: ImportedModel.load(folder / "model.st"),
-            self._import,
-            lambda folder, model: model.save(folder / "model.st"),
-        )
+        return self.cache.file(self.import_folder, "model.st", ImportedModel, self._import)
 
     @functools.cached_property
     def import_folder(self) -> Path:
@@ -156,13 +150,7 @@ class Stages:
             return sensitivity(self.calibration, batches, metric=o.metric, units=units, pairs=self.pairing, alpha=o.alpha)
 
         folder = self.cache.folder("sensitivity", *self.sensitivity_key)
-        return self.cache.get(
-            folder,
-            "sensitivity.st",
-            lambda path: Sensitivity.load(path / "sensitivity.st"),
-            compute,
-            lambda path, value: value.save(path / "sensitivity.st"),
-        )
+        return self.cache.file(folder, "sensitivity.st", Sensitivity, compute)
 
     @functools.cached_property
     def given_table(self) -> LatencyTable | None:
