@@ -38,7 +38,7 @@ SOURCES = {
     "import": ("frontend",),
     "calibrate": ("frontend", "calibrate", "quantize", "data.py"),
     "sensitivity": ("frontend", "calibrate", "quantize", "sensitivity", "data.py"),
-    "latency": ("calibrate", "quantize", "kernels", "lower", "build", "runtime", "latency", "device"),
+    "latency": ("calibrate", "quantize", "kernels", "lower", "build", "runtime", "latency", "device", "ptx"),
     "plan": ("frontend", "calibrate", "quantize", "sensitivity", "allocate", "latency", "data.py"),
     "quantize": ("frontend", "calibrate", "quantize", "allocate"),
     "build": ("frontend", "calibrate", "quantize", "allocate", "kernels", "lower", "build", "runtime", "tune", "targets.py"),
