@@ -1,4 +1,4 @@
-"""What an architecture has: the multiply-add for two widths, shared memory, multiprocessors."""
+"""What an architecture has: the multiply-add for two widths, shared memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaHalfMma, WmmaMma
 from lampq_tvm.runtime.cuda.plan import SHARED_KIB
 
 WITHOUT_MATRIX_UNIT_KIB = {"sm_53": 48}  # not among the architectures that plans are accepted for
-MULTIPROCESSORS = {  # of the largest chip that `targets/` has of an architecture
-    "sm_53": 1, "sm_72": 8, "sm_75": 40, "sm_80": 108, "sm_86": 82,
-    "sm_87": 16, "sm_89": 128, "sm_90": 132, "sm_110": 20, "sm_120": 170,
-}  # fmt: skip
 
 
 def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:

@@ -87,9 +87,8 @@ def build_product(
     Buffers: with `gather` index [taken] int32; A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`;
     W [N, `weight_words`] uint32; S, B [N] f32; by epilogue: `codes` range [2] f32, `table` table [256] int8 or float16 as
     words, `stream` pos [period, N] f32, `act` affine, range [2] f32 (only where codes come out), `turned` range and those of
-    `turned.Turned`; out: packed codes of whole 16
-    bytes a row (`epilogue.CodeRows`), or float32 [M, N], which `residual` reads and adds to in place; with `following` those
-    of `following.FollowingNorm`.
+    `turned.Turned`; out: packed codes of whole 16 bytes a row (`epilogue.CodeRows`), or float32 [M, N], which `residual`
+    reads and adds to in place; with `following` those of `following.FollowingNorm`.
 
     Args:
         out_bits: 8, 4 for codes packed two a byte, 16 for float16 values.

@@ -34,7 +34,6 @@ class CudaContext:
         values: values so far, by name.
         fused: LayerNorms that the product after them makes itself, by name.
         made: operators whose value a launch of an earlier one gives, or that are left out with it, by name.
-        gathered: tokens in another order, which the product after them reads where they stand, by name.
     """
 
     arch: str
@@ -47,7 +46,6 @@ class CudaContext:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     fused: dict[str, QLayerNorm] = field(default_factory=dict)
-    gathered: dict[str, QRegroup] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
 
     def rows(self, value: str) -> int:
@@ -76,12 +74,14 @@ class CudaContext:
         alone = len(readers) == 1 and isinstance(readers[0], QProduct) and readers[0].inputs[0] == op.name
         return alone and index.shape[-1] == 1 and index.min() >= 0
 
+    def gathered(self, name: str) -> QRegroup | None:
+        """What gives a value, if it is tokens in another order, which the product after them reads where they stand."""
+        return next((op for op in self.ops if op.name == name and isinstance(op, QRegroup) and self.gathers(op)), None)
+
     def product_shape(self, op: QProduct) -> ProductShape:
         """What a product is built for, its rows taken by an index or not, and whether it turns q and k."""
         (n, k), source = self.tensors[f"{op.name}.w"].shape, op.inputs[0]
-        gathered = next((each for each in self.ops if each.name == source and self.gathers(each)), None)
-        taken = None if gathered is None else self.batch * int(np.prod(self.tensors[f"{source}.index"].shape))
-        rows = taken or self.rows(source)
+        rows = self.batch * self.tensors[f"{source}.index"].size if self.gathered(source) else self.rows(source)
         return ProductShape(rows, n, k, op.epilogue if self.turned(op) is None else "turned")
 
     def turned(self, op: QProduct) -> QRotary | None:

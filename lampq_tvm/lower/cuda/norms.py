@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
+from lampq_tvm.device.board import boards
 from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.following import Following
-from lampq_tvm.kernels.cuda.levels import MULTIPROCESSORS
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
@@ -17,6 +18,12 @@ from lampq_tvm.quantize import model as q
 
 REPEATED = 2  # blocks a multiprocessor that may make a LayerNorm again: so few work side by side, more would take turns
 MOST_CHANNELS = 1024  # of a LayerNorm behind a product, whose registers a lane's elements of a row would not fit
+
+
+@functools.cache
+def multiprocessors(arch: str) -> int:
+    """Of the largest chip that `targets/` has of an architecture; none is known of others."""
+    return max((board.gpu.sms for board in boards().values() if board.gpu and board.gpu.arch == arch), default=0)
 
 
 @dataclass(frozen=True)
@@ -115,5 +122,5 @@ def _made_by_reader(norm: q.QLayerNorm, c: CudaContext) -> bool:
         return False  # blocks would read whole rows of a stream that others are writing over
     c.shapes.setdefault(norm.name, c.shapes[source])
     shape, mma = c.product_shape(reader), c.mma(reader)
-    few = default_tiles(shape, mma).blocks(shape.rows, shape.n) <= REPEATED * MULTIPROCESSORS[c.arch]
+    few = default_tiles(shape, mma).blocks(shape.rows, shape.n) <= REPEATED * multiprocessors(c.arch)
     return few and product_fits(shape, mma, c.tiles(shape, mma, True), c.arch, normed=True)

@@ -19,7 +19,7 @@ from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import CudaContext
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, code_range, text_of
+from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
 from lampq_tvm.lower.cuda.norms import following_norm
 from lampq_tvm.quantize import model as q
 
@@ -52,7 +52,7 @@ class Rows:
 
 
 def _rows(source: str, c: CudaContext) -> Rows:
-    gathered, params, gather = c.gathered.get(source), {}, None
+    gathered, params, gather = c.gathered(source), {}, None
     if gathered is not None:
         gather = Gather(gathered.rows, c.rows(source) // c.batch)
         params["index"] = {**array(f"{source}.index"), "shape": [gather.taken], "dtype": "int32"}
@@ -71,13 +71,13 @@ def _constants(op: q.QProduct | q.QPatchEmbed, shape: ProductShape, mma: Mma, ti
     params["W"] |= {"layout": mma.name, "words": weight_words(shape, mma, tiles)}
     params |= {"S": array(f"{op.name}.{scale}"), "B": array(f"{op.name}.B")}
     out_bits = op.out_bits if isinstance(op, q.QProduct) else 8
-    if shape.epilogue == "codes" and out_bits < FLOAT_BITS:
-        params["range"] = code_range(out_bits)
+    if shape.epilogue == "codes":
+        params |= clamp(out_bits)
     if shape.epilogue in ("table", "stream"):
         name = "table" if shape.epilogue == "table" else "pos"
         params[name] = array(f"{op.name}.{name}")
     if shape.epilogue == "act" and bits < FLOAT_BITS:
-        params |= {"affine": array(f"{op.name}.affine"), "range": code_range(out_bits)}
+        params |= {"affine": array(f"{op.name}.affine")} | clamp(out_bits)
     return params
 
 

@@ -25,7 +25,7 @@ def lower_regroup(op: q.QRegroup, c: CudaContext) -> list[Launch]:
     channels, parts, taken = c.shapes[source][-1], index.shape[-1], int(np.prod(index.shape[:-1]))
     shape = (*index.shape[:-1], parts * channels)
     if c.gathers(op):
-        c.gathered[op.name], c.shapes[op.name] = op, shape
+        c.shapes[op.name] = shape
         return []
     bits = BITS[c.values[source].dtype]
     out = c.add(op.name, shape, "float32") if bits == BITS["float32"] else c.coded(op.name, shape, bits)
