@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.build.cuda.compiler import compile_kernels
 from lampq_tvm.cli.output import print_table
 from lampq_tvm.kernels.cuda.attention import build_attention, scores_made
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
@@ -28,7 +27,7 @@ from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import tiles_of
 from lampq_tvm.kernels.shapes import ProductShape
-from lampq_tvm.latency.paper import CACHED, ISSUE, LAUNCH_MS, MEMORY, TENSOR, issued, on_paper, parts_ms
+from lampq_tvm.latency.paper import CACHED, ISSUE, LAUNCH_MS, MEMORY, TENSOR, counted, on_paper, parts_ms
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import track
 from lampq_tvm.store import write_atomic
@@ -99,10 +98,9 @@ def compared(profile: dict[str, float]) -> list[dict[str, Any]]:
     assert target.board is not None
     rows = []
     for launch in track(list(launches(profile, target.isa)), "kernels"):
-        (compiled,) = compile_kernels([launch], target.isa, target.cuda_major or 0).values()
-        grid, count = compiled.kernel.grid, issued(compiled)
-        parts = [1e3 * part for part in parts_ms(launch, grid, target.board, count)]
-        paper = 1e3 * on_paper(launch, grid, target.board, count).median_ms
+        kernel = counted(launch, target)
+        parts = [1e3 * part for part in parts_ms(launch, kernel, target.board)]
+        paper = 1e3 * on_paper(launch, kernel, target.board).median_ms
         rows.append({"kernel": launch.kernel, "us": profile[launch.kernel], "paper_us": paper, "parts_us": parts})
     return rows
 

@@ -13,9 +13,8 @@ import argparse
 from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
-from lampq_tvm.build.cuda.compiler import compile_kernels
 from lampq_tvm.cli.output import print_table
-from lampq_tvm.latency.paper import issued, on_paper
+from lampq_tvm.latency.paper import Counted, counted, on_paper
 from lampq_tvm.lower.cuda import norms
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.progress import track
@@ -26,16 +25,14 @@ from lampq_tvm.targets import Target
 WHERE = {"in front": 10**9, "behind": 0, "ours": norms.REPEATED}
 
 
-def kinds(qm: QuantizedModel, target: Target, batch: int, counted: dict[str, float]) -> dict[str, float]:
-    """Milliseconds on paper by kind of kernel; `counted` keeps instructions by kernel."""
+def kinds(qm: QuantizedModel, target: Target, batch: int, kernels: dict[str, Counted]) -> dict[str, float]:
+    """Milliseconds on paper by kind of kernel; `kernels` keeps what was counted."""
     assert target.board is not None
     found: dict[str, float] = {}
     for launch in track(lower_cuda(qm, target.isa, batch).launches, "launches"):
-        kernel = launch.build(launch.kernel)
-        if launch.kernel not in counted:
-            (compiled,) = compile_kernels([launch], target.isa, target.cuda_major or 0).values()
-            counted[launch.kernel] = issued(compiled)
-        ms = on_paper(launch, kernel.grid, target.board, counted[launch.kernel]).median_ms
+        if launch.kernel not in kernels:
+            kernels[launch.kernel] = counted(launch, target)
+        ms = on_paper(launch, kernels[launch.kernel], target.board).median_ms
         kind = launch.kernel.split("_")[0]
         found[kind] = found.get(kind, 0) + ms
     return found
@@ -50,12 +47,12 @@ def main() -> None:
     options = parser.parse_args()
     pipeline = Pipeline(Options(options.model, target=options.target, calib_images=4))
     qm = quantize(pipeline.calibration, uniform_plan(pipeline.model, 8, 8, 8))
-    counted: dict[str, float] = {}
+    kernels: dict[str, Counted] = {}
     rows = {}
     for batch in options.batches:
         for where, most in WHERE.items():
             norms.REPEATED = most
-            rows[batch, where] = kinds(qm, pipeline.target, batch, counted)
+            rows[batch, where] = kinds(qm, pipeline.target, batch, kernels)
     names = list(dict.fromkeys(kind for row in rows.values() for kind in row))
     table = [[*key, sum(row.values()), *(row.get(name) for name in names)] for key, row in rows.items()]
     print_table(("batch", "LayerNorm", "ms, estimated", *names), table)

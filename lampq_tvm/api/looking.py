@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 from lampq_tvm.build.artifact import read_artifact
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.runtime.cuda.plan import Value
 
 
 def inspect(artifact: str | Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def working_memory(manifest: Mapping[str, Any]) -> dict[str, int | None]:
     if "cuda" not in manifest:
         return {name: manifest.get(name) for name in ("arena_bytes", "largest_activation_bytes")}
     bucket = manifest["cuda"]["buckets"][-1]
-    sizes = [math.prod(value["shape"][:-1]) * value["row_bytes"] for value in bucket["values"]]
+    sizes = [Value.model_validate(value).size for value in bucket["values"]]
     return {"arena_bytes": bucket["arena_bytes"], "largest_activation_bytes": max(sizes, default=None)}
 
 

@@ -13,7 +13,7 @@ from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.latency.bench import SAMPLES, timing
-from lampq_tvm.latency.paper import issued, on_paper
+from lampq_tvm.latency.paper import Counted, counted, on_paper
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.lower.cuda.launch import Launch
@@ -121,14 +121,13 @@ def cuda_table(
 def _on_paper(launch: Launch, target: Target, units: Units) -> Timing:
     """An estimate of a kernel, whose instructions are counted once."""
     assert target.board is not None
-    kernel = launch.build(launch.kernel)
 
     def count() -> dict[str, np.ndarray]:
-        (compiled,) = compile_kernels([launch], target.isa, target.cuda_major or 0).values()
-        return {"instructions": np.array([issued(compiled)])}
+        return {name: np.array(value) for name, value in vars(counted(launch, target)).items()}
 
-    found = units.get(f"instructions of {launch.kernel}", count)["instructions"]
-    return on_paper(launch, kernel.grid, target.board, float(found[0]))
+    found = units.get(f"count of {launch.kernel}", count)
+    x, y, z = found["grid"].tolist()
+    return on_paper(launch, Counted((x, y, z), float(found["instructions"])), target.board)
 
 
 def _sampler(gpu: Gpu, kernel: CompiledKernel, launch: Launch) -> Callable[[], dict[str, np.ndarray]]:

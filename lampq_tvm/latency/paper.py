@@ -12,10 +12,11 @@ show there: 0.8 of the rate is what long copies reach.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.build.cuda.compiler import CompiledKernel
+from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.device.board import Board
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.latency.table import Timing
@@ -23,6 +24,7 @@ from lampq_tvm.lower.cuda.launch import Launch
 from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.parse import parse
 from lampq_tvm.ptx.run import launch as interpret
+from lampq_tvm.targets import Target
 
 LAUNCH_MS = 0.00206
 ISSUE, TENSOR, CACHED, MEMORY = 1.25, 2.47, 0.21, 1.25
@@ -40,33 +42,44 @@ def issued(compiled: CompiledKernel) -> float:
     return interpret(module, compiled.entry, grid, kernel.block, shared, args, memory, check=False) / blocks
 
 
-def parts_ms(launch: Launch, grid: tuple[int, int, int], board: Board, instructions: float) -> tuple[float, ...]:
-    """(issue, tensor, cached, memory) of a launch in milliseconds, each at its peak.
+@dataclass(frozen=True)
+class Counted:
+    """A kernel's grid, and the instructions that a block of it executes."""
 
-    Args:
-        instructions: of a block, by `issued`.
+    grid: tuple[int, int, int]
+    instructions: float
+
+
+def counted(launch: Launch, target: Target) -> Counted:
+    """A launch's kernel, compiled for a target and counted."""
+    (compiled,) = compile_kernels([launch], target.isa, target.cuda_major or 0).values()
+    return Counted(compiled.kernel.grid, issued(compiled))
+
+
+def parts_ms(launch: Launch, kernel: Counted, board: Board) -> tuple[float, ...]:
+    """(issue, tensor, cached, memory) of a launch in milliseconds, each at its peak.
 
     Raises:
         DeviceError: the board's file lacks a figure.
     """
-    blocks, sms = math.prod(grid), board.gpu.sms if board.gpu else 1
+    blocks, sms = math.prod(kernel.grid), board.gpu.sms if board.gpu else 1
     busiest = -(-blocks // sms)
-    issue = busiest * instructions / (SCHEDULERS * rate(board, "gpu_clock") * 1e6)
-    peak = rate(board, f"gpu_{launch.rate}_mma", f"gpu_{launch.rate}") * 1e9 / sms if launch.macs else 1.0
+    issue = busiest * kernel.instructions / (SCHEDULERS * _rate(board, "gpu_clock") * 1e6)
+    peak = _rate(board, f"gpu_{launch.rate}_mma", f"gpu_{launch.rate}") * 1e9 / sms if launch.macs else 1.0
     values, weights = launch.value_bytes, launch.weight_bytes
-    stays = "gpu_l2" in board.figures and values <= rate(board, "gpu_l2") * 2**20
+    stays = "gpu_l2" in board.figures and values <= _rate(board, "gpu_l2") * 2**20
     cached, stored = (values, weights) if stays else (0, values + weights)
-    bandwidth = rate(board, "memory_bandwidth_read", "memory_bandwidth") * 1e6
+    bandwidth = _rate(board, "memory_bandwidth_read", "memory_bandwidth") * 1e6
     return issue, 2 * launch.macs / blocks * busiest / peak, cached / bandwidth, stored / bandwidth
 
 
-def on_paper(launch: Launch, grid: tuple[int, int, int], board: Board, instructions: float) -> Timing:
+def on_paper(launch: Launch, kernel: Counted, board: Board) -> Timing:
     """The estimate; arguments and errors as of `parts_ms`."""
-    ms = LAUNCH_MS + float(np.dot((ISSUE, TENSOR, CACHED, MEMORY), parts_ms(launch, grid, board, instructions)))
+    ms = LAUNCH_MS + float(np.dot((ISSUE, TENSOR, CACHED, MEMORY), parts_ms(launch, kernel, board)))
     return Timing(median_ms=ms, p95_ms=ms, n=0, kind="estimated")
 
 
-def rate(board: Board, *names: str) -> float:
+def _rate(board: Board, *names: str) -> float:
     """The first of some figures that a board's file has.
 
     Raises:

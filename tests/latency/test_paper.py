@@ -15,7 +15,7 @@ from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.latency.cuda import cuda_work
-from lampq_tvm.latency.paper import CACHED, ISSUE, LAUNCH_MS, MEMORY, TENSOR, issued, on_paper, parts_ms
+from lampq_tvm.latency.paper import CACHED, ISSUE, LAUNCH_MS, MEMORY, TENSOR, Counted, issued, on_paper, parts_ms
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.targets import find_board
@@ -29,13 +29,13 @@ def test_the_parts_by_hand():
     weights = {"W": {"from": "words", "shape": [64, 64], "words": 16}}
     for read, stays in ((936_000, True), (9_936_000, False)):
         launch = Launch("k", None, {}, weights, ("out", Value("y", 1000, 64, "int8")), macs=33 * 10**6, read_bytes=read)
-        issue, tensor, cached, memory = parts_ms(launch, (3, 11, 1), BOARD, 5200.0)
+        issue, tensor, cached, memory = parts_ms(launch, Counted((3, 11, 1), 5200.0), BOARD)
         assert issue == pytest.approx(3 * 5200 / 4 / 1.3e6)
         assert tensor == pytest.approx(3 * 2e6 / (85.2e9 / 16))
         assert cached == (pytest.approx(1e6 / 152.8e6) if stays else 0)
         assert memory == pytest.approx((4096 + (0 if stays else 10**7)) / 152.8e6)
         wanted = LAUNCH_MS + ISSUE * issue + TENSOR * tensor + CACHED * cached + MEMORY * memory
-        found = on_paper(launch, (3, 11, 1), BOARD, 5200.0)
+        found = on_paper(launch, Counted((3, 11, 1), 5200.0), BOARD)
         assert (found.median_ms, found.kind) == (pytest.approx(wanted), "estimated")
 
 
@@ -43,7 +43,7 @@ def test_a_launch_without_the_boards_figure():
     product = next(x for k, x in cuda_work(quantized("one block", "8/8"), "sm_87", 1).launches.items() if "W" in x.params)
     figures = {name: BOARD.figures[name] for name in ("memory_bandwidth", "gpu_clock")}
     with pytest.raises(DeviceError, match="no gpu_int8"):
-        on_paper(product, (1, 1, 1), BOARD.model_copy(update={"figures": figures}), 1.0)
+        on_paper(product, Counted((1, 1, 1), 1.0), BOARD.model_copy(update={"figures": figures}))
 
 
 def instructions(shape: ProductShape, tiles: CudaTiles, widths=(8, 8), **fused) -> float:
@@ -66,7 +66,7 @@ def test_narrow_widths_are_faster_where_there_is_work():
         out, macs = Value("y", shape.rows, shape.n, f"int{bits}" if bits < 16 else "float16"), shape.rows * shape.n * shape.k
         launch = Launch("k", None, {}, weights, ("out", out), macs=macs, rate=rate, read_bytes=shape.rows * shape.k * bits // 8)
         count = instructions(shape, tiles, widths, out_bits=bits)
-        times.append(on_paper(launch, (12, 13, 1), BOARD, count).median_ms)
+        times.append(on_paper(launch, Counted((12, 13, 1), count), BOARD).median_ms)
     assert times[0] < 0.8 * times[1] < 0.8 * 0.8 * times[2]
 
 
