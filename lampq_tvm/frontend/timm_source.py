@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from lampq_tvm.errors import UnsupportedError, UsageError
-from lampq_tvm.frontend.checkpoint import load_into, metadata_model_args, read_checkpoint
+from lampq_tvm.frontend.checkpoint import load_into, metadata_model_args
+from lampq_tvm.frontend.containers import read_contents
 from lampq_tvm.frontend.quiet import quiet
 
 # Arguments of timm.create_model that say where weights come from; they are options of their own here.
@@ -39,11 +40,10 @@ def build_timm(name: str, checkpoint: Path | None, pretrained: bool, model_args:
     wrong = sorted(RESERVED & set(args))
     if wrong:
         raise UsageError(f"{wrong[0]} cannot be given as --model-arg", where=name, hint="use --checkpoint or --pretrained")
-    tensors = read_checkpoint(checkpoint) if checkpoint is not None else {}
+    tensors = read_contents(checkpoint) if checkpoint is not None else {}
     module = _pretrained(name, args) if pretrained else _create(name, args, seed)
     if checkpoint is not None:
-        with quiet():
-            load_into(module, tensors, checkpoint, timm.model_entrypoint(base))
+        load_into(module, tensors, checkpoint, timm.model_entrypoint(base))
     return module.float().eval()
 
 
