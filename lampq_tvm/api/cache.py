@@ -36,10 +36,10 @@ S = TypeVar("S", bound=Saved)
 # What each stage's result depends on besides its inputs: folders of this package, and installed packages.
 SOURCES = {
     "import": ("frontend",),
-    "calibrate": ("frontend", "calibrate", "quantize", "data.py"),
-    "sensitivity": ("frontend", "calibrate", "quantize", "sensitivity", "data.py"),
+    "calibrate": ("frontend", "calibrate", "quantize", "data"),
+    "sensitivity": ("frontend", "calibrate", "quantize", "sensitivity", "data"),
     "latency": ("calibrate", "quantize", "kernels", "lower", "build", "runtime", "latency", "device", "ptx"),
-    "plan": ("frontend", "calibrate", "quantize", "sensitivity", "allocate", "latency", "data.py"),
+    "plan": ("frontend", "calibrate", "quantize", "sensitivity", "allocate", "latency", "data"),
     "quantize": ("frontend", "calibrate", "quantize", "allocate"),
     "build": ("frontend", "calibrate", "quantize", "allocate", "kernels", "lower", "build", "runtime", "tune", "targets.py"),
 }

@@ -92,7 +92,7 @@ def eval(
     images: int | None = None,
     fp32: bool = True,
 ) -> dict[str, Any]:
-    """Accuracy of an artifact on labelled images.
+    """Accuracy of an artifact on labelled images, or on any images how often it agrees with the float model.
 
     Args:
         artifact: the `.lampq` file.
@@ -102,7 +102,11 @@ def eval(
         fp32: run the float model beside it where it is still in the cache and torch is installed.
 
     Returns:
-        `n`, `top1`, `fp32_top1` and `agreement_fp32`, shares of 1; the last two are None where the float model is not at hand.
+        `n`, `top1`, `fp32_top1` and `agreement_fp32`, shares of 1; the last two are None where the float model is not at
+        hand, the first two where the images have no labels.
+
+    Raises:
+        UsageError: neither labels nor the float model are there to compare with.
     """
     check_device(device)
     opened = read_artifact(artifact)
@@ -110,20 +114,26 @@ def eval(
     if not opened.manifest["has_classifier"]:
         raise UnsupportedError("a model without a classifier has no accuracy", where=str(artifact), hint="use lampq run")
     dataset = open_dataset(data, input_spec(opened), classes=class_count(opened)).sample(images)
+    if model is None and not dataset.has_labels:
+        hint = "give labelled images, or eval where the artifact was compiled and without --no-fp32"
+        raise UsageError("no labels, and no float model to compare with", where=str(data), hint=hint)
     runner = load(artifact, device, threads)
     right = float_right = agree = 0
     batches = dataset.batches(EVAL_BATCH)
     for pixels, labels in track(batches, "evaluating", -(-len(dataset) // EVAL_BATCH)):
         found = runner(pixels).argmax(1)
-        right += int((found == labels).sum())
+        right += 0 if labels is None else int((found == labels).sum())
         if model is not None:
             reference = float_logits(model, pixels).argmax(1)
-            float_right += int((reference == labels).sum())
+            float_right += 0 if labels is None else int((reference == labels).sum())
             agree += int((reference == found).sum())
-    shares = [right, float_right, agree] if model is not None else [right, None, None]
-    keys = ("top1", "fp32_top1", "agreement_fp32")
-    n = len(dataset)
-    return {"n": n, **{k: None if v is None else v / n for k, v in zip(keys, shares, strict=True)}}
+    n, labelled, compared = len(dataset), dataset.has_labels, model is not None
+    return {
+        "n": n,
+        "top1": right / n if labelled else None,
+        "fp32_top1": float_right / n if labelled and compared else None,
+        "agreement_fp32": agree / n if compared else None,
+    }
 
 
 def bench(artifact: str | Path, *, device: str | None = None, threads: int | None = None, repeat: int = 50) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lampq_tvm.api.cache import Cache
 from lampq_tvm.api.checks import require_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
-from lampq_tvm.data import Dataset, open_dataset
+from lampq_tvm.data import FORMAT_HINT, Dataset, open_dataset
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
@@ -84,7 +84,10 @@ class Stages:
         o, model = self.options, self.model
         if o.data is not None:
             classes = class_count(model) if model.has_classifier and model.weights == "trained" else None
-            return open_dataset(o.data, model.input, classes=classes)
+            data = open_dataset(o.data, model.input, classes=classes)
+            if o.drop is not None and not data.has_labels:
+                raise UsageError("accuracy needs labels, the data has none", where="--max-drop", hint=FORMAT_HINT)
+            return data
         if model.weights == "trained":
             hint = "give --data, a folder of class folders or an .npz"
             raise UsageError("calibration needs images", where=o.model, hint=hint)

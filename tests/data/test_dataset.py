@@ -100,8 +100,8 @@ def bad_data(tmp_path, case):
         return tmp_path / "none.npz"
     if case == "empty folder":
         return tmp_path
-    if case == "no labels":
-        np.savez(path, images=images)
+    if case == "no images":
+        np.savez(path, labels=np.zeros(4, int))
     elif case == "float images":
         write_npz(path, images.astype(np.float32), np.zeros(4, int))
     elif case == "channels first":
@@ -124,7 +124,7 @@ def bad_data(tmp_path, case):
     return path
 
 
-CASES = ["missing", "empty folder", "no labels", "float images", "channels first", "float labels", "label count", "pickle",
+CASES = ["missing", "empty folder", "no images", "float images", "channels first", "float labels", "label count", "pickle",
          "no image", "truncated", "text", "suffix"]  # fmt: skip
 
 
@@ -142,5 +142,24 @@ def test_labels_out_of_range(tmp_path, label):
         open_dataset(path, GREY, classes=10)
 
 
+@pytest.mark.parametrize("kind", ["npz", "flat folder"])
+def test_images_without_labels_are_a_data_set(folder, tmp_path, kind):
+    path = folder / "a"
+    if kind == "npz":
+        path = tmp_path / "x.npz"
+        np.savez(path, images=np.stack([np.asarray(Image.open(folder / "a" / f"{i}.png")) for i in range(3)]))
+    data = open_dataset(path, RGB, classes=10)
+    images, labels = next(iter(data))
+    assert len(data) == 3 and not data.has_labels and data.labels is None and labels is None and images.shape == (3, 3, 8, 8)
+    assert len(data.sample(2)) == 2 and data.sample(2).labels is None
+
+
+def test_labels_are_part_of_the_fingerprint(tmp_path):
+    images = np.zeros((2, 8, 8), np.uint8)
+    np.savez(tmp_path / "none.npz", images=images)
+    paths = [tmp_path / "none.npz", *(write_npz(tmp_path / f"{i}.npz", images, np.array([0, i])) for i in range(2))]
+    assert len({open_dataset(path, GREY).fingerprint for path in paths}) == 3
+
+
 def test_a_dataset_is_a_plain_value():
-    assert len(Dataset(path=None, spec=GREY, labels=np.zeros(2, np.int64))) == 2
+    assert len(Dataset(path=None, spec=GREY, labels=np.zeros(2, np.int64), images=np.zeros((2, 8, 8), np.uint8))) == 2

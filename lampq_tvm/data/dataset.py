@@ -1,0 +1,101 @@
+"""Images of one source, with their labels where it has some."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lampq_tvm.data.image import check_file, read_bytes
+from lampq_tvm.data.prepare import prepare_array, prepare_file
+from lampq_tvm.frontend.model import InputSpec
+
+BATCH = 32  # images in flight
+DECODE_ALL = 4096  # up to so many files are decoded once before long work; more are checked by their headers
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images, labelled or not.
+
+    Attributes:
+        path: where they come from.
+        spec: the image that the model takes.
+        labels: [N] int64; None where the source has none.
+        images: [N, H, W] or [N, H, W, C] uint8, of an `.npz`; None for a folder.
+        files: one path per image, of a folder.
+    """
+
+    path: Path
+    spec: InputSpec
+    labels: np.ndarray | None = None
+    images: np.ndarray | None = None
+    files: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.files if self.images is None else self.images)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether each image has a label."""
+        return self.labels is not None
+
+    def take(self, indices: np.ndarray) -> Dataset:
+        """The images of some indices [n], in that order."""
+        images = None if self.images is None else self.images[indices]
+        labels = None if self.labels is None else self.labels[indices]
+        files = tuple(self.files[i] for i in indices) if self.files else ()
+        return dataclasses.replace(self, labels=labels, images=images, files=files)
+
+    def sample(self, count: int | None, seed: int = 0) -> Dataset:
+        """`count` images drawn without repetition, the same for the same seed; all of them where count is None or larger."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(np.random.default_rng(seed).permutation(len(self))[:count])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of the labels, of the images' content and of the preprocessing."""
+        spec = self.spec
+        h = hashlib.sha256(repr((spec.channels, spec.height, spec.width, spec.interpolation, spec.crop_pct)).encode())
+        h.update(b"no labels" if self.labels is None else self.labels.tobytes())
+        if self.images is not None:
+            h.update(repr(self.images.shape).encode())
+            h.update(np.ascontiguousarray(self.images).data)
+        for file in self.files:
+            h.update(hashlib.sha256(read_bytes(file)).digest())
+        return h.hexdigest()
+
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Images [B, C, H, W] uint8 at the model's size and labels [B] int64 (None without), in order; the last may be smaller.
+
+        Raises:
+            UsageError: an image cannot be read; it is named.
+        """
+        stop = len(self) if stop is None else min(stop, len(self))
+        for low in range(start, stop, size):
+            high = min(low + size, stop)
+            if self.images is not None:
+                images = prepare_array(self.images[low:high], self.spec)
+            else:
+                images = np.stack([prepare_file(file, self.spec) for file in self.files[low:high]])
+            yield images, None if self.labels is None else self.labels[low:high]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """All batches of `BATCH` images; a data set can be gone through again and again."""
+        return self.batches(BATCH)
+
+    def verify(self) -> None:
+        """Read every image once, so that a broken one is found before long work.
+
+        Raises:
+            UsageError: an image is broken; it is named.
+        """
+        for file in self.files:
+            check_file(file, decode=len(self.files) <= DECODE_ALL)
