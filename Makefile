@@ -1,11 +1,19 @@
 # make demo: set everything up and run the main job. make test: set everything up and pass the tests. No root needed.
+# make audit: look for known faults in what is pinned. make pins: bring the pins up to date.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PINS   := requirements/workstation.txt
+# The tools of `pins` and `audit` live apart: nothing of theirs is seen by the project.
+TOOLS  := $(VENV)/maintain
 PYTEST_ARGS ?= -n auto
+# Releases younger than this are not pinned: most poisoned ones are found and withdrawn by then.
+NEWEST ?= $(shell date -u -d '45 days ago' +%F)
+RESOLVE = $(TOOLS)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --no-header \
+          --no-emit-index-url --exclude-newer $(NEWEST)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint pins audit clean
 
 demo: $(STAMP)
 	$(BIN)/python bench/demo.py
@@ -17,15 +25,32 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-$(STAMP): pyproject.toml
+# Everything is installed by its hash; the project itself comes last and fetches nothing.
+$(STAMP): pyproject.toml $(PINS)
 	@if command -v uv >/dev/null 2>&1; then \
 	    { test -x $(BIN)/python || uv venv --quiet $(VENV); } && \
-	    uv pip install --python $(BIN)/python -e '.[compile,test]'; \
+	    uv pip install --python $(BIN)/python --require-hashes -r $(PINS) && \
+	    uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else \
 	    { test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); } && \
-	    $(BIN)/pip install --disable-pip-version-check -e '.[compile,test]'; \
+	    $(BIN)/pip install --disable-pip-version-check --require-hashes -r $(PINS) && \
+	    $(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@touch $@
+
+$(TOOLS)/.installed: requirements/maintain.txt
+	@test -x $(TOOLS)/bin/pip || $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+pins: $(TOOLS)/.installed
+	$(RESOLVE) pyproject.toml -o requirements/board.txt
+	$(RESOLVE) --group maintain -o requirements/maintain.txt
+	$(RESOLVE) pyproject.toml --extra compile --extra test --group build -o $(PINS)
+	PYTHONPATH=. $(TOOLS)/bin/python requirements/sbom.py
+
+audit: $(TOOLS)/.installed
+	PYTHONPATH=. $(TOOLS)/bin/python requirements/audit.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def data_dir(name: str) -> Path:
-    """The folder `targets` or `schedules`.
+    """The folder `targets`, `schedules` or `requirements`.
 
     Raises:
         UsageError: neither the wheel nor the checkout has it: the installation is broken.

@@ -16,11 +16,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from lampq_tvm.device.apt import unpack_packages
-from lampq_tvm.device.wheels import base_requirements, install_wheels
+from lampq_tvm.device.wheels import board_pins, install_wheels
 from lampq_tvm.errors import DeviceError
+from lampq_tvm.resources import data_dir
 from lampq_tvm.store import cache_dir, digest
 
-RECIPE = 3
+RECIPE = 4
 SYSTEM = ("python3", "libstdc++6", "libgomp1", "libatomic1")
 # What a board that only runs compiled code has no use for; the compiler alone takes 240 MB.
 UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "tvm/lib/libtvm_compiler.so")
@@ -76,13 +77,13 @@ def provision(say: Say = say_on_stderr) -> Install:
     Raises:
         DeviceError: they cannot be had here; one line says why.
     """
-    requirements = base_requirements()
-    key = digest(RECIPE, platform.machine(), SYSTEM, sorted(requirements))[:12]
+    pins = (data_dir("requirements") / "board.txt").read_bytes()
+    key = digest(RECIPE, platform.machine(), SYSTEM, pins)[:12]
     folder = cache_dir().absolute() / f"board-{key}"
     with once(folder) as building:
         if building is not None:
             say("emulated board: downloading an Arm system and its Python packages (about 180 MB, once)")
-            _build(building, requirements)
+            _build(building)
             say(f"emulated board: ready in {folder}")
     found = json.loads((folder / "install.json").read_text("utf-8"))
     return Install(folder, found["python"], tuple(found["cpus"]), found["download_bytes"])
@@ -147,7 +148,7 @@ def once(folder: Path) -> Iterator[Path | None]:
         raise DeviceError(f"cannot be prepared ({e})", where=str(folder), hint=hint) from e
 
 
-def _build(folder: Path, requirements: list[str]) -> None:
+def _build(folder: Path) -> None:
     size = unpack_packages(SYSTEM, "arm64", folder / "sysroot")
     size += unpack_packages(["qemu-user"], host_arch(), folder / "host")
     for name in ("lib", "bin", "sbin"):  # merged in newer releases, where the link belongs to a package not fetched here
@@ -156,7 +157,9 @@ def _build(folder: Path, requirements: list[str]) -> None:
     versions = [p.name[6:] for p in (folder / "sysroot/usr/bin").glob("python3.*") if p.name[8:].isdigit()]
     if len(versions) != 1:
         raise DeviceError("the downloaded Arm system has no Python", where="emulated board", hint="use Debian's own sources")
-    install_wheels(requirements, versions[0], folder / "site")
+    pinned = folder / "requirements.txt"
+    pinned.write_text("\n".join(board_pins(versions[0])) + "\n", "utf-8")
+    install_wheels(["--no-deps", "--require-hashes", "-r", str(pinned)], versions[0], folder / "site")
     for name in UNUSED:
         for root in ("sysroot", "site"):
             path = folder / root / name

@@ -1,40 +1,42 @@
-"""Python packages for the board's architecture: lampq-tvm's base dependencies, as wheels, in one folder."""
+"""Python packages for the board's architecture: lampq-tvm's base dependencies, as pinned wheels, in one folder."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from lampq_tvm.device.pins import read_pins
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.resources import PACKAGE
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from lampq_tvm.resources import data_dir
 
 TIMEOUT_S = 1800
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 
 
-def base_requirements() -> list[str]:
-    """What `pip install lampq-tvm` would bring, from the checkout's project file or the installed package."""
-    project = PACKAGE.parent / "pyproject.toml"
-    if project.is_file():
-        found = tomllib.loads(project.read_text("utf-8")).get("project", {})
-        if found.get("name") == "lampq-tvm":
-            return list(found["dependencies"])
-    return [r for r in importlib.metadata.requires("lampq-tvm") or [] if "extra ==" not in r]
+def board_pins(python: str) -> list[str]:
+    """What `pip install lampq-tvm` brings to a board, each at one version with its hashes: lines of a requirement file.
+
+    Args:
+        python: the board's Python, `3.11`.
+
+    Raises:
+        DeviceError: nothing is pinned for that Python.
+    """
+    pins = read_pins(data_dir("requirements") / "board.txt")
+    lines = [pin.line for pin in pins if pin.holds(python, "aarch64")]  # pip would ask this machine's Python
+    if not lines:
+        raise DeviceError(f"no packages are pinned for Python {python}", where="emulated board", hint="run make pins")
+    return lines
 
 
 def install_wheels(requirements: list[str], python: str, folder: Path) -> None:
-    """Install aarch64 wheels and their dependencies into `folder` with pip or uv, whichever is there.
+    """Install aarch64 wheels into `folder` with pip or uv, whichever is there.
 
     Args:
+        requirements: what to install, as the installers' arguments; dependencies come along unless these say otherwise.
         python: the board's Python, `3.11`.
 
     Raises:

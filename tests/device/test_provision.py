@@ -48,9 +48,28 @@ def test_no_installer_is_one_line(monkeypatch, tmp_path):
 
 
 def test_the_board_gets_the_base_requirements_and_no_more():
-    names = {re.split(r"[^\w-]", r)[0] for r in wheels.base_requirements()}
+    names = {re.split(r"[^\w-]", r)[0] for r in wheels.board_pins("3.11")}
     assert {"apache-tvm", "numpy", "pydantic", "typer"} <= names
     assert not {"torch", "timm", "ziglang"} & names
+
+
+def test_the_boards_wheels_are_pinned_for_its_own_python():
+    for python in ("3.10", "3.11", "3.13"):
+        pins = wheels.board_pins(python)
+        assert all(re.match(r"[\w-]+==[\w.]+ --hash=sha256:[0-9a-f]{64}", pin) for pin in pins)
+        names = [pin.partition("==")[0] for pin in pins]
+        assert len(names) == len(set(names))
+        assert ("tomli" in names) == (python == "3.10")
+    with pytest.raises(DeviceError, match=r"no packages are pinned for Python 3\.99"):
+        wheels.board_pins("3.99")
+
+
+def test_a_wheel_of_another_hash_is_refused(tmp_path):
+    (tmp_path / "pins.txt").write_text(f"cloudpickle==3.1.2 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(DeviceError, match="aarch64 wheels cannot be installed") as error:
+        wheels.install_wheels(["--no-deps", "--require-hashes", "-r", str(tmp_path / "pins.txt")], "3.11", tmp_path / "site")
+    assert one_line(error)
+    assert not list((tmp_path / "site").glob("cloudpickle*"))
 
 
 def test_once_builds_whole_or_not_at_all(tmp_path):
