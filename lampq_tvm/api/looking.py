@@ -21,10 +21,11 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
     Returns:
         `layers` (name, type, w_bits, a_bits, params), `payload_bytes`, `code_bytes`, `size_bytes`, `arena_bytes` (working
         memory of one call) and `largest_activation_bytes` (both None in an artifact that does not say), `avg_w_bits`,
-        `avg_a_bits`, `target`, `weights` (`trained` or `random`).
+        `avg_a_bits`, `target`, `weights` (`trained` or `random`), `input` (`channels`, `height`, `width`, `mean` and `std` of
+        pixels in 0..1, `interpolation`, `crop_pct`), `classes` (None without a classifier), `batches` (sizes compiled for).
     """
     opened = read_artifact(artifact)
-    layers = opened.manifest["layers"]
+    layers, values = opened.manifest["layers"], opened.manifest["values"]
     return {
         "layers": layers,
         "payload_bytes": len(opened.sections["payload.safetensors"]),
@@ -35,7 +36,15 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
         "avg_a_bits": average([row for row in layers if row["type"] != "patch_embed"], "a_bits"),
         "target": opened.manifest["target"],
         "weights": opened.manifest["weights"],
+        "input": opened.manifest["input"],
+        "classes": values[-1]["shape"][-1] if opened.manifest["has_classifier"] else None,
+        "batches": batches(opened.manifest),
     }
+
+
+def batches(manifest: Mapping[str, Any]) -> list[int]:
+    """Batch sizes that an artifact holds code for, rising."""
+    return [bucket["batch"] for bucket in manifest["cuda"]["buckets"]] if "cuda" in manifest else [manifest["batch"]]
 
 
 def working_memory(manifest: Mapping[str, Any]) -> dict[str, int | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from lampq_tvm.allocate.budget import DEFAULT as DEFAULT
 from lampq_tvm.allocate.budget import Budget, DropBudget, parse_budget, parse_drop
 from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UsageError
+from lampq_tvm.frontend.preprocessing import check_scale
 
 METRICS = ("fisher_output", "lampq", "kl")  # the first is the default
 ALPHAS = ("accuracy", "loss")
@@ -110,9 +110,7 @@ class Options:
         if self.tied is False and self.metric == "lampq":
             what = "the metric lampq does not see activations, so it cannot choose their widths"
             raise UsageError(what, where="--separate", hint="give --metric fisher_output or kl, or --a-bits N, or --tie")
-        for name, values in (("--mean", self.mean), ("--std", self.std)):
-            if values is not None and not all(math.isfinite(v) and (name == "--mean" or v > 0) for v in values):
-                raise UsageError("needs finite numbers, above 0 for --std", where=name, hint="for example 0.485,0.456,0.406")
+        check_scale(self.mean, self.std)
         _ = self.parsed_budgets, self.drop
         check_device(self.device)
 

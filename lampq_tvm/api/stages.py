@@ -17,6 +17,7 @@ from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import FORMAT_HINT, Dataset, open_dataset
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
@@ -37,6 +38,11 @@ class Stages:
     def model(self) -> ImportedModel:
         """The imported model."""
         return self.cache.file(self.import_folder, "model.st", ImportedModel, self._import)
+
+    def shown(self) -> dict[str, str]:
+        """Every resolved option as text, the model's own preprocessing where none was given; imports the model."""
+        classes = str(class_count(self.model)) if self.model.has_classifier else "-"
+        return self.options.shown() | input_rows(self.model.input) | {"classes": classes}
 
     @functools.cached_property
     def import_folder(self) -> Path:

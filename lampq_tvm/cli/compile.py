@@ -54,6 +54,7 @@ def compile(
     from lampq_tvm.cli.inspect import show
     from lampq_tvm.cli.output import show_options
 
-    show_options("compile", request.shown() | {"plan": str(plan or "-"), "output": str(output)})
-    compile_pipeline(Pipeline(request, plan), output)
+    pipeline = Pipeline(request, plan)
+    show_options("compile", pipeline.shown() | {"plan": str(plan or "-"), "output": str(output)})
+    compile_pipeline(pipeline, output)
     show(inspect(output), json)

@@ -27,6 +27,8 @@ def inspect(
 def show(found: dict[str, Any], json: bool) -> None:
     """Print what `api.inspect` returned."""
     from lampq_tvm.cli.output import print_json, print_table
+    from lampq_tvm.frontend.model import InputSpec
+    from lampq_tvm.frontend.preprocessing import input_rows
 
     if json:
         print_json(found)
@@ -34,4 +36,6 @@ def show(found: dict[str, Any], json: bool) -> None:
     layers = [[row[k] for k in ("name", "type", "w_bits", "a_bits", "params")] for row in found["layers"]]
     print_table(("layer", "type", "w", "a", "params"), layers)
     print()
-    print_table(("figure", "value"), [(k, v) for k, v in found.items() if k != "layers"])
+    figures = {k: v for k, v in found.items() if k not in ("layers", "input")} | input_rows(InputSpec(**found["input"]))
+    figures["batches"] = " ".join(map(str, found["batches"]))
+    print_table(("figure", "value"), list(figures.items()))

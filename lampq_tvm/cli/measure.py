@@ -38,8 +38,9 @@ def measure(
     from lampq_tvm.calibrate.calibration import WIDTHS
     from lampq_tvm.cli.output import print_json, print_table, show_options
 
-    show_options("measure", request.shown() | {"output": str(output)})
-    table = measure_pipeline(Pipeline(request), output)
+    pipeline = Pipeline(request)
+    show_options("measure", pipeline.shown() | {"output": str(output)})
+    table = measure_pipeline(pipeline, output)
     if json:
         print_json(table.model_dump())
         return

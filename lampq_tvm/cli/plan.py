@@ -50,8 +50,9 @@ def plan(
     from lampq_tvm.api.planning import plan_pipeline
     from lampq_tvm.cli.output import print_json, print_table, show_options
 
-    show_options("plan", request.shown() | {"output": str(output)})
-    found = plan_pipeline(Pipeline(request), output)
+    pipeline = Pipeline(request)
+    show_options("plan", pipeline.shown() | {"output": str(output)})
+    found = plan_pipeline(pipeline, output)
     rows = [row.model_dump() for row in found.layers]
     if json:
         print_json({"layers": rows, "avg_w_bits": found.avg_w_bits, "avg_a_bits": found.avg_a_bits, "notes": found.notes})

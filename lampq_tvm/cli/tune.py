@@ -39,6 +39,7 @@ def tune(
     from lampq_tvm.api.pipeline import Pipeline
     from lampq_tvm.cli.output import print_json, show_options
 
-    show_options("tune", request.shown() | {"plan": str(plan or "-")})
-    database = tune_pipeline(Pipeline(request, plan))
+    pipeline = Pipeline(request, plan)
+    show_options("tune", pipeline.shown() | {"plan": str(plan or "-")})
+    database = tune_pipeline(pipeline)
     print_json({"database": str(database)}) if json else print(f"records: {database}")

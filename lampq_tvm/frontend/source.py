@@ -15,6 +15,7 @@ from lampq_tvm.frontend.export import export_module, input_shape, load_pt2
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.frontend.onnx_import import import_onnx
+from lampq_tvm.frontend.preprocessing import check_scale
 from lampq_tvm.frontend.timm_source import build_timm
 
 FILES = (".pt2", ".onnx")
@@ -76,9 +77,7 @@ def open_source(request: Request) -> Source:
 
 
 def _check_numbers(request: Request) -> None:
-    for option, values in (("--mean", request.mean), ("--std", request.std)):
-        if values is not None and not all(abs(v) < float("inf") and (option == "--mean" or v > 0) for v in values):
-            raise UsageError(f"{option} must hold finite numbers (std above zero)", hint="they are meant for pixels in 0..1")
+    check_scale(request.mean, request.std)
     size = request.height_width
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise UsageError("--size must be one or two positive numbers of pixels")
@@ -96,13 +95,15 @@ def _open_timm(request: Request) -> Source:
     cfg: dict[str, Any] = dict(getattr(module, "pretrained_cfg", None) or {})
     height, width = _image_size(module, cfg, size)
     channels = next((p.shape[1] for p in module.parameters() if p.ndim == 4), 3)
+    own = {"mean": cfg.get("mean"), "std": cfg.get("std")}
+    check_scale(None if request.mean else own["mean"], None if request.std else own["std"], name)
     shape = (BATCH, channels, height, width)
     spec = InputSpec(
         channels,
         height,
         width,
-        _per_channel(request.mean, cfg.get("mean"), channels, "--mean"),
-        _per_channel(request.std, cfg.get("std"), channels, "--std"),
+        _per_channel(request.mean, own["mean"], channels, "--mean"),
+        _per_channel(request.std, own["std"], channels, "--std"),
         str(cfg.get("interpolation", "bicubic")),
         float(cfg.get("crop_pct") or 1.0),
     )

@@ -13,8 +13,10 @@ from safetensors.numpy import load as load_tensors
 
 from lampq_tvm.build.artifact import Artifact, read_artifact
 from lampq_tvm.errors import CorruptError, DeviceError, UnsupportedError, UsageError
+from lampq_tvm.progress import note
 from lampq_tvm.runtime.batches import split
 from lampq_tvm.runtime.params import kernel_params
+from lampq_tvm.runtime.plausible import doubt
 from lampq_tvm.targets import check_runs_here
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Runner:
         self.image_shape = (spec["channels"], spec["height"], spec["width"])
         self._scale = np.array([255 * s for s in spec["std"]], np.float32)
         self._shift = np.array([255 * m for m in spec["mean"]], np.float32)
+        self._warned = False
         try:
             params = list(kernel_params(self.manifest["params"], load_tensors(artifact.sections["payload.safetensors"])))
         except (SafetensorError, KeyError, ValueError) as e:
@@ -129,6 +132,7 @@ class Runner:
         if not len(images) or (images.dtype == np.float32 and not np.isfinite(images).all()):
             what = "images hold NaN or infinity" if len(images) else "there are no images"
             raise UsageError(what, hint="give one image or more, of finite numbers")
+        self._look(images)
         start = 0
         for size in split(len(images), self._batches):
             part = images[start : start + size]
@@ -136,6 +140,15 @@ class Runner:
             if n < size:
                 part = np.concatenate([part, np.repeat(part[-1:], size - n, 0)])
             yield (part if part.dtype == np.uint8 else self._machine.pixels(part, self._scale, self._shift)), n
+
+    def _look(self, images: np.ndarray) -> None:
+        """Warn once of float images that cannot be what the model takes."""
+        if self._warned or images.dtype == np.uint8:
+            return
+        odd = doubt(images, self._scale, self._shift)
+        if odd is not None:
+            self._warned = True
+            note(f"warning: {odd}")
 
 
 def _executor(artifact: Artifact, params: list[np.ndarray], device: str, gpu: Gpu | None) -> Executor:

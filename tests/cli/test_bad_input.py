@@ -54,6 +54,12 @@ def test_truncated_checkpoint(compile, tmp_path):
     assert found.code == 2 and "cut.safetensors" in found.line
 
 
+@pytest.mark.parametrize(("option", "given", "right"), [("--mean", "127.5", "give 0.5 "), ("--std", "58.395", "give 0.229 ")])
+def test_a_scale_of_other_pixels(compile, option, given, right):
+    found = compile(option, given)
+    assert found.code == 2 and option in found.line and right in found.line
+
+
 class Bomb:
     """Touches a file when it is unpickled."""
 

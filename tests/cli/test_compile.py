@@ -45,7 +45,7 @@ def test_inspect(lampq, artifact):
     layers = found["layers"]
     assert set(found) == {
         "layers", "payload_bytes", "code_bytes", "size_bytes", "arena_bytes", "largest_activation_bytes", "avg_w_bits",
-        "avg_a_bits", "target", "weights",
+        "avg_a_bits", "target", "weights", "input", "classes", "batches",
     }  # fmt: skip
     assert 0 < found["largest_activation_bytes"] <= found["arena_bytes"] <= 2.5 * found["largest_activation_bytes"]
     assert all(set(row) == LAYER_KEYS for row in layers)
@@ -56,6 +56,43 @@ def test_inspect(lampq, artifact):
     assert {row["params"] for row in layers if row["type"] in ("scores", "values")} == {0}
     assert found["payload_bytes"] + found["code_bytes"] <= found["size_bytes"]
     assert "payload_bytes" in lampq("inspect", artifact).out
+
+
+def rows(text):
+    """Name -> value of a table's lines."""
+    return {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.split()[1:]}
+
+
+def test_inspect_shows_the_image_it_takes(lampq, artifact):
+    found = last(lampq("inspect", artifact, "--json"))
+    assert found["input"] == {
+        "channels": 1, "height": 16, "width": 16, "mean": [0.5], "std": [0.5], "interpolation": "bicubic", "crop_pct": 0.9,
+    }  # fmt: skip
+    assert found["classes"] == 4 and found["batches"] == [1]
+    shown = rows(lampq("inspect", artifact).out)
+    assert (shown["size"], shown["channels"], shown["mean"], shown["std"]) == ("16x16", "1", "0.5", "0.5")
+    assert (shown["interpolation"], shown["crop-pct"], shown["classes"], shown["batches"]) == ("bicubic", "0.9", "4", "1")
+
+
+def test_preprocessing_is_resolved_before_long_work(lampq, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("lampq_tvm.calibrate.fit.calibrate", lambda *a, **k: pytest.fail("long work began"))
+    for verb in ("compile", "plan"):
+        argv = (*MODEL[:-4], *FEW, "--data", data, "--budget", "1bit", "-o", tmp_path / "x")
+        found = lampq(verb, *argv)
+        shown = rows(found.err)
+        assert found.code == 4, found.err
+        assert (shown["size"], shown["channels"], shown["classes"]) == ("16x16", "1", "4")
+        assert (shown["mean"], shown["std"]) == ("0.5", "0.5")
+
+
+def test_run_warns_of_images_that_were_not_normalized(lampq, artifact, images, tmp_path):
+    right, pixels = images
+    np.save(tmp_path / "raw.npy", pixels / np.float32(255))
+    found = lampq("run", artifact, "--input", right, "--output", tmp_path / "y.npy")
+    assert found.code == 0 and found.err == ""
+    found = lampq("run", artifact, "--input", tmp_path / "raw.npy", "--output", tmp_path / "y.npy")
+    assert found.code == 0 and len(found.err.splitlines()) == 1
+    assert found.err.startswith("warning: ") and "not normalized" in found.err and "0.5" in found.err
 
 
 def test_run_gives_the_reference_bit_for_bit(lampq, artifact, images, data, tmp_path):

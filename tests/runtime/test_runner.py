@@ -65,3 +65,14 @@ def test_a_payload_that_does_not_fit_is_refused(compiled):
     empty = dataclasses.replace(compiled, sections=compiled.sections | {"payload.safetensors": b"{}"})
     with pytest.raises(CorruptError, match="payload"):
         Runner(empty)
+
+
+def test_float_images_that_are_no_normalized_pixels_are_told_once(compiled, capsys):
+    runner, pixels = Runner(compiled), images("one block", 3)
+    mean, std = (np.array(runner.manifest["input"][k], np.float32)[:, None, None] for k in ("mean", "std"))
+    right = ((pixels / np.float32(255) - mean) / std).astype(np.float32)
+    assert (runner(right) == runner(pixels)).all()
+    assert capsys.readouterr().err == ""
+    for _ in range(2):
+        runner(pixels.astype(np.float32))
+    assert capsys.readouterr().err.count("warning: ") == 1
