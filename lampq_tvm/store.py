@@ -17,8 +17,10 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from lampq_tvm.errors import CorruptError, OutputError
+from lampq_tvm.locks import locked
 
 SCHEMA = 1
+ATTEMPTS = 8  # at a folder that another process removes while a file is made in it
 
 
 def cache_dir() -> Path:
@@ -41,8 +43,8 @@ def digest(*parts: Any) -> str:
     return h.hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: temp file beside it, fsync, rename.
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: temp file of its own name beside it, fsync, rename.
 
     Raises:
         OutputError: the folder is missing or read-only, or the disk is full.
@@ -50,13 +52,12 @@ def write_atomic(path: Path, data: bytes) -> None:
     path = Path(path)
     temp = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temp = _make_temp(path)
         with os.fdopen(handle, "wb") as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(temp, 0o644)
+        os.chmod(temp, mode)
         os.replace(temp, path)
         temp = None
         folder = os.open(path.parent, os.O_RDONLY)
@@ -69,6 +70,18 @@ def write_atomic(path: Path, data: bytes) -> None:
     finally:
         if temp is not None and os.path.exists(temp):
             os.unlink(temp)
+
+
+def _make_temp(path: Path) -> tuple[int, str]:
+    """Handle and name of a new file beside `path`, whose folder is made where it is missing or is being removed."""
+    for attempt in range(ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        except FileNotFoundError:
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("not reached")
 
 
 def save_stage(path: Path, kind: str, meta: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -106,6 +119,13 @@ def load_stage(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndar
 class Units:
     """Resumable work: a folder of finished units, each one file, so that a kill loses only the unit in flight.
 
+    Any number of threads and processes may use a folder at once: a unit is read whole or worked out.
+
+    Args:
+        folder: belongs to one question, whose stage removes it when it is answered.
+        shared: what the units are, for the line of whoever waits, where commands with other questions want the same ones: each
+            is then worked out under a lock of its own. Of a stage's own units the stage has the lock.
+
     >>> import tempfile
     >>> units = Units(Path(tempfile.mkdtemp()))
     >>> units.get("layer0", lambda: {"loss": np.ones(2)})["loss"]
@@ -114,17 +134,31 @@ class Units:
     array([1., 1.])
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, shared: str | None = None) -> None:
+        self.folder, self.shared = Path(folder), shared
 
     def get(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The arrays of unit `name`: read back when finished before, else computed and stored."""
+        """The arrays of unit `name`, by sorted names: read back when finished before, else computed and stored."""
         path = self.folder / f"{digest(name)[:24]}.unit"
-        if path.exists():
-            try:
-                return load_stage(path, "unit")[1]
-            except CorruptError:
-                path.unlink()
-        arrays = {k: np.asarray(v, order="C") for k, v in compute().items()}
-        save_stage(path, "unit", {"name": name}, arrays)
-        return arrays
+        found = _read_unit(path)
+        if found is not None or self.shared is None:
+            return _make_unit(path, name, compute) if found is None else found
+        with locked(path.with_suffix(".lock"), self.shared):
+            found = _read_unit(path)
+            return _make_unit(path, name, compute) if found is None else found
+
+
+def _read_unit(path: Path) -> dict[str, np.ndarray] | None:
+    """A finished unit; None where there is none, or a damaged one, which is replaced."""
+    if not path.exists():
+        return None
+    try:
+        return dict(sorted(load_stage(path, "unit")[1].items()))
+    except CorruptError:
+        return None
+
+
+def _make_unit(path: Path, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    arrays = {k: np.asarray(v, order="C") for k, v in sorted(compute().items())}
+    save_stage(path, "unit", {"name": name}, arrays)
+    return arrays

@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from lampq_tvm.errors import CorruptError
+from lampq_tvm.errors import LampqError
+from lampq_tvm.locks import locked
+from lampq_tvm.progress import note
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.store import SCHEMA, digest
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
+_held = threading.local()  # .stages: ranks of the stages whose locks a thread holds, each smaller than the one before
 
 
 class Saved(Protocol):
@@ -72,7 +77,11 @@ def library_version(name: str) -> str:
 
 
 class Cache:
-    """Folders of finished and half-finished stages below `root`."""
+    """Folders of finished and half-finished stages below `root`, for any number of threads and processes.
+
+    A finished result is read without a lock. A stage is worked out under its lock, one thread of one process at a time,
+    and only stages before it in the road (the order of `SOURCES`) are worked out meanwhile, so that no two wait for each other.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
@@ -84,9 +93,17 @@ class Cache:
         return self.root / "stages" / stage / name[:32]
 
     def get(
-        self, folder: Path, file: str, load: Callable[[Path], T], compute: Callable[[], T], save: Callable[[Path, T], None]
+        self,
+        folder: Path,
+        file: str,
+        load: Callable[[Path], T],
+        compute: Callable[[], T],
+        save: Callable[[Path, T], None],
+        units_in: Path | None = None,
     ) -> T:
-        """The result in `folder`: read back when finished before, else computed and saved.
+        """The result in `folder` as it is read from there; computed and saved first where it is not finished.
+
+        Whoever made it takes it from its file as well, so that a fresh result and a kept one never differ in anything.
 
         Args:
             folder: of the stage.
@@ -94,17 +111,56 @@ class Cache:
             load: reads the result from the folder.
             compute: makes it; half-finished units of work may lie in `folder / "units"`.
             save: writes it into the folder.
+            units_in: the folder of the same stage whose units it uses instead, and whose lock it takes.
         """
-        if (folder / file).exists():
-            try:
-                return load(folder)
-            except CorruptError:
-                (folder / file).unlink(missing_ok=True)
-        result = compute()
-        save(folder, result)
-        shutil.rmtree(folder / "units", ignore_errors=True)
-        return result
+        found = _finished(folder, file, load)
+        if found is None:
+            with _alone(units_in or folder):
+                found = _finished(folder, file, load)
+                if found is None:
+                    made = compute()
+                    save(folder, made)
+                    shutil.rmtree(folder / "units", ignore_errors=True)
+                    found = _finished(folder, file, load)
+                    found = made if found is None else found  # removed at once
+        return found
 
     def file(self, folder: Path, file: str, kind: type[S], compute: Callable[[], S]) -> S:
         """The same of a result that is one file, which it writes and reads itself."""
         return self.get(folder, file, lambda f: kind.load(f / file), compute, lambda f, result: result.save(f / file))
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock of a stage's folder: whoever removes the folder holds it."""
+    return folder.parents[2] / "locks" / f"{folder.parent.name}-{folder.name}.lock"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a stage's folder.
+
+    Raises:
+        AssertionError: the thread holds the lock of a stage that is not behind this one.
+    """
+    road, held = list(SOURCES), _held.__dict__.setdefault("stages", [])
+    rank = road.index(folder.parent.name)
+    if held and held[-1] <= rank:
+        raise AssertionError(f"{folder.parent.name} is asked for while {road[held[-1]]} is worked out")
+    with locked(lock_path(folder), folder.parent.name):
+        held.append(rank)
+        try:
+            yield
+        finally:
+            held.pop()
+
+
+def _finished(folder: Path, file: str, load: Callable[[Path], T]) -> T | None:
+    """A finished result; None where there is none, or a damaged one, which is replaced."""
+    if not (folder / file).exists():
+        return None
+    try:
+        return load(folder)
+    except LampqError as e:
+        if (folder / file).exists():  # else it was removed meanwhile
+            note(f"{folder / file}: {e.what}; it is made again")
+        return None

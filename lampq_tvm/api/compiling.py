@@ -14,16 +14,16 @@ from lampq_tvm.api.measuring import tune_pipeline
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note
-from lampq_tvm.build.artifact import pack, read_artifact, write_artifact
+from lampq_tvm.build.artifact import Artifact, pack, read_artifact, unpack, write_artifact
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
 from lampq_tvm.store import write_atomic
 
 if TYPE_CHECKING:
-    from lampq_tvm.build.artifact import Artifact
     from lampq_tvm.runtime.runner import Runner
 
 GATE_IMAGES = 2
+CHECKED = "checked.lampq"
 # Share of the logits' spread (root mean square) by which a plan with float layers may miss the reference. Sums of float16
 # products come in another order there, which turns single roundings to float16 (2^-11) and, behind them, single codes: some
 # 1e-3 in small networks.
@@ -56,7 +56,7 @@ def compile_pipeline(pipeline: Pipeline, output: Path) -> Path:
     if pipeline.model.weights == "random":
         note("warning: the weights are random, so accuracy means nothing; give --checkpoint or --pretrained")
     built = build(pipeline)
-    write_artifact(output, built.sections, {k: v for k, v in built.manifest.items() if k not in ("schema", "sections")})
+    write_artifact(output, built.sections, built.described)
     return output
 
 
@@ -81,25 +81,29 @@ def build(pipeline: Pipeline) -> Artifact:
             from lampq_tvm.build.compiler import build as compile_quantized
 
             sections, manifest = compile_quantized(pipeline.quantized, target, batch=o.batch, tiles=records)
-        manifest["float_model"] = remember_model(pipeline)
-        unchecked = folder / "unchecked.lampq"
-        write_atomic(unchecked, pack(sections, manifest))
-        gate(pipeline, unchecked, ptx)
-        return read_artifact(unchecked)
+        manifest["float_model"] = pipeline.model_digest
+        artifact = unpack(pack(sections, manifest), target.name)
+        gate(pipeline, artifact, ptx)
+        return artifact
 
-    def save(path: Path, _: Artifact) -> None:
-        (path / "unchecked.lampq").replace(path / "checked.lampq")
-
-    return pipeline.cache.get(folder, "checked.lampq", lambda path: read_artifact(path / "checked.lampq"), compute, save)
+    found = pipeline.cache.get(folder, CHECKED, lambda path: read_artifact(path / CHECKED), compute, _save)
+    remember_model(pipeline)
+    return found
 
 
-def remember_model(pipeline: Pipeline) -> str:
-    """Digest of the float model; a note in the cache says where it lies, for `eval`."""
-    write_atomic(float_model_note(pipeline.cache.root, pipeline.model_digest), pipeline.import_folder.name.encode())
-    return pipeline.model_digest
+def _save(folder: Path, artifact: Artifact) -> None:
+    write_artifact(folder / CHECKED, artifact.sections, artifact.described)
 
 
-def gate(pipeline: Pipeline, artifact: Path, ptx: Mapping[bytes, str]) -> None:
+def remember_model(pipeline: Pipeline) -> None:
+    """A note in the cache that says where the float model lies, for `eval`."""
+    pointer = float_model_note(pipeline.cache.root, pipeline.model_digest)
+    content = pipeline.import_folder.name.encode()
+    if not pointer.exists() or pointer.read_bytes() != content:
+        write_atomic(pointer, content)
+
+
+def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> None:
     """Compare the artifact's logits with the reference's, where there is a machine that runs it.
 
     A CUDA artifact runs on this machine's GPU where it is of its architecture, else on the interpreter of its PTX.
@@ -122,14 +126,14 @@ def gate(pipeline: Pipeline, artifact: Path, ptx: Mapping[bytes, str]) -> None:
         raise GateError(what, where=f"{pipeline.target.name} on {device}", hint="please report this")
 
 
-def _runner(pipeline: Pipeline, artifact: Path, device: str | None, ptx: Mapping[bytes, str]) -> Runner:
-    from lampq_tvm.runtime.runner import Runner, load
+def _runner(pipeline: Pipeline, artifact: Artifact, device: str | None, ptx: Mapping[bytes, str]) -> Runner:
+    from lampq_tvm.runtime.runner import Runner
 
     if device in (None, "emulated") and ptx:
         from lampq_tvm.ptx.driver import PtxDriver
 
-        return Runner(read_artifact(artifact), gpu=PtxDriver(ptx, pipeline.target.isa))
-    return load(artifact, device=device or "local", threads=pipeline.options.threads)
+        return Runner(artifact, gpu=PtxDriver(ptx, pipeline.target.isa))
+    return Runner(artifact, device or "local", pipeline.options.threads)
 
 
 def difference(expected: np.ndarray, got: np.ndarray, close: bool) -> str | None:

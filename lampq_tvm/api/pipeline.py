@@ -61,8 +61,7 @@ class Pipeline(Stages):
         A plan of 8 bits throughout takes few of them, and its weights are rounded one by one, so no other width is fitted for
         it; below that, roundings make up for each other across all widths at once.
         """
-        folder = self.cache.folder("calibrate", self.calibration_key)
-        if "calibration" in vars(self) or (folder / "calibration.st").exists():
+        if "calibration" in vars(self) or (self.calibration_folder / "calibration.st").exists():
             return self.calibration
         if any((row.w_bits, row.a_bits) != (8, 8) and not row.is_float for row in self.plan.layers):
             return self.calibration

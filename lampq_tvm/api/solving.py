@@ -54,7 +54,7 @@ def within_drop(stages: Stages, program: Problem) -> BitPlan:
 def evaluator(stages: Stages, logits: Logits) -> Callable[[BitPlan | None], float]:
     """Accuracy of a plan (of the float model for None) on the sensitivity images, by `logits`; each is worked out once."""
     data = digest(stages.calibration_key, stages.sens_data.fingerprint, logits.__name__)
-    kept = Units(stages.cache.folder("plan", data) / "evaluations")
+    kept = Units(stages.cache.folder("plan", data) / "evaluations", shared="evaluating a plan")
 
     def evaluate(candidate: BitPlan | None) -> float:
         widths = None if candidate is None else [[row.w_bits, row.a_bits] for row in candidate.layers]

@@ -112,14 +112,19 @@ class Stages:
         return self.data.sample(self.options.sens_images, self.options.seed)
 
     @functools.cached_property
+    def calibration_folder(self) -> Path:
+        """Where calibration at every width lies."""
+        return self.cache.folder("calibrate", self.model_digest, self.calib_data.fingerprint, self.options.seed)
+
+    @property
     def calibration_key(self) -> str:
-        """What calibration's result depends on."""
-        return digest(self.model_digest, self.calib_data.fingerprint, self.options.seed)
+        """What calibration depends on, its sources and libraries included: part of the key of every stage behind it."""
+        return self.calibration_folder.name
 
     @functools.cached_property
     def calibration(self) -> Calibration:
         """Quantizers of every layer at every width."""
-        return self.calibrated_at(self.cache.folder("calibrate", self.calibration_key), WIDTHS)
+        return self.calibrated_at(self.calibration_folder, WIDTHS)
 
     def calibrated_at(self, folder: Path, widths: tuple[int, ...]) -> Calibration:
         """Calibration at some widths; what the images showed is a unit of work that all widths share."""
@@ -127,10 +132,13 @@ class Stages:
         def compute() -> Calibration:
             from lampq_tvm.calibrate.fit import calibrate
 
-            units = Units(self.cache.folder("calibrate", self.calibration_key) / "units")
+            units = Units(self.calibration_folder / "units")
             return calibrate(self.model, self.calib_data, units=units, widths=widths, seed=self.options.seed)
 
-        return self.cache.get(folder, "calibration.st", Calibration.load, compute, lambda path, value: value.save(path))
+        def save(path: Path, found: Calibration) -> None:
+            found.save(path)
+
+        return self.cache.get(folder, "calibration.st", Calibration.load, compute, save, self.calibration_folder)
 
     @property
     def sensitivity_key(self) -> tuple[str, ...]:

@@ -43,6 +43,11 @@ class Artifact:
     sections: dict[str, bytes]
     size_bytes: int
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """The manifest as `write_artifact` was given it."""
+        return {k: v for k, v in self.manifest.items() if k not in ("schema", "sections")}
+
 
 def write_artifact(path: Path | str, sections: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
     """Write a container, whole or not at all; equal input gives equal bytes.

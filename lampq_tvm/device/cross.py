@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
-import stat
 import sys
-from pathlib import Path
 
-from lampq_tvm.errors import OutputError, UsageError
+from lampq_tvm.errors import UsageError
 from lampq_tvm.store import cache_dir, digest, write_atomic
 
 # What TVM's own wheels need; JetPack 5 and Debian 10 have newer ones.
@@ -38,16 +36,5 @@ def cross_compiler(kind: str) -> str:
     )
     path = cache_dir().absolute() / f"link-{kind}-{digest(text)[:12]}"
     if not os.access(path, os.X_OK):
-        _write_script(path, text)
+        write_atomic(path, text.encode(), 0o755)
     return str(path)
-
-
-def _write_script(path: Path, text: str) -> None:
-    # Made executable before it gets its name, since another process may run it at once.
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    write_atomic(draft, text.encode())
-    try:
-        draft.chmod(draft.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        draft.rename(path)
-    except OSError as e:
-        raise OutputError(f"cannot write: {e.strerror}", where=str(path), hint="name another folder in LAMPQ_CACHE") from e

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from lampq_tvm.device.apt import unpack_packages
 from lampq_tvm.device.wheels import board_pins, install_wheels
-from lampq_tvm.errors import DeviceError
+from lampq_tvm.errors import DeviceError, OutputError
+from lampq_tvm.locks import locked
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import cache_dir, digest
 
@@ -129,23 +128,31 @@ def once(folder: Path) -> Iterator[Path | None]:
         yield None
         return
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
+        with locked(folder.with_name(f".{folder.name}.lock"), f"preparing {folder.name}") as alone:
             if folder.is_dir():
                 yield None
                 return
-            for left in folder.parent.glob(f".{folder.name}.*.part"):  # of a killed run: the lock is ours, so nobody builds it
+            for left in folder.parent.glob(f".{folder.name}.*.part") if alone else ():  # of a killed run: nobody else builds it
                 shutil.rmtree(left, ignore_errors=True)
             building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
             try:
                 yield building
                 building.chmod(0o755)
-                building.rename(folder)
+                _become(building, folder)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
-    except (OSError, subprocess.CalledProcessError) as e:
+    except (OSError, OutputError, subprocess.CalledProcessError) as e:
         hint = "free some space, or name another folder in LAMPQ_CACHE"
         raise DeviceError(f"cannot be prepared ({e})", where=str(folder), hint=hint) from e
+
+
+def _become(building: Path, folder: Path) -> None:
+    """Rename a whole folder, unless another process was there first, which only happens without locks."""
+    try:
+        building.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _build(folder: Path) -> None:

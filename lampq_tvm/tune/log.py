@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from lampq_tvm.errors import OutputError
+from lampq_tvm.locks import locked
 from lampq_tvm.progress import note
 from lampq_tvm.store import write_atomic
 
@@ -89,14 +88,13 @@ def decode(line: bytes) -> dict[str, Any] | None:
 
 @contextmanager
 def open_log(path: Path) -> Iterator[TrialLog]:
-    """The log for one process at a time; a second one waits.
+    """The log for one thread of one process at a time; a second one waits, and says so.
 
     Raises:
         OutputError: its folder cannot be made.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock"), f"tuning {path.stem}"):
             yield TrialLog(path)
     except OSError as e:
         raise OutputError(f"cannot write: {e.strerror or e}", where=str(path), hint="set LAMPQ_CACHE") from e
