@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,38 +52,33 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         OutputError: the folder is missing or read-only, or the disk is full.
     """
     path = Path(path)
-    temp = None
     try:
-        handle, temp = _make_temp(path)
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(FileNotFoundError):
+                return _write(path, data, mode)
+        return _write(path, data, mode)
+    except OSError as e:
+        raise OutputError(f"cannot write: {e.strerror or e}", where=str(path), hint="choose another folder") from e
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
         with os.fdopen(handle, "wb") as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
         os.chmod(temp, mode)
         os.replace(temp, path)
-        temp = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as e:
-        raise OutputError(f"cannot write: {e.strerror or e}", where=str(path), hint="choose another folder") from e
+    except BaseException:
+        Path(temp).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
     finally:
-        if temp is not None and os.path.exists(temp):
-            os.unlink(temp)
-
-
-def _make_temp(path: Path) -> tuple[int, str]:
-    """Handle and name of a new file beside `path`, whose folder is made where it is missing or is being removed."""
-    for attempt in range(ATTEMPTS):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        except FileNotFoundError:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("not reached")
+        os.close(folder)
 
 
 def save_stage(path: Path, kind: str, meta: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -146,6 +143,10 @@ class Units:
         with locked(path.with_suffix(".lock"), self.shared):
             found = _read_unit(path)
             return _make_unit(path, name, compute) if found is None else found
+
+    def clear(self) -> None:
+        """Remove every unit."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _read_unit(path: Path) -> dict[str, np.ndarray] | None:

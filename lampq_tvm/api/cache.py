@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from lampq_tvm.errors import LampqError
 from lampq_tvm.locks import locked
 from lampq_tvm.progress import note
 from lampq_tvm.resources import PACKAGE
-from lampq_tvm.store import SCHEMA, digest
+from lampq_tvm.store import SCHEMA, Units, digest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -120,7 +119,7 @@ class Cache:
                 if found is None:
                     made = compute()
                     save(folder, made)
-                    shutil.rmtree(folder / "units", ignore_errors=True)
+                    Units(folder / "units").clear()
                     found = _finished(folder, file, load)
                     found = made if found is None else found  # removed at once
         return found

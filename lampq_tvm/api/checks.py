@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lampq_tvm.errors import DeviceError, OutputError, UnsupportedError, UsageError
+from lampq_tvm.frontend.model_files import check_file
 from lampq_tvm.targets import Target, check_runs_here
 
 
@@ -18,15 +19,8 @@ def require_file(path: Path | str, what: str) -> Path:
     Raises:
         UsageError: it is missing, a folder, or not readable.
     """
-    path = Path(path)
-    try:
-        if not path.is_file():
-            reason = "is a folder" if path.is_dir() else "does not exist"
-            raise UsageError(f"{what} {reason}", where=str(path), hint="check the path")
-        with path.open("rb"):
-            return path
-    except OSError as e:
-        raise UsageError(f"{what} cannot be read ({e.strerror})", where=str(path), hint="check its permissions") from e
+    check_file(Path(path), what)
+    return Path(path)
 
 
 def check_output(path: Path | str) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.api.running import float_logits
-from lampq_tvm.api.stages import Stages
+from lampq_tvm.api.stages import Stages, check_unchanged
 from lampq_tvm.data import BATCH
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.progress import track
@@ -70,6 +70,7 @@ def accuracy(stages: Stages, candidate: BitPlan | None, logits: Logits) -> float
     right, data = 0, stages.sens_data
     for pixels, labels in track(iter(data), "evaluating a plan", -(-len(data) // BATCH)):
         right += int((run(pixels).argmax(1) == labels).sum())
+    check_unchanged(data)
     return right / len(data)
 
 

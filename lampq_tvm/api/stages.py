@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,17 @@ from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import FORMAT_HINT, Dataset, open_dataset
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.frontend.model_files import file_digest, file_suffix, model_files
 from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.store import Units, cache_dir, digest
 from lampq_tvm.targets import Target, resolve_target
+
+# torch's random generator and its exporter belong to the whole process.
+IMPORTING = threading.Lock()
+CHANGED_HINT = "give it again when nothing writes there"
 
 
 class Stages:
@@ -46,30 +51,50 @@ class Stages:
 
     @functools.cached_property
     def import_folder(self) -> Path:
-        """Where the imported model lies: named after the model's files, not after their paths."""
+        """Where the imported model lies: named after all bytes that are read for it, not after their paths."""
         o = self.options
-        file = Path(o.model) if Path(o.model).suffix in (".pt2", ".onnx") else None
-        files = ((file, "model"), (o.checkpoint, "checkpoint"))
-        content = [_file_digest(path, what) for path, what in files if path is not None]
+        name = o.model if file_suffix(o.model) is None else Path(o.model).name
         weights = [o.pretrained, None if o.checkpoint or o.pretrained else o.seed, o.trust_model]
-        name = file.name if file is not None else o.model
+        content = list(self._import_content.values())
         return self.cache.folder("import", name, content, weights, dict(o.model_args), o.mean, o.std, o.size)
+
+    @functools.cached_property
+    def _import_content(self) -> dict[Path, str]:
+        """Hex sha256 of every file that the import reads."""
+        return self._read_content()
+
+    def _read_content(self) -> dict[Path, str]:
+        o = self.options
+        files = list(model_files(o.model))
+        if o.checkpoint is not None:
+            files.append(require_file(o.checkpoint, "the checkpoint"))
+        if o.pretrained and not files:
+            from lampq_tvm.frontend.pretrained import pretrained_file
+
+            files.append(pretrained_file(o.model))
+        return {path: file_digest(path) for path in files}
 
     def _import(self) -> ImportedModel:
         from lampq_tvm.frontend.load import load_model
 
         o = self.options
-        return load_model(
-            o.model,
-            checkpoint=o.checkpoint,
-            pretrained=o.pretrained,
-            model_args=dict(o.model_args),
-            trust_model=o.trust_model,
-            seed=o.seed,
-            mean=o.mean,
-            std=o.std,
-            size=o.size,
-        )
+        with IMPORTING:
+            found = load_model(
+                o.model,
+                checkpoint=o.checkpoint,
+                pretrained=o.pretrained,
+                model_args=dict(o.model_args),
+                trust_model=o.trust_model,
+                seed=o.seed,
+                mean=o.mean,
+                std=o.std,
+                size=o.size,
+            )
+        before, after = self._import_content, self._read_content()
+        if after != before:
+            changed = next(path for path in [*after, *before] if after.get(path) != before.get(path))
+            raise UsageError("the file changed while it was read", where=str(changed), hint=CHANGED_HINT)
+        return found
 
     @functools.cached_property
     def target(self) -> Target:
@@ -133,7 +158,9 @@ class Stages:
             from lampq_tvm.calibrate.fit import calibrate
 
             units = Units(self.calibration_folder / "units")
-            return calibrate(self.model, self.calib_data, units=units, widths=widths, seed=self.options.seed)
+            found = calibrate(self.model, self.calib_data, units=units, widths=widths, seed=self.options.seed)
+            check_unchanged(self.calib_data, units)
+            return found
 
         def save(path: Path, found: Calibration) -> None:
             found.save(path)
@@ -164,7 +191,10 @@ class Stages:
 
             o, data, units = self.options, self.sens_data, Units(folder / "units")
             batches = data.__iter__  # called once per pass
-            return sensitivity(self.calibration, batches, metric=o.metric, units=units, pairs=self.pairing, alpha=o.alpha)
+            calibration = self.calibration
+            found = sensitivity(calibration, batches, metric=o.metric, units=units, pairs=self.pairing, alpha=o.alpha)
+            check_unchanged(data, units)
+            return found
 
         folder = self.cache.folder("sensitivity", *self.sensitivity_key)
         return self.cache.file(folder, "sensitivity.st", Sensitivity, compute)
@@ -176,15 +206,22 @@ class Stages:
         return None if path is None else LatencyTable.load(require_file(path, "the latency table"))
 
 
+def check_unchanged(data: Dataset, units: Units | None = None) -> None:
+    """Refuse what was worked out from images that are not those of the key any more.
+
+    Args:
+        data: its fingerprint was taken before the work.
+        units: of the work; they go, since some may come from other images.
+
+    Raises:
+        UsageError: an image's file was changed meanwhile.
+    """
+    if data.files and dataclasses.replace(data).fingerprint != data.fingerprint:
+        if units is not None:
+            units.clear()
+        raise UsageError("its images changed while they were read", where=str(data.path), hint=CHANGED_HINT)
+
+
 def class_count(model: ImportedModel) -> int:
     """Number of a classifier's classes: the rows of its head."""
     return next(layer.out_features for layer in reversed(model.layers) if layer.type == "head")
-
-
-def _file_digest(path: Path, what: str) -> str:
-    """Hex sha256 of a file's content."""
-    h = hashlib.sha256()
-    with require_file(path, f"the {what}").open("rb") as f:
-        while chunk := f.read(1 << 20):
-            h.update(chunk)
-    return h.hexdigest()

@@ -14,11 +14,11 @@ from lampq_tvm.frontend.checkpoint import metadata_model_args
 from lampq_tvm.frontend.export import export_module, input_shape, load_pt2
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.frontend.model_files import file_suffix, model_files
 from lampq_tvm.frontend.onnx_import import import_onnx
 from lampq_tvm.frontend.preprocessing import check_scale
 from lampq_tvm.frontend.timm_source import build_timm
 
-FILES = (".pt2", ".onnx")
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 BATCH = 2  # two images, so that a model that mixes images is noticed
 
@@ -67,10 +67,10 @@ def open_source(request: Request) -> Source:
         UsageError: an argument or a file is wrong. UnsupportedError: the model cannot be exported.
     """
     _check_numbers(request)
-    suffix = Path(request.model).suffix.lower()
-    if suffix in FILES:
-        return _open_file(request, suffix)
-    if suffix in CHECKPOINTS or request.model.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+    kind = file_suffix(request.model)
+    if kind is not None:
+        return _open_file(request, kind)
+    if Path(request.model).suffix.lower() in CHECKPOINTS or request.model.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         hint = "give the timm name as MODEL and the weights as --checkpoint"
         raise UsageError("a checkpoint alone does not say what the network is", where=request.model, hint=hint)
     return _open_timm(request)
@@ -120,8 +120,7 @@ def _open_file(request: Request, suffix: str) -> Source:
     path = Path(request.model)
     if request.checkpoint is not None or request.pretrained or request.model_args:
         raise UsageError("--checkpoint, --pretrained and --model-arg are for timm names", where=request.model)
-    if not path.is_file():
-        raise UsageError("the model file does not exist", where=request.model, hint="check the path")
+    model_files(request.model)
     program = load_pt2(path, request.trust_model) if suffix == ".pt2" else import_onnx(path, request.height_width)
     shape = input_shape(program, request.model)
     _, channels, height, width = shape
