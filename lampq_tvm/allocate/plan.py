@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from lampq_tvm.errors import CorruptError
+from lampq_tvm.files import Schema, read_json
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.store import write_atomic
 
+HINT = "make it anew with lampq plan"
 FLOAT_BITS = 16  # of float16, the width of a layer that stays float
 
 
@@ -26,7 +28,7 @@ def _width(bits: int) -> int:
 Width = Annotated[int, pydantic.AfterValidator(_width)]
 
 
-class LayerPlan(pydantic.BaseModel):
+class LayerPlan(Schema):
     """One layer's widths.
 
     Attributes:
@@ -36,7 +38,6 @@ class LayerPlan(pydantic.BaseModel):
         reason: why this width was chosen, for people.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     name: str
     type: str
     w_bits: Width
@@ -56,7 +57,7 @@ class LayerPlan(pydantic.BaseModel):
         return self.w_bits == FLOAT_BITS
 
 
-class BitPlan(pydantic.BaseModel):
+class BitPlan(Schema):
     """Widths of a whole model.
 
     Attributes:
@@ -68,8 +69,7 @@ class BitPlan(pydantic.BaseModel):
         notes: figures of the solver (predicted loss, ms, bytes) and the origin of the latencies.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    version: int = 1
+    version: Literal[1] = 1
     model: str
     attention_bits: Width = 8
     softmax: str = pydantic.Field(default="uniform", pattern="^(uniform|log_sqrt2)$")
@@ -112,16 +112,9 @@ class BitPlan(pydantic.BaseModel):
         """Read a plan.
 
         Raises:
-            CorruptError: it is no plan, or a width is out of range.
+            CorruptError: it is no plan, or a width is out of range. UnsupportedError: a newer version made it.
         """
-        try:
-            return BitPlan.model_validate_json(Path(path).read_bytes())
-        except (OSError, UnicodeDecodeError) as e:
-            raise CorruptError(f"cannot read the plan ({e})", where=str(path)) from e
-        except pydantic.ValidationError as e:
-            first = e.errors()[0]
-            at = ".".join(str(x) for x in first["loc"]) or "plan"
-            raise CorruptError(f"not a valid plan: {at}: {first['msg']}", where=str(path)) from e
+        return read_json(Path(path), BitPlan, "the plan", unreadable=CorruptError, hint=HINT)
 
     def check_fits(self, model: ImportedModel, where: str = "plan") -> None:
         """Raise CorruptError unless the plan names exactly the model's layers with their types and sizes."""

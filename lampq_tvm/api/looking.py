@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lampq_tvm.build.artifact import read_artifact
+from lampq_tvm.build.cuda.plan import Value
 from lampq_tvm.errors import UnsupportedError, UsageError
-from lampq_tvm.runtime.cuda.plan import Value
 
 
 def inspect(artifact: str | Path) -> dict[str, Any]:
@@ -79,7 +79,11 @@ def assembly(artifact: str | Path) -> str:
     with tempfile.NamedTemporaryFile(suffix=".so") as f:
         f.write(opened.sections["lib.so"])
         f.flush()
-        return subprocess.run([tool, "-d", "--no-show-raw-insn", f.name], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run([tool, "-d", "--no-show-raw-insn", f.name], capture_output=True, text=True, errors="replace")
+    if shown.returncode:
+        what = f"{Path(tool).name} cannot read its code ({shown.stderr.strip()[-100:]})"
+        raise UnsupportedError(what, where=str(artifact), hint="compile it again")
+    return shown.stdout
 
 
 def disassembler(arch: str) -> str:

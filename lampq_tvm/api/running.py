@@ -175,18 +175,16 @@ def gpu_figures(runner: Runner, repeat: int) -> dict[str, Any]:
 
 def emulated_times(artifact: Artifact) -> dict[str, Any]:
     """Estimated milliseconds of one run, from the instructions of one core of the artifact's board under emulation."""
-    from safetensors.numpy import load as load_tensors
-
     from lampq_tvm.device.count import counting_session
     from lampq_tvm.latency.bench import estimated_ms
     from lampq_tvm.runtime.machine import Machine
-    from lampq_tvm.runtime.params import kernel_params
+    from lampq_tvm.runtime.params import artifact_params
 
     target, spec = resolve_target(artifact.manifest["target"]), input_spec(artifact)
     if target.board is None:
         hint = "use --device local, or compile for a board"
         raise UnsupportedError("only boards are emulated", where=target.name, hint=hint)
-    params = list(kernel_params(artifact.manifest["params"], load_tensors(artifact.sections["payload.safetensors"])))
+    params = artifact_params(artifact)
     image = np.full((artifact.manifest["batch"], spec.channels, spec.height, spec.width), 128, np.uint8)
     with counting_session(target) as session:
         count, cycles = Machine(artifact.sections["lib.so"], params, session).cycles(image)
@@ -215,8 +213,9 @@ def class_count(artifact: Artifact) -> int | None:
 
 def cached_model(artifact: Artifact) -> ImportedModel | None:
     """The float model an artifact was made from, where it is still in the cache and torch is installed."""
-    pointer = float_model_note(cache_dir(), artifact.manifest["float_model"])
-    if not pointer.exists() or importlib.util.find_spec("torch") is None:
+    digest = artifact.manifest.get("float_model")
+    pointer = None if digest is None else float_model_note(cache_dir(), digest)
+    if pointer is None or not pointer.is_file() or importlib.util.find_spec("torch") is None:
         return None
     path = cache_dir() / "stages" / "import" / pointer.read_text() / "model.st"
     try:

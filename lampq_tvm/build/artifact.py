@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lampq_tvm.errors import CorruptError, UnsupportedError, UsageError
+from lampq_tvm.build.manifest import check_manifest
+from lampq_tvm.errors import CorruptError, UnsupportedError
+from lampq_tvm.files import NEWER_HINT, loads_json, read_bytes, reason
 from lampq_tvm.store import write_atomic
 
 MAGIC = b"LAMPQ 1\n"
+VERSION = re.compile(rb"LAMPQ ([1-9])\n")
 SCHEMA = 1
 HEAD = len(MAGIC) + 65  # the magic line and the digest line
 ALIGN = 64
@@ -81,53 +84,65 @@ def pack(sections: Mapping[str, bytes], manifest: Mapping[str, Any]) -> bytes:
 
 
 def read_artifact(path: Path | str) -> Artifact:
-    """Read and check a container.
+    """Read and check a container and what it says of itself (`build/manifest.py`).
 
     Raises:
         UsageError: there is no such file.
-        CorruptError: it is not, byte for byte, what `write_artifact` wrote.
-        UnsupportedError: it is whole but of another schema.
+        CorruptError: it is not, byte for byte, what `write_artifact` wrote, or its parts do not fit together.
+        UnsupportedError: it is whole but made by a newer version.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise CorruptError("too large for an artifact", where=str(path), hint=HINT)
-        raw = path.read_bytes()
-    except OSError as e:
-        raise UsageError(f"cannot read the artifact ({e.strerror})", where=str(path), hint="check the path") from e
-    return unpack(raw, str(path))
+    raw = read_bytes(path, "the artifact", MAX_FILE_BYTES, broken=CorruptError, hint="give an artifact, a .lampq file")
+    artifact = unpack(raw, str(path))
+    check_manifest(artifact.manifest, artifact.sections, str(path), HINT)
+    return artifact
 
 
 def unpack(raw: bytes, where: str) -> Artifact:
     """The checked content of a container's bytes; `where` names it in errors (those of `read_artifact`)."""
-    if raw[: len(MAGIC)] != MAGIC or raw[HEAD - 1 : HEAD] != b"\n":
+    magic = VERSION.match(raw)
+    if magic is None or raw[HEAD - 1 : HEAD] != b"\n":
         raise CorruptError("not an artifact, or a damaged one", where=where, hint=HINT)
     body = memoryview(raw)[HEAD:]
     if not hmac.compare_digest(hashlib.sha256(body).hexdigest().encode(), raw[len(MAGIC) : HEAD - 1]):
         raise CorruptError("damaged: its digest does not match its content", where=where, hint=HINT)
+    _check_version(int(magic[1]), where)
     size = int.from_bytes(body[:8], "little")
     if size > min(MAX_MANIFEST_BYTES, len(body) - 8):
         raise CorruptError("damaged: the manifest does not fit", where=where, hint=HINT)
     try:
-        manifest = json.loads(bytes(body[8 : 8 + size]))
-        if manifest["schema"] != SCHEMA:
-            what = f"an artifact of schema {manifest['schema']}, this version reads {SCHEMA}"
-            raise UnsupportedError(what, where=where, hint="compile it again or install the version that made it")
+        manifest = loads_json(bytes(body[8 : 8 + size]))
+        _check_version(manifest["schema"], where)
         sections = _sections(manifest["sections"], body[8 + size :])
     except (ValueError, KeyError, TypeError) as e:
-        raise CorruptError(f"damaged: {e}", where=where, hint=HINT) from e
+        raise CorruptError(f"damaged: {reason(e)}", where=where, hint=HINT) from e
     return Artifact(manifest, sections, len(raw))
+
+
+def _check_version(version: Any, where: str) -> None:
+    """Refuse what another version made.
+
+    Raises:
+        UnsupportedError: a newer one. CorruptError: none that there ever was.
+    """
+    if type(version) is int and version > SCHEMA:
+        what = f"made by a newer lampq: an artifact of schema {version}, this version reads {SCHEMA}"
+        raise UnsupportedError(what, where=where, hint=f"{NEWER_HINT}, or compile it again")
+    if type(version) is not int or version != SCHEMA:
+        raise CorruptError("damaged: an artifact of no known schema", where=where, hint=HINT)
 
 
 def _sections(rows: list[dict[str, Any]], content: memoryview) -> dict[str, bytes]:
     """Sections by name; ValueError unless they fill the content exactly and match their digests."""
-    if len(rows) > MAX_SECTIONS:
-        raise ValueError("too many sections")
+    if not isinstance(rows, list) or len(rows) > MAX_SECTIONS:
+        raise ValueError("no sections, or too many")
     found: dict[str, bytes] = {}
     end = 0
     for row in rows:
         name, offset, size = row["name"], row["offset"], row["size"]
-        if not NAME.fullmatch(name) or name in found or offset != end or size < 0:
+        if not NAME.fullmatch(name) or name in found or type(offset) is not int or type(size) is not int:
+            raise ValueError(f"a section is called {name!r} or has no place")
+        if offset != end or not 0 <= size <= len(content) - offset:
             raise ValueError(f"section {name!r} is out of place")
         found[name] = bytes(content[offset : offset + size])
         if hashlib.sha256(found[name]).hexdigest() != row["sha256"]:

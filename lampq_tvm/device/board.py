@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import difflib
 import functools
-import sys
+from pathlib import Path
+from typing import Annotated
 
 import pydantic
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.files import Schema, read_toml
 from lampq_tvm.resources import data_dir
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+Word = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_+-][A-Za-z0-9_.+-]*$", max_length=64)]  # never leaves a folder
+Version = Annotated[str, pydantic.Field(pattern=r"^\d{1,3}\.\d{1,3}$")]
 
 
-class Figure(pydantic.BaseModel):
+class Figure(Schema):
     """One number with the unit it is in and the place it comes from."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     value: float = pydantic.Field(gt=0)
     unit: str
     source: str = pydantic.Field(min_length=1)
 
 
-class Cpu(pydantic.BaseModel):
+class Cpu(Schema):
     """A board's cores.
 
     Attributes:
@@ -37,19 +36,18 @@ class Cpu(pydantic.BaseModel):
         core: the file of `targets/cores/` that estimates its cycles; None where the vendor publishes no figures.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    mcpu: str
-    mattr: tuple[str, ...]
-    cores: int = pydantic.Field(gt=0)
-    features: tuple[str, ...]
+    mcpu: Word
+    mattr: tuple[Word, ...]
+    cores: int = pydantic.Field(gt=0, le=4096)
+    features: tuple[Word, ...]
     part: str
     implementer: str = "0x41"
     qemu: str = "max"
-    core: str | None = None
+    core: Word | None = None
     source: str
 
 
-class Gpu(pydantic.BaseModel):
+class Gpu(Schema):
     """A GPU.
 
     Attributes:
@@ -60,24 +58,22 @@ class Gpu(pydantic.BaseModel):
         int8_matrix, int4_matrix: whether it has such matrix instructions in hardware.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    arch: str = pydantic.Field(pattern=r"sm_\d+")
-    sms: int = pydantic.Field(gt=0)
-    cuda_from: str
-    cuda_ceiling: str | None = None
-    jetpack: dict[str, str] = {}
+    arch: str = pydantic.Field(pattern=r"^sm_\d{2,3}$")
+    sms: int = pydantic.Field(gt=0, le=4096)
+    cuda_from: Version
+    cuda_ceiling: Version | None = None
+    jetpack: dict[Annotated[str, pydantic.Field(pattern=r"^jp\d+$")], Version] = {}
     int4_matrix: bool
     int8_matrix: bool
     source: str
 
 
-class Board(pydantic.BaseModel):
+class Board(Schema):
     """One file of `targets/`; `figures` holds clocks, memory and peak rates, each with its source.
 
     A plug-in card has no `cpu`: it sits in an x86 machine.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     name: str
     description: str
     cpu: Cpu | None = None
@@ -101,13 +97,18 @@ def boards() -> dict[str, Board]:
     """Every board of `targets/`, by name."""
     found = {}
     for path in sorted(data_dir("targets").glob("*.toml")):
-        try:
-            board = Board.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except ValueError as e:
-            hint = "compare it with the files beside it"
-            raise UnsupportedError(f"not a board file ({e})", where=str(path), hint=hint) from e
-        found[path.stem] = board
+        found[path.stem] = read_board(path)
     return found
+
+
+def read_board(path: Path) -> Board:
+    """A board's file.
+
+    Raises:
+        UnsupportedError: it is none.
+    """
+    broken, hint = UnsupportedError, "compare it with the files beside it"
+    return read_toml(path, Board, "the board file", unreadable=broken, broken=broken, hint=hint)
 
 
 def find_board(name: str) -> Board:

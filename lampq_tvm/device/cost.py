@@ -15,8 +15,9 @@ Caches and mispredicted branches are left out. `bench/estimates.py` states the e
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pydantic
@@ -24,18 +25,14 @@ import pydantic
 from lampq_tvm.device.board import Board
 from lampq_tvm.device.classes import CLASSES
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.files import Schema, read_toml
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import digest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHARPNESS = 4
 
 
-class Core(pydantic.BaseModel):
+class Core(Schema):
     """One file of `targets/cores/`.
 
     Attributes:
@@ -44,11 +41,10 @@ class Core(pydantic.BaseModel):
         source: the document that the figures come from.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     name: str
     source: str = pydantic.Field(min_length=1)
-    units: dict[str, float]
-    uses: dict[str, dict[str, float]]
+    units: dict[str, Annotated[float, pydantic.Field(gt=0, le=1024)]]
+    uses: dict[str, dict[str, Annotated[float, pydantic.Field(ge=0, le=1024)]]]
 
     @pydantic.model_validator(mode="after")
     def _known_names(self) -> Core:
@@ -88,8 +84,14 @@ def core_of(board: Board | None) -> Core | None:
 
 @functools.cache
 def _load(name: str) -> Core:
-    path = data_dir("targets") / "cores" / f"{name}.toml"
-    try:
-        return Core.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as e:
-        raise UnsupportedError(f"not a core file ({e})", where=str(path), hint="compare it with the files beside it") from e
+    return read_core(data_dir("targets") / "cores" / f"{name}.toml")
+
+
+def read_core(path: Path) -> Core:
+    """A core's file.
+
+    Raises:
+        UnsupportedError: it is none.
+    """
+    broken, hint = UnsupportedError, "compare it with the files beside it"
+    return read_toml(path, Core, "the core file", unreadable=broken, broken=broken, hint=hint)

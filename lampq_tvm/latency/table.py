@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
 from lampq_tvm.errors import CorruptError
+from lampq_tvm.files import Schema, read_json
 from lampq_tvm.store import write_atomic
 
 
-class Timing(pydantic.BaseModel):
+class Timing(Schema):
     """Time of one operator for one image.
 
     Attributes:
@@ -20,22 +21,20 @@ class Timing(pydantic.BaseModel):
         n: how many samples stand behind the median (0 when estimated).
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     median_ms: float = pydantic.Field(ge=0)
     p95_ms: float = pydantic.Field(ge=0)
     n: int
     kind: str = pydantic.Field(pattern="^(measured|estimated)$")
 
 
-class LayerLatency(pydantic.BaseModel):
+class LayerLatency(Schema):
     """Times of one layer by `"w/a"` (`"4/8"`), for every candidate pair."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     name: str
     pairs: dict[str, Timing]
 
 
-class LatencyTable(pydantic.BaseModel):
+class LatencyTable(Schema):
     """Times of a model on a device, a JSON file that a person may edit.
 
     Attributes:
@@ -45,8 +44,7 @@ class LatencyTable(pydantic.BaseModel):
         whole_ms: measured time of the whole 8/8 model; float_ms: of the float baseline, for budgets like `0.6x`.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    version: int = 1
+    version: Literal[1] = 1
     target: str
     device: str
     threads: int
@@ -92,9 +90,6 @@ class LatencyTable(pydantic.BaseModel):
         """Read a table.
 
         Raises:
-            CorruptError: it is none.
+            CorruptError: it is none. UnsupportedError: a newer version made it.
         """
-        try:
-            return LatencyTable.model_validate_json(Path(path).read_bytes())
-        except (OSError, ValueError) as e:
-            raise CorruptError(f"not a latency table ({str(e).splitlines()[0]})", where=str(path)) from e
+        return read_json(Path(path), LatencyTable, "the latency table", unreadable=CorruptError, hint="run lampq measure")

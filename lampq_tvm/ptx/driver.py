@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from lampq_tvm.build.cuda.plan import Extent
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.module import Module
 from lampq_tvm.ptx.parse import parse
 from lampq_tvm.ptx.run import launch
-from lampq_tvm.runtime.cuda.gpu import Extent
 
 
 class PtxDriver:

@@ -6,11 +6,28 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
 
+from lampq_tvm.build.artifact import HINT, Artifact
+from lampq_tvm.errors import CorruptError
+from lampq_tvm.files import reason
 from lampq_tvm.runtime.bits import unpack_bits
 from lampq_tvm.runtime.words import pack_words
 
 FLOAT_BITS = 16  # weights of this width are float16 and stored as they are
+
+
+def artifact_params(artifact: Artifact) -> list[np.ndarray]:
+    """The constants of an artifact, in the order of its manifest.
+
+    Raises:
+        CorruptError: the payload does not hold what the manifest makes them of.
+    """
+    try:
+        return list(kernel_params(artifact.manifest["params"], load_tensors(artifact.sections["payload.safetensors"])))
+    except (SafetensorError, KeyError, ValueError, IndexError, OverflowError) as e:
+        raise CorruptError(f"its payload does not match its manifest ({reason(e)})", hint=HINT) from e
 
 
 def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:

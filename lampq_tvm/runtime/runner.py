@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from lampq_tvm.build.artifact import Artifact, read_artifact
-from lampq_tvm.errors import CorruptError, DeviceError, UnsupportedError, UsageError
+from lampq_tvm.build.artifact import HINT, Artifact, read_artifact
+from lampq_tvm.errors import CorruptError, DeviceError, LampqError, UnsupportedError, UsageError
+from lampq_tvm.files import reason
 from lampq_tvm.progress import note
 from lampq_tvm.runtime.batches import split
-from lampq_tvm.runtime.params import kernel_params
+from lampq_tvm.runtime.params import artifact_params
 from lampq_tvm.runtime.plausible import doubt
 from lampq_tvm.targets import check_runs_here
 
@@ -45,10 +45,7 @@ class Runner:
         self._scale = np.array([255 * s for s in spec["std"]], np.float32)
         self._shift = np.array([255 * m for m in spec["mean"]], np.float32)
         self._warned = False
-        try:
-            params = list(kernel_params(self.manifest["params"], load_tensors(artifact.sections["payload.safetensors"])))
-        except (SafetensorError, KeyError, ValueError) as e:
-            raise CorruptError(f"its payload does not match its manifest ({e})") from e
+        params = artifact_params(artifact)
         self._machine: Machine | Executor
         if self.manifest["arch"] == "cuda":
             self._session, self._machine = None, _executor(artifact, params, device, gpu)
@@ -57,20 +54,28 @@ class Runner:
             from lampq_tvm.runtime.machine import Machine
 
             self._session = _session(device, self.manifest)
-            self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
+            with matching():
+                self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Output float32 [N, classes] for images [N, C, H, W], uint8 pixels or normalized float32."""
-        return np.concatenate([self._machine.call("main", part)[0][:n] for part, n in self._parts(images)])
+        return np.concatenate([self._call("main", part)[0][:n] for part, n in self._parts(images)])
 
     def trace(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every operator's value for images [N, C, H, W]: int8 codes or float32, [N, ...] by operator name."""
         values = self.manifest["values"]
         found: dict[str, list[np.ndarray]] = {value["name"]: [] for value in values}
         for part, n in self._parts(images):
-            for value, array in zip(values, self._machine.call("trace", part, len(values)), strict=True):
-                found[value["name"]].append(array.reshape(len(part), *value["shape"][1:])[:n])
+            arrays = self._call("trace", part, len(values))
+            with matching():
+                for value, array in zip(values, arrays, strict=True):
+                    found[value["name"]].append(array.reshape(len(part), *value["shape"][1:])[:n])
         return {name: np.concatenate(arrays) for name, arrays in found.items()}
+
+    def _call(self, function: str, part: np.ndarray, outputs: int = 1) -> list[np.ndarray]:
+        """The machine's outputs for one of its batches."""
+        with matching():
+            return self._machine.call(function, part, outputs)
 
     def bench(self, repeat: int, warmup: int = 3, batch: int | None = None) -> list[float]:
         """Milliseconds of `repeat` runs after a warm-up, by the device's own timer.
@@ -79,7 +84,8 @@ class Runner:
             batch: one of the sizes that were compiled; the artifact's largest where None.
         """
         image = self._noise(batch or self.batch)
-        return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
+        with matching():
+            return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
 
     def bench_end_to_end(self, repeat: int, warmup: int = 3) -> list[float]:
         """Milliseconds of `repeat` whole calls at the artifact's batch, copies included, by this machine's clock."""
@@ -87,7 +93,7 @@ class Runner:
         times = []
         for _ in range(warmup + repeat):
             start = time.perf_counter()
-            self._machine.call("main", image)
+            self._call("main", image)
             times.append(1e3 * (time.perf_counter() - start))
         return times[warmup:]
 
@@ -149,6 +155,17 @@ class Runner:
         if odd is not None:
             self._warned = True
             note(f"warning: {odd}")
+
+
+@contextlib.contextmanager
+def matching() -> Iterator[None]:
+    """Raise CorruptError for whatever TVM's own checks of arguments raise, where code is not what its manifest says."""
+    try:
+        yield
+    except (LampqError, KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as e:
+        raise CorruptError(f"its code does not match its manifest ({reason(e)})", hint=HINT) from e
 
 
 def _executor(artifact: Artifact, params: list[np.ndarray], device: str, gpu: Gpu | None) -> Executor:

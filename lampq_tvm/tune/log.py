@@ -12,12 +12,43 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from lampq_tvm.errors import OutputError
+import pydantic
+
+from lampq_tvm.errors import CorruptError, OutputError
+from lampq_tvm.files import loads_json, read_bytes
 from lampq_tvm.locks import locked
 from lampq_tvm.progress import note
 from lampq_tvm.store import write_atomic
+
+MAX_BYTES = 256 << 20
+Cost = Annotated[float, pydantic.Field(gt=0)]
+
+
+class Trial(pydantic.BaseModel):
+    """What a search reads of a line; others keep what else they noted."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    outcome: str = "exact"
+    unit: Literal["us", "cycles", "instructions"] = "us"
+    cost: Cost | None = None
+    us: Cost | tuple[Cost, ...] | None = None
+    tiles: str | tuple[str, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    gains: tuple[Cost, ...] = ()
+    phase: str = "search"
+
+    @pydantic.model_validator(mode="after")
+    def _one_each(self) -> Trial:
+        """A last comparison has figures of every finalist, a search those of one candidate."""
+        if self.phase == "final":
+            counts = {len(self.us)} if isinstance(self.us, tuple) else {len(self.costs), len(self.gains)}
+            if not isinstance(self.tiles, tuple) or counts != {len(self.tiles)} or not self.tiles:
+                raise ValueError("not one figure for each finalist")
+        elif isinstance(self.us, tuple):
+            raise ValueError("figures of several candidates")
+        return self
 
 
 class TrialLog:
@@ -50,7 +81,10 @@ class TrialLog:
         return self.trials[-1]
 
     def _read(self) -> list[dict[str, Any]]:
-        data = self.path.read_bytes() if self.path.exists() else b""
+        data = b""
+        if os.path.lexists(self.path):
+            hint = "delete it; its trials are measured again"
+            data = read_bytes(self.path, "the trial log", MAX_BYTES, unreadable=CorruptError, broken=CorruptError, hint=hint)
         lines = data.split(b"\n")
         torn = lines.pop()  # empty where the last line is whole
         found = [(line, decode(line)) for line in lines]
@@ -79,8 +113,9 @@ def decode(line: bytes) -> dict[str, Any] | None:
     True
     """
     try:
-        outer = json.loads(line)
+        outer = loads_json(line)
         trial: dict[str, Any] = outer["trial"]
+        Trial.model_validate(trial)
         return trial if zlib.crc32(json.dumps(trial, sort_keys=True).encode()) == outer["crc"] else None
     except (ValueError, KeyError, TypeError):
         return None

@@ -8,11 +8,14 @@ user's database first, then among the shipped ones; a kernel without a record ta
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 
+from lampq_tvm.errors import CorruptError, LampqError, UnsupportedError
+from lampq_tvm.files import S, Schema, read_bytes, read_json
 from lampq_tvm.progress import note
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
@@ -22,17 +25,19 @@ if TYPE_CHECKING:  # TVM behind them takes seconds; whoever only reads or compar
     from lampq_tvm.kernels.tunable import Kernel
 
 
-class TileSizes(pydantic.BaseModel):
+Size = Annotated[int, pydantic.Field(ge=1, le=1 << 20)]
+
+
+class TileSizes(Schema):
     """`Tiles` as JSON."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    rows: int = pydantic.Field(ge=1)
-    vectors: int = pydantic.Field(ge=1)
-    group: int = pydantic.Field(ge=1)
-    unroll: int = pydantic.Field(ge=1)
+    rows: Size
+    vectors: Size
+    group: Size
+    unroll: Size
 
 
-class Judged(pydantic.BaseModel):
+class Judged(Schema):
     """How the candidates of a record were judged.
 
     Attributes:
@@ -43,7 +48,6 @@ class Judged(pydantic.BaseModel):
             an emulated CPU, whose counts know no caches.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     device: str
     target: str
     core: str | None = None
@@ -51,7 +55,7 @@ class Judged(pydantic.BaseModel):
     caches: str | None = None
 
 
-class Record(pydantic.BaseModel):
+class Record(Schema):
     """The fastest tiles that were found for a kernel.
 
     Attributes:
@@ -67,7 +71,6 @@ class Record(pydantic.BaseModel):
         history: every candidate in the order of its trial, with its cost or with how it failed.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     version: Literal[1] = 1
     isa: str
     kernel: str
@@ -96,17 +99,47 @@ def record_path(database: Path, isa: str, kernel: str) -> Path:
 def read_record(database: Path, isa: str, kernel: str) -> Record | None:
     """A kernel's record; None, with a warning, where its file is damaged."""
     path = record_path(database, isa, kernel)
-    if not path.is_file():
-        return None
-    try:
-        record = Record.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
-        note(f"warning: {path}: not a tuning record, not used; delete it and run lampq tune again")
+    record = read_one(path, Record)
+    if record is None:
         return None
     if (record.isa, record.kernel) != (isa, kernel):
         note(f"warning: {path}: holds the record of {record.isa}/{record.kernel}, not used")
         return None
     return record
+
+
+def read_one(path: Path, schema: type[S]) -> S | None:
+    """A record's file, of a CPU or a GPU; None where there is none, and, with a warning, where it is damaged or newer."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read_json(path, schema, "the tuning record", unreadable=CorruptError)
+    except (CorruptError, UnsupportedError) as e:
+        say_unused(e)
+        return None
+
+
+def say_unused(error: LampqError) -> None:
+    """Warn of a record that is not used."""
+    note(f"warning: {error.where}: not a tuning record, not used ({error.what}); delete it and run lampq tune again")
+
+
+def digest_records(folder: Path) -> bytes:
+    """Sha256 over the records of a level or an architecture in a database; what is no file counts as none."""
+    h = hashlib.sha256()
+    for path in sorted(folder.glob("*.json")):
+        h.update(_content(path))
+    return h.digest()
+
+
+def _content(path: Path) -> bytes:
+    """Name and bytes of a record's file; nothing, with a warning, where it is no file."""
+    try:
+        raw = read_bytes(path, "the tuning record", unreadable=CorruptError, broken=CorruptError)
+    except CorruptError as e:
+        say_unused(e)
+        return b""
+    return f"{path.name}\0".encode() + raw
 
 
 class Records:
@@ -131,9 +164,7 @@ class Records:
         """Hex sha256 over every record of a level that could be used: changes when a build's result could."""
         h = hashlib.sha256()
         for folder in self.folders:
-            for path in sorted((folder / isa).glob("*.json")):
-                h.update(f"{path.name}\0".encode() + path.read_bytes())
-            h.update(b"\0")
+            h.update(digest_records(folder / isa))
         return h.hexdigest()
 
 

@@ -19,7 +19,7 @@ def raw():
 def test_round_trip(tmp_path):
     path = tmp_path / "a.lampq"
     write_artifact(path, SECTIONS, MANIFEST)
-    artifact = read_artifact(path)
+    artifact = unpack(path.read_bytes(), "a")
     assert artifact.sections == SECTIONS
     assert artifact.manifest["target"] == "host" and artifact.size_bytes == path.stat().st_size
     assert {row["name"]: row["size"] for row in artifact.manifest["sections"]} == {"empty": 0, "lib.so": 70, "plan.json": 2}

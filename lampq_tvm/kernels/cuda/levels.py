@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from lampq_tvm.build.cuda.plan import SHARED_KIB
 from lampq_tvm.kernels.cuda.half import FmaMma, HalfMma, TuringHalfMma
 from lampq_tvm.kernels.cuda.mma import Mma, TuringMma
 from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaHalfMma, WmmaMma
-from lampq_tvm.runtime.cuda.plan import SHARED_KIB
 
 WITHOUT_MATRIX_UNIT_KIB = {"sm_53": 48}  # not among the architectures that plans are accepted for
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-Extent = tuple[int, int, int]
+from lampq_tvm.build.cuda.plan import Extent
 
 
 class Gpu(Protocol):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
+from lampq_tvm.files import Schema
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
 from lampq_tvm.kernels.cuda.fits import attention_fits, product_fits
 from lampq_tvm.kernels.cuda.mma import Mma
@@ -21,11 +22,12 @@ from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.progress import note
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
+from lampq_tvm.tune.records import digest_records, read_one
 
-Sizes = dict[str, int]
+Sizes = dict[str, Annotated[int, pydantic.Field(ge=0, le=1 << 20)]]
 
 
-class CudaRecord(pydantic.BaseModel):
+class CudaRecord(Schema):
     """The fastest sizes that were found for a kernel.
 
     Attributes:
@@ -37,7 +39,6 @@ class CudaRecord(pydantic.BaseModel):
         history: microseconds of every candidate by its key.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
     version: Literal[1] = 1
     arch: str
     kernel: str
@@ -98,9 +99,7 @@ class CudaRecords:
         """Hex sha256 over every record that could be used: changes when a build's result could."""
         h = hashlib.sha256()
         for folder in self.folders:
-            for path in sorted((folder / self.arch).glob("*.json")):
-                h.update(f"{path.name}\0".encode() + path.read_bytes())
-            h.update(b"\0")
+            h.update(digest_records(folder / self.arch))
         return h.hexdigest()
 
     def _sizes(self, kernel: str, names: set[str]) -> Sizes | None:
@@ -109,14 +108,10 @@ class CudaRecords:
 
     def _read(self, folder: Path, kernel: str, names: set[str]) -> Sizes | None:
         path = _path(folder, self.arch, kernel)
-        if not path.is_file():
+        record = read_one(path, CudaRecord)
+        if record is None:
             return None
-        try:
-            record = CudaRecord.model_validate_json(path.read_bytes())
-        except (OSError, ValueError):
-            record = None
-        fits = record is not None and (record.arch, record.kernel) == (self.arch, kernel) and set(record.sizes) == names
-        if record is None or not fits or min(record.sizes.values()) < 1:
+        if (record.arch, record.kernel) != (self.arch, kernel) or set(record.sizes) != names or min(record.sizes.values()) < 1:
             note(f"warning: {path}: not a record of this kernel, not used; delete it and tune again")
             return None
         return record.sizes

@@ -89,19 +89,25 @@ def small_artifact(batches: tuple[int, ...] = (1, 4), arch: str = "sm_87", major
         shared = SHARED_BYTES if name == "head" else 0
         kernels.append({"name": name, "entry": name, "offset": len(cubins), "size": len(kernel.cubin), "shared_bytes": shared})
         cubins += kernel.cubin
+    values = {row["name"]: row for row in bucket(batches[0])["values"]}
+    dtypes = {"patch": "int8", "packed": "int8", "head": "float32"}  # as they are handed out
     manifest = {
+        "model": "written by hand",
         "arch": "cuda",
+        "isa": arch,
         "target": "jetson-agx-orin-64gb@jp6",
+        "layers": [],
+        "versions": {},
         "features": [],
         "batch": batches[0],
         "input": {"channels": 3, "height": 8, "width": 8, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]},
         "params": [{"from": "array", "tensor": name} for name in ("B", "S", "table")],
-        "values": [{k: row[k] for k in ("name", "shape", "dtype")} for row in bucket(batches[0])["values"]],
+        "values": [{"name": n, "shape": v["shape"], "dtype": dtypes[n]} for n, v in values.items()],
         "weights": "random",
         "has_classifier": True,
         "cuda": {"arch": arch, "major": major, "kernels": kernels, "buckets": [bucket(b) for b in batches]},
     }
-    return Artifact(manifest, {"cubins": cubins, "payload.safetensors": save(constants())}, 0)
+    return Artifact(manifest, {"cubins": cubins, "payload.safetensors": save(constants()), "plan.json": b"{}"}, 0)
 
 
 def expected(pixels: np.ndarray) -> dict[str, np.ndarray]:

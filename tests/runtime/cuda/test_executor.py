@@ -12,11 +12,11 @@ import sys
 import numpy as np
 import pytest
 
+from lampq_tvm.build.cuda.plan import ALIGN
 from lampq_tvm.errors import UsageError
 from lampq_tvm.oracle.ops import pixels_from_float
 from lampq_tvm.runtime import Runner
 from lampq_tvm.runtime.cuda.driver import Driver
-from lampq_tvm.runtime.cuda.plan import ALIGN
 from tests.runtime.cuda.artifact import SHARED_BYTES, constants, small_artifact
 
 ARTIFACT = small_artifact()

@@ -7,13 +7,13 @@ launches whose arguments are addresses in that arena or of the parameters. So ea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from lampq_tvm.errors import CorruptError
-from lampq_tvm.runtime.cuda.gpu import Extent
+from lampq_tvm.files import Schema, reason
 
 ALIGN = 16  # bytes: the widest access of a kernel is a 16-byte copy
 MAX_BLOCK, MAX_THREADS = (1024, 1024, 64), 1024
@@ -32,19 +32,16 @@ SHARED_KIB = {
     "sm_120": 99,
 }
 ITEM_BITS = {"int4": 4, "int8": 8, "uint8": 8, "float16": 16, "float32": 32}
-Size = Annotated[int, pydantic.Field(ge=0)]
-Count = Annotated[int, pydantic.Field(gt=0)]
+MAX_ARENA_BYTES = 64 << 30
+ARENA_GROWTH, ARENA_BASE_BYTES = 1 << 16, 256 << 20  # an arena: at most so many times the image batch, and so much
+Extent = tuple[int, int, int]
+Size = Annotated[int, pydantic.Field(ge=0, le=MAX_ARENA_BYTES)]
+Count = Annotated[int, pydantic.Field(gt=0, le=MAX_ARENA_BYTES)]
 Region = tuple[Size, Count]  # offset in the arena, bytes
 Argument = tuple[Literal["value"], Size, Count] | tuple[Literal["param"], Size]
 
 
-class Part(pydantic.BaseModel):
-    """A piece of the manifest."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class Kernel(Part):
+class Kernel(Schema):
     """A kernel: its binary within the section `cubins`, its entry there, the dynamic shared memory that it asks for.
 
     `early`: it waits by itself for the kernel before it, and may start before that one has ended.
@@ -58,7 +55,7 @@ class Kernel(Part):
     early: bool = False
 
 
-class Launch(Part):
+class Launch(Schema):
     """One kernel call; `writes` names the values that are finished with it, whose memory later launches may take over."""
 
     kernel: Size
@@ -68,7 +65,7 @@ class Launch(Part):
     writes: tuple[str, ...] = ()
 
 
-class Value(Part):
+class Value(Schema):
     """A value in the arena: rows of `shape[-1]` elements, `row_bytes` apart; int4 lies two a byte, the low half first."""
 
     name: str
@@ -93,7 +90,7 @@ class Value(Part):
         return -(-self.shape[-1] * ITEM_BITS[self.dtype] // 8)
 
 
-class Bucket(Part):
+class Bucket(Schema):
     """Everything for one batch size."""
 
     batch: Count
@@ -104,7 +101,7 @@ class Bucket(Part):
     values: tuple[Value, ...] = ()
 
 
-class Plan(Part):
+class Plan(Schema):
     """The whole CUDA part; `buckets` by rising batch."""
 
     arch: str
@@ -125,24 +122,35 @@ def read_plan(manifest: Mapping[str, Any], cubins_bytes: int, params: int) -> Pl
     """
     try:
         plan = Plan.model_validate(manifest.get("cuda"))
-        for kernel in plan.kernels:
-            _need(kernel.offset + kernel.size <= cubins_bytes, f"kernel {kernel.name} lies outside the binaries")
-            _need(
-                kernel.shared_bytes <= SHARED_KIB.get(plan.arch, 0) << 10,
-                f"kernel {kernel.name} asks for too much shared memory",
-            )
-        batches = [bucket.batch for bucket in plan.buckets]
-        _need(batches == sorted(set(batches)), "its batch sizes are not in order")
-        names = [value["name"] for value in manifest["values"]]
-        channels, height, width = (manifest["input"][key] for key in ("channels", "height", "width"))
-        for bucket in plan.buckets:
-            _need([value.name for value in bucket.values] == names, f"the values of batch {bucket.batch} are others")
-            _need(bucket.input[1] == bucket.batch * channels * height * width, f"the input of batch {bucket.batch} is another")
-            _check_bucket(bucket, len(plan.kernels), params)
+        image = tuple(manifest["input"][key] for key in ("channels", "height", "width"))
+        check_plan(plan, cubins_bytes, params, [value["name"] for value in manifest["values"]], image)
     except (KeyError, TypeError, ValueError) as e:
-        reason = e.errors()[0]["msg"] if isinstance(e, pydantic.ValidationError) else e
-        raise CorruptError(f"its CUDA plan is not consistent ({reason})", hint="compile it again or copy it again") from e
+        raise CorruptError(f"its CUDA plan is not consistent ({reason(e)})", hint="compile it again or copy it again") from e
     return plan
+
+
+def check_plan(plan: Plan, cubins_bytes: int, params: int, names: Sequence[str], image: tuple[int, ...]) -> None:
+    """Judge a plan against the rest of its manifest.
+
+    Args:
+        cubins_bytes, params: as for `read_plan`.
+        names: of the values; image: its (channels, height, width).
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    for kernel in plan.kernels:
+        _need(kernel.offset + kernel.size <= cubins_bytes, f"kernel {kernel.name} lies outside the binaries")
+        shared_bytes = SHARED_KIB.get(plan.arch, 0) << 10
+        _need(kernel.shared_bytes <= shared_bytes, f"kernel {kernel.name} asks for too much shared memory")
+    batches = [bucket.batch for bucket in plan.buckets]
+    _need(batches == sorted(set(batches)), "its batch sizes are not in order")
+    for bucket in plan.buckets:
+        _need([value.name for value in bucket.values] == list(names), f"the values of batch {bucket.batch} are others")
+        _need(bucket.input[1] == bucket.batch * math.prod(image), f"the input of batch {bucket.batch} is another")
+        most = ARENA_GROWTH * bucket.input[1] + ARENA_BASE_BYTES
+        _need(bucket.arena_bytes <= most, f"the arena of batch {bucket.batch} is too large for its images")
+        _check_bucket(bucket, len(plan.kernels), params)
 
 
 def _check_bucket(bucket: Bucket, kernels: int, params: int) -> None:
