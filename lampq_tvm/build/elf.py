@@ -49,11 +49,11 @@ def check_cubin(raw: bytes) -> None:
 
 def _segments(raw: bytes, machine: int) -> list[tuple[int, ...]]:
     _need(len(raw) >= HEADER.size, "it is too short for a shared object")
-    ident, kind, found, _, _, start, _, _, _, size, count, *_ = HEADER.unpack_from(raw)
+    ident, kind, found, _, _, start, tables, _, _, size, count, row, rows, _ = HEADER.unpack_from(raw)
     _need(ident[:6] == b"\x7fELF\x02\x01" and kind == SHARED_OBJECT, "it is no shared object")
     _need(found == machine, f"it is for another machine ({found})")
     _need(size == SEGMENT.size and 0 < count <= MAX_SEGMENTS, "its program headers are none")
-    _need(start + size * count <= len(raw), "its program headers lie outside of it")
+    _need(max(start + size * count, tables + row * rows) <= len(raw), "its headers lie outside of it")
     segments = [SEGMENT.unpack_from(raw, start + size * i) for i in range(count)]
     _need(all(s[2] + s[5] <= len(raw) for s in segments), "a segment lies outside of it")
     return segments
