@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,10 +121,19 @@ def check_archive(path: Path) -> None:
         raise UsageError("an exported program, not a checkpoint", where=where, hint="give it as MODEL, with --trust-model")
     if "data.pkl" not in names:
         raise UsageError("a zip archive that torch.save did not write", where=where, hint="save model.state_dict()")
+    check_stored(path, records)
+
+
+def check_stored(path: Path, records: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse an archive of torch's that would unpack to more than its own size.
+
+    Raises:
+        UsageError: a record is compressed, or they overlap.
+    """
     packed = next((record.filename for record in records if record.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None or sum(record.file_size for record in records) > path.stat().st_size:
         what = f"its record {packed!r} is compressed" if packed else "its records are larger than the file"
-        raise UsageError(f"{what}, which torch.save never writes", where=where, hint="save it again with torch.save")
+        raise UsageError(f"{what}, which torch never writes", where=str(path), hint="save it again with torch")
 
 
 def _safetensors(path: Path, use: Callable[[Any], dict[str, T]]) -> dict[str, T]:

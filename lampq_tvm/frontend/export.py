@@ -10,6 +10,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.files import reason
+from lampq_tvm.frontend.containers import check_stored
 from lampq_tvm.frontend.quiet import quiet
 
 
@@ -31,8 +33,7 @@ def export_module(module: nn.Module, shape: tuple[int, ...], where: str) -> Expo
     except UnsupportedError:
         raise
     except Exception as e:  # torch.export raises whatever the traced module raises
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
-        raise UnsupportedError(f"torch.export cannot trace the model ({reason})", where=where) from e
+        raise UnsupportedError(f"torch.export cannot trace the model ({reason(e)})", where=where) from e
 
 
 def load_pt2(path: Path, trust_model: bool) -> ExportedProgram:
@@ -46,14 +47,17 @@ def load_pt2(path: Path, trust_model: bool) -> ExportedProgram:
     if not trust_model:
         what = "a .pt2 file can hold pickled code, which loading it would run"
         raise UsageError(what, where=str(path), hint="add --trust-model if you trust whoever made it")
-    if not zipfile.is_zipfile(path):
-        raise UsageError("not a .pt2 file, or it is cut short", where=str(path), hint="write it with torch.export.save")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_stored(path, archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
+        what = "not a .pt2 file, or it is cut short"
+        raise UsageError(what, where=str(path), hint="write it with torch.export.save") from None
     try:
         with quiet():
             return torch.export.load(path)
     except Exception as e:  # the loader raises many kinds of errors on damaged archives
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
-        raise UsageError(f"cannot read the .pt2 file ({reason})", where=str(path)) from e
+        raise UsageError(f"cannot read the .pt2 file ({reason(e)})", where=str(path)) from e
 
 
 def input_shape(program: ExportedProgram, where: str) -> tuple[int, int, int, int]:

@@ -8,12 +8,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from lampq_tvm.errors import UsageError
+from lampq_tvm.files import read_bytes, reason
 
 if TYPE_CHECKING:
     from onnx import TensorProto
 
 FILES = (".pt2", ".onnx")
 BLOCK_BYTES = 1 << 20
+MAX_ONNX_BYTES = (2 << 30) - 1  # of a protobuf message
 
 
 def file_suffix(model: str) -> str | None:
@@ -48,24 +50,37 @@ def check_file(path: Path, what: str) -> None:
         raise UsageError(f"{what} cannot be read ({e.strerror})", where=str(path), hint="check its permissions") from e
 
 
-def external_files(path: Path) -> tuple[Path, ...]:
+def read_onnx(path: Path) -> Any:
+    """The message of an ONNX file, its external data left where it is.
+
+    Raises:
+        UsageError: the file is missing, too large, or none.
+    """
+    import onnx
+
+    raw = read_bytes(path, "the model", MAX_ONNX_BYTES, hint="export it with its weights as external data")
+    try:
+        return onnx.load_from_string(raw)
+    except Exception as e:  # protobuf raises kinds of its own
+        raise UsageError(f"not a readable ONNX file ({reason(e)})", where=str(path), hint="export it again") from e
+
+
+def external_files(path: Path, model: Any = None) -> tuple[Path, ...]:
     """The files beside an ONNX file that hold tensors of it, each once, by name.
+
+    Args:
+        model: its message, where it was read already.
 
     Raises:
         UsageError: the file is broken, or such a file is missing, cut short, or outside the file's own folder.
     """
-    import onnx
+    from onnx import TensorProto
 
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as e:  # protobuf raises kinds of its own
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
-        raise UsageError(f"not a readable ONNX file ({reason})", where=str(path), hint="export it again") from e
-    external = [t for t in _tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
-    return tuple(sorted({_external_file(path, tensor) for tensor in external}))
+    tensors = onnx_tensors(read_onnx(path) if model is None else model)
+    return tuple(sorted({_external_file(path, t) for t in tensors if t.data_location == TensorProto.EXTERNAL}))
 
 
-def _tensors(message: Any) -> Iterator[TensorProto]:
+def onnx_tensors(message: Any) -> Iterator[TensorProto]:
     """Every tensor of a protobuf message, wherever it stands."""
     from onnx import TensorProto
 
@@ -77,7 +92,7 @@ def _tensors(message: Any) -> Iterator[TensorProto]:
             if isinstance(item, TensorProto):
                 yield item
             else:
-                yield from _tensors(item)
+                yield from onnx_tensors(item)
 
 
 def _external_file(model: Path, tensor: TensorProto) -> Path:

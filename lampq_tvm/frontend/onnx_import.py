@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.external_data_helper
 import onnx.inliner
 import onnx.numpy_helper
 import torch
@@ -20,13 +21,19 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.files import reason
 from lampq_tvm.frontend.export import export_module
+from lampq_tvm.frontend.model_files import read_onnx
+from lampq_tvm.frontend.onnx_check import check_form, check_onnx
+from lampq_tvm.frontend.onnx_memory import MAX_BYTES, Bounded
 from lampq_tvm.frontend.onnx_names import scope
 from lampq_tvm.frontend.onnx_ops import RULES
 from lampq_tvm.frontend.quiet import quiet
 
 WEIGHTED = {"MatMul": ("", "weight"), "Gemm": ("", "weight", "bias"), "Conv": ("", "weight", "bias")}
 WEIGHTED |= {"LayerNormalization": ("", "weight", "bias")}
+MAX_PIXELS = 64 << 20  # of a batch
+MAX_INTEGERS = 1 << 20  # of one constant that is no weight
 BATCH = 2  # for files whose batch is free: two images, so that a model that mixes images is noticed
 
 
@@ -100,27 +107,33 @@ def import_onnx(path: Path, size: tuple[int, int] | None) -> ExportedProgram:
     Raises:
         UsageError: the file is broken. UnsupportedError: an operator, or the form of inputs and outputs, is not served.
     """
-    model = _read(path)
+    model, limit_bytes = _read(path)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     held = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
     image, shape = _image(model.graph, set(held), size, str(path))
     if len(model.graph.output) != 1:
         raise UnsupportedError(f"the model has {len(model.graph.output)} outputs", where=str(path), hint="export it with one")
     network = Network(image, model.graph.output[0].name)
-    nodes, constants = _fold(model.graph, opset, held, image, shape, str(path))
+    nodes, constants = _fold(model.graph, opset, held, image, shape, limit_bytes, str(path))
     _fill(network, nodes, constants, _trained(model.graph, set(held)), opset)
     return export_module(network, shape, str(path))
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> tuple[Any, int]:
+    """The judged model with its external data, and the most bytes that a result of one of its operators may have."""
+    model = read_onnx(path)
+    check_onnx(model, path)
     try:
         with quiet():
-            model = onnx.load(str(path))
-            onnx.checker.check_model(model)
-            return onnx.inliner.inline_local_functions(model) if model.functions else model
-    except Exception as e:  # protobuf, the checker and external data raise different kinds
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
-        raise UsageError(f"not a readable ONNX file ({reason})", where=str(path), hint="export it again") from e
+            onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+            check_form(model, str(path))
+            model = onnx.inliner.inline_local_functions(model) if model.functions else model
+    except UsageError:
+        raise
+    except Exception as e:  # the inliner and external data raise different kinds
+        raise UsageError(f"not a readable ONNX file ({reason(e)})", where=str(path), hint="export it again") from e
+    held = sum(len(t.raw_data) for t in model.graph.initializer) + path.stat().st_size
+    return model, MAX_BYTES + 2 * held
 
 
 def _image(graph: Any, held: set[str], size: tuple[int, int] | None, where: str) -> tuple[str, tuple[int, ...]]:
@@ -133,6 +146,9 @@ def _image(graph: Any, held: set[str], size: tuple[int, int] | None, where: str)
     height, width = size if size is not None and 0 in image else image
     if not (channels and height and width):
         raise UsageError("the file leaves the image size open", where=where, hint="give --size, or export with a fixed one")
+    if min(batch, channels, height, width) < 0 or (batch or BATCH) * channels * height * width > MAX_PIXELS:
+        what = f"images of {[batch, channels, height, width]} are negative or too large"
+        raise UnsupportedError(what, where=where, hint="export it for a batch of 1")
     return inputs[0].name, (batch or BATCH, channels, height, width)
 
 
@@ -147,37 +163,51 @@ def _attributes(node: Any, opset: int) -> dict[str, Any]:
 
 
 def _fold(
-    graph: Any, opset: int, held: dict[str, Tensor], image: str, shape: tuple[int, ...], where: str
+    graph: Any, opset: int, held: dict[str, Tensor], image: str, shape: tuple[int, ...], limit_bytes: int, where: str
 ) -> tuple[list[Any], dict[str, Tensor]]:
-    """Run every node once; return those that depend on the image, and the values of all others."""
+    """Run every node once; return those that depend on the image, and the values of all others.
+
+    Args:
+        limit_bytes: of one operator's result, and of those that are kept.
+    """
     values: dict[str, Any] = {**held, image: torch.zeros(shape)}
+    made: dict[int, int] = {}  # bytes of constants by address
     computed, kept = {image}, []
-    for node in graph.node:
-        results = _run(node, opset, [values[name] if name else None for name in node.input], where)
-        values |= zip(node.output, results, strict=False)
-        if computed & set(node.input) and node.op_type != "Shape":
-            computed |= set(node.output)
-            kept.append(node)
+    last = {name: i for i, node in enumerate(graph.node) for name in node.input}
+    with Bounded(limit_bytes):
+        for i, node in enumerate(graph.node):
+            results = _run(node, opset, [values[name] if name else None for name in node.input], where)
+            values |= zip(node.output, results, strict=False)
+            if computed & set(node.input) and node.op_type != "Shape":
+                computed |= set(node.output)
+                kept.append(node)
+                for name in {*node.input, *node.output} & computed:
+                    if last.get(name, i) <= i:
+                        values.pop(name, None)
+            else:
+                storages = [r.untyped_storage() for r in results if isinstance(r, Tensor)]
+                made |= {s.data_ptr(): s.nbytes() for s in storages}  # a view of another constant takes nothing
+                if sum(made.values()) > limit_bytes:
+                    raise UnsupportedError(f"its constants grow beyond {limit_bytes} bytes", where=where)
     return _needed(kept, graph.output[0].name), {k: v for k, v in values.items() if k not in computed}
 
 
 def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
-    attributes = _attributes(node, opset)
-    if node.op_type == "Constant":
-        return [next(torch.as_tensor(v) for k, v in attributes.items() if k.startswith("value"))]
-    if node.op_type not in RULES or node.domain not in ("", "ai.onnx"):
-        raise UnsupportedError(
-            f"ONNX operator {node.op_type} is not supported", where=f"{where}: {node.name or node.output[0]}"
-        )
+    where = f"{where}: {node.name or next(iter(node.output), node.op_type)}"
+    known = node.op_type in RULES or node.op_type == "Constant"
+    if not known or node.domain not in ("", "ai.onnx"):
+        raise UnsupportedError(f"ONNX operator {node.op_type} is not supported", where=where)
     try:
+        attributes = _attributes(node, opset)
+        if node.op_type == "Constant":
+            return [next(torch.as_tensor(v) for k, v in attributes.items() if k.startswith("value"))]
         with torch.no_grad():
             results = RULES[node.op_type](inputs, attributes)
     except UnsupportedError as e:
-        raise UnsupportedError(e.what, where=f"{where}: {node.name or node.output[0]}") from e
+        what = e.what if e.what.startswith("ONNX") else f"ONNX operator {node.op_type} would make {e.what}"
+        raise UnsupportedError(what, where=where) from e
     except Exception as e:  # whatever torch raises on inputs that do not fit together
-        reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
-        what = f"ONNX operator {node.op_type} cannot run on its inputs ({reason})"
-        raise UnsupportedError(what, where=f"{where}: {node.name or node.output[0]}") from e
+        raise UnsupportedError(f"ONNX operator {node.op_type} cannot run on its inputs ({reason(e)})", where=where) from e
     return results if isinstance(results, list) else [results]
 
 
@@ -209,6 +239,8 @@ def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], trai
             if value is None:
                 inputs.append(("value", name) if name else ("constant", None))
             elif not value.is_floating_point() or (value.numel() == 1 and value.ndim < 2):
+                if value.numel() > MAX_INTEGERS:
+                    raise UnsupportedError(f"a constant of {value.numel()} integers", where=node.name or node.output[0])
                 inputs.append(("constant", value.flatten()[0].item() if value.is_floating_point() else value.tolist()))
             else:
                 role = fields[i] if i < len(fields) else ""
