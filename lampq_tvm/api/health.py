@@ -118,7 +118,7 @@ def device_doctor(device: str) -> dict[str, Any]:
         DeviceError: it cannot be reached.
     """
     from lampq_tvm.device.rpc import connect
-    from lampq_tvm.device.serve import device_info
+    from lampq_tvm.device.session import device_info
 
     if device == "local":
         return {**device_info(), "gpu": _gpu()["text"]}

@@ -133,7 +133,7 @@ def devices() -> list[dict[str, str]]:
         {"device": "local", "description": "this machine"},
         {"device": "emulated", "description": f"the target's board under qemu ({played}); its times are estimates"},
         {
-            "device": "rpc://host:port[/key]",
+            "device": "rpc://host:port",
             "description": "a machine where `lampq device serve` runs; ssh -L reaches its port",
         },
     ]

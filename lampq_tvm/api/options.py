@@ -172,14 +172,16 @@ def check_device(text: str | None) -> None:
     """Refuse what is no device.
 
     Raises:
-        UsageError: not one of the forms of `--device`.
+        UsageError: not one of the forms of `--device`, or the key given for it is no secret.
         UnsupportedError: a form that is not served yet.
     """
     if text in (None, "local", "emulated"):
         return
+    from lampq_tvm.device.key import client_key
     from lampq_tvm.device.rpc import parse_rpc
 
     parse_rpc(text)
+    client_key()
 
 
 def parse_model_args(pairs: Sequence[str]) -> dict[str, Any]:

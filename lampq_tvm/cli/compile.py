@@ -36,6 +36,7 @@ def compile(
     sens_images: o.SensImages = 256,
     no_update: o.NoUpdate = False,
     device: o.Device = None,
+    key_file: o.KeyFile = None,
     latency_table: o.LatencyTable = None,
     allow_estimates: o.AllowEstimates = False,
     batch: o.Batch = 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,15 +16,15 @@ device = typer.Typer(help="Serve this machine as a device, emulate a board, look
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; loopback is reached through ssh -L.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 9190,
-    key: Annotated[
-        str, typer.Option(envvar="LAMPQ_DEVICE_KEY", help="Word that clients must know: rpc://host:port/KEY.")
-    ] = "",
+    key_file: Annotated[
+        Path | None, typer.Option(help="File of the key; made where it is missing. [default: device.key in the cache]")
+    ] = None,
     trust_network: Annotated[bool, typer.Option("--trust-network", help="Allow addresses beyond loopback.")] = False,
 ) -> None:
-    """Serve this machine to `--device rpc://host:port` until interrupted; whoever connects can run any code here."""
+    """Serve this machine to `--device rpc://host:port` until interrupted; whoever has the key can run any code here."""
     from lampq_tvm.device.serve import serve as serve_device
 
-    serve_device(host, port, key=key, trust_network=trust_network)
+    serve_device(host, port, key_file=key_file, trust_network=trust_network)
 
 
 @device.command("emulate")
@@ -53,9 +54,11 @@ def list_devices(json: o.Json = False) -> None:
 @device.command("doctor")
 def doctor(
     name: Annotated[str, typer.Argument(help="local, emulated or rpc://host:port.")] = "local",
+    key_file: o.KeyFile = None,
     json: o.Json = False,
 ) -> None:
     """Connect to a device and print what it says about itself."""
+    o.use_key_file(key_file)
     from lampq_tvm.api.health import device_doctor
     from lampq_tvm.cli.output import print_json, print_table
 

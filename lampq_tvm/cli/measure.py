@@ -24,6 +24,7 @@ def measure(
     size: o.Size = None,
     calib_images: o.CalibImages = 128,
     device: o.Device = None,
+    key_file: o.KeyFile = None,
     batch: o.Batch = 1,
     threads: o.Threads = None,
     seed: o.Seed = 0,

@@ -32,6 +32,7 @@ CalibImages = Annotated[int, typer.Option(help="Images for calibration.")]
 SensImages = Annotated[int, typer.Option(help="Images for sensitivity.")]
 NoUpdate = Annotated[bool, typer.Option("--no-update", help="Leave out LampQ's error-based update of the plan.")]
 Device = Annotated[str | None, typer.Option(help="local, emulated or rpc://host:port.")]
+KeyFile = Annotated[Path | None, typer.Option(help="Key of an rpc:// device. [default: $LAMPQ_DEVICE_KEY_FILE]")]
 LatencyTable = Annotated[Path | None, typer.Option(help="A latency table measured before.")]
 AllowEstimates = Annotated[bool, typer.Option("--allow-estimates", help="Let estimated latencies decide.")]
 Batch = Annotated[int, typer.Option(help="Images the artifact takes at once.")]
@@ -49,11 +50,14 @@ def request(
     budget: list[str] | None = None,
     float_layers: str | None = None,
     no_update: bool = False,
+    key_file: Path | None = None,
     no_cache: bool = False,
     **rest: Any,
 ) -> Any:
     """The `Options` of a command line: texts are read, `--no-...` are turned round."""
     from lampq_tvm.api.options import DEFAULT, Options, parse_floats, parse_model_args
+
+    use_key_file(key_file)
 
     floats = tuple(name for name in (float_layers or "").split(",") if name)
     if "metric" in rest:
@@ -69,3 +73,15 @@ def request(
         use_cache=not no_cache,
         **rest,
     )
+
+
+def use_key_file(path: Path | None) -> None:
+    """Let this process and those it starts take a device's key from a file.
+
+    Raises:
+        UsageError: it holds no key, or others can read it.
+    """
+    if path is not None:
+        from lampq_tvm.device.key import choose_file
+
+        choose_file(path)

@@ -35,6 +35,7 @@ def plan(
     sens_images: o.SensImages = 256,
     no_update: o.NoUpdate = False,
     device: o.Device = None,
+    key_file: o.KeyFile = None,
     latency_table: o.LatencyTable = None,
     allow_estimates: o.AllowEstimates = False,
     batch: o.Batch = 1,

@@ -15,10 +15,12 @@ def run(
     input: Annotated[Path, typer.Option(help=".npy, float32 [N,C,H,W], already normalized.")],
     output: Annotated[Path, typer.Option(help=".npy for the logits, float32 [N,classes].")],
     device: o.Device = None,
+    key_file: o.KeyFile = None,
     repeat: Annotated[int, typer.Option(help="Run exactly so many times, without a hidden warm-up.")] = 1,
     threads: o.Threads = None,
 ) -> None:
     """Run an artifact on images."""
+    o.use_key_file(key_file)
     from lampq_tvm.api.running import run as run_artifact
 
     logits = run_artifact(artifact, input=input, output=output, device=device, repeat=repeat, threads=threads)

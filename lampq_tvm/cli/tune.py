@@ -26,6 +26,7 @@ def tune(
     calib_images: o.CalibImages = 128,
     sens_images: o.SensImages = 256,
     device: o.Device = None,
+    key_file: o.KeyFile = None,
     batch: o.Batch = 1,
     threads: o.Threads = None,
     trials: o.Trials = 64,

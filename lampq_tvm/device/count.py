@@ -80,7 +80,7 @@ def counting_session(target: Target, *, say: Say = say_on_stderr) -> Iterator[Se
         board = EmulatedBoard(played_board(target), say=say)
         board.start(env=counting_environment(board, Path(folder) / "instructions"))
         try:
-            with connect(board.address, target) as session:
+            with connect(board.address, target, key=board.key) as session:
                 yield session
         finally:
             board.stop()

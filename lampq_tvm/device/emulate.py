@@ -23,10 +23,12 @@ from typing import IO
 
 from lampq_tvm.device.board import Board, find_board
 from lampq_tvm.device.counter import VARIABLE
+from lampq_tvm.device.handshake import ask
+from lampq_tvm.device.key import BYTES, KEY, read_key, write_key
 from lampq_tvm.device.provision import Install, Say, once, provision, say_on_stderr
-from lampq_tvm.errors import DeviceError
+from lampq_tvm.errors import DeviceError, LampqError
 from lampq_tvm.resources import PACKAGE
-from lampq_tvm.store import cache_dir, digest
+from lampq_tvm.store import cache_dir, digest, write_atomic
 
 DEFAULT_BOARD = "raspberry-pi-5"
 START_S = 300
@@ -111,8 +113,8 @@ class EmulatedBoard:
 
     @property
     def address(self) -> str:
-        """The `--device` that reaches the running server."""
-        return f"rpc://127.0.0.1:{self.port}/{self.key}"
+        """The `--device` that reaches the running server, for who has its key."""
+        return f"rpc://127.0.0.1:{self.port}"
 
     def start(self, port: int = 0, *, env: dict[str, str] | None = None) -> None:
         """Start the device server on 127.0.0.1 and wait until it accepts connections.
@@ -126,14 +128,14 @@ class EmulatedBoard:
         """
         if self._server is not None:
             return
-        self.key = secrets.token_hex(16)
+        self.key = secrets.token_hex(BYTES)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
         # Counts of one session must not hold another's work; times mean nothing here anyway.
         sessions = 1 if VARIABLE in (env or {}) else SESSIONS
         args = ["--port", str(port), "--sessions", str(sessions), "--with-stdin"]
         self._server = subprocess.Popen(
             [str(self.python), "-m", "lampq_tvm.device.serve", *args],
-            env={**os.environ, **(env or {}), "LAMPQ_DEVICE_KEY": self.key},
+            env={**os.environ, **(env or {}), KEY: self.key},
             stdin=subprocess.PIPE,  # its end tells the server that this process is gone, even when that was killed
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -262,9 +264,11 @@ def running_board(board: str, *, say: Say = say_on_stderr) -> tuple[int, str]:
     if path.exists():
         try:
             note = json.loads(path.read_text("utf-8"))
-            socket.create_connection(("127.0.0.1", note["port"]), STOP_S).close()
-            return int(note["port"]), str(note["key"])
-        except (OSError, ValueError, KeyError):
+            port, key = int(note["port"]), read_key(path.with_suffix(".key"))
+            with socket.create_connection(("127.0.0.1", port), STOP_S) as connection:
+                ask(connection, key, START_S, f"emulated {board}")
+            return port, key
+        except (OSError, ValueError, KeyError, TypeError, LampqError):
             path.unlink(missing_ok=True)  # of a server that was killed
     own = _running.get(board)
     if own is None or not own.alive():
@@ -286,15 +290,18 @@ def emulate(board: str = DEFAULT_BOARD, port: int = 0, *, say: Say = say_on_stde
     """
     played = EmulatedBoard(board, say=say)
     note = _note(board)
+    key_file = note.with_suffix(".key")
     played.start(port)
     try:
-        with open(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"port": played.port, "key": played.key}, file)
-        say(f"{played.name} listens; connect with --device emulated, or --device {played.address}; Ctrl-C ends it")
+        write_key(key_file, played.key)
+        write_atomic(note, json.dumps({"port": played.port}).encode())
+        other = f"--device {played.address} --key-file {key_file}"
+        say(f"{played.name} listens; connect with --device emulated, or {other}; Ctrl-C ends it")
         played.wait()
         raise DeviceError(f"the server ended ({played._last_line()})", where=played.name)
     except KeyboardInterrupt:
         say("stopped")
     finally:
         note.unlink(missing_ok=True)
+        key_file.unlink(missing_ok=True)
         played.stop()

@@ -15,6 +15,8 @@ import numpy as np
 
 from lampq_tvm.device.classes import CYCLES, FRACTION
 from lampq_tvm.device.emulate import DEFAULT_BOARD, running_board
+from lampq_tvm.device.handshake import ask
+from lampq_tvm.device.key import client_key
 from lampq_tvm.errors import DeviceError, LampqError, UnsupportedError, UsageError
 from lampq_tvm.targets import Target, boards
 
@@ -31,7 +33,7 @@ class Session:
     """One connection. A device serves one session at a time, in a folder that it deletes afterwards; an emulated one several.
 
     Attributes:
-        device: what `--device` said, without its key.
+        device: what `--device` said.
         info: what the device says about itself (`arch`, `features`, `cores`, `emulated`, `model`, versions); empty for a
             server that is not this program's.
         remote: TVM's own session, for what is not wrapped here, such as `time_evaluator`.
@@ -188,24 +190,30 @@ def _typed(error: BaseException, device: str) -> DeviceError:
     return DeviceError(f"failed there ({reason[:300]})", where=device)
 
 
-def connect(device: str, code: Target | Mapping[str, Any] | None = None, *, session_timeout_s: float = SESSION_S) -> Session:
-    """Connect to `emulated` (which plays the board that the code is for) or `rpc://host:port[/key]`.
+def connect(
+    device: str,
+    code: Target | Mapping[str, Any] | None = None,
+    *,
+    key: str | None = None,
+    session_timeout_s: float = SESSION_S,
+) -> Session:
+    """Connect to `emulated` (which plays the board that the code is for) or `rpc://host:port`.
 
     Args:
         code: what is going to run there, a target or an artifact's manifest; the device is checked against it.
+        key: of the device; `key.client_key` says where it is looked for when it is not given.
         session_timeout_s: the device ends the session after this time, even when its program hangs.
 
     Raises:
         DeviceError: it cannot be reached or does not answer.
         UnsupportedError: a kind of device that is not there yet, or one that cannot run this code.
-        UsageError: not a device's name.
+        UsageError: not a device's name, or a key that is no secret.
     """
     if device == "emulated":
         host, (port, key) = "127.0.0.1", running_board(played_board(code))
     else:
-        host, port, key = parse_rpc(device)
-    name = device.removesuffix(f"/{key}") if key else device
-    session = Session(name, _open(name, host, port, key, session_timeout_s))
+        (host, port), key = parse_rpc(device), key or client_key()
+    session = Session(device, _open(device, host, port, key, session_timeout_s))
     try:
         if isinstance(code, Target):
             session.check(code.kind, code.features)
@@ -233,34 +241,50 @@ def played_board(code: Target | Mapping[str, Any] | None) -> str:
     return board if board in boards() else DEFAULT_BOARD
 
 
-def parse_rpc(device: str) -> tuple[str, int, str]:
-    """Host, port and key of `rpc://host:port[/key]`.
+def parse_rpc(device: str) -> tuple[str, int]:
+    """Host and port of `rpc://host:port`.
 
     Raises:
         UnsupportedError: `ssh://` and `tracker://` are not there yet.
-        UsageError: it is none of the forms.
+        UsageError: it is none of the forms, or holds a key, which is not repeated.
     """
+    shown = _without_secrets(device)
     if device.startswith(("ssh://", "tracker://")):
         hint = "run lampq device serve there, forward its port with ssh -L, and use rpc://127.0.0.1:PORT"
-        raise UnsupportedError(f"{device.split(':')[0]} devices are not there yet", where=device, hint=hint)
-    match = re.fullmatch(r"rpc://(\[[0-9a-fA-F:]+\]|[^:/\s\[\]]+):(\d{1,5})(?:/(\S*))?", device)
+        raise UnsupportedError(f"{device.split(':')[0]} devices are not there yet", where=shown, hint=hint)
+    if device.startswith("rpc://") and shown != device:
+        hint = "give its key file in --key-file or $LAMPQ_DEVICE_KEY_FILE, or the key in $LAMPQ_DEVICE_KEY"
+        raise UsageError("a key does not belong into a device's name, which everyone can see", where=shown, hint=hint)
+    match = re.fullmatch(r"rpc://(\[[0-9a-fA-F:]+\]|[^:/\s\[\]]+):(\d{1,5})", device)
     if match is None or not 0 < int(match[2]) < 65536:
-        raise UsageError("not a device", where=device or "--device", hint="use local, emulated or rpc://host:port")
-    return match[1].strip("[]"), int(match[2]), match[3] or ""
+        raise UsageError("not a device", where=shown or "--device", hint="use local, emulated or rpc://host:port")
+    return match[1].strip("[]"), int(match[2])
 
 
-def _open(name: str, host: str, port: int, key: str, session_timeout_s: float) -> Any:
+def _without_secrets(device: str) -> str:
+    """A device's name up to its host and port: what stands before and after them may be a secret."""
+    scheme, sign, rest = device.rpartition("://")
+    return scheme + sign + re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+
+
+def _open(name: str, host: str, port: int, key: str | None, session_timeout_s: float) -> Any:
     try:  # quick and typed, before TVM, which retries and words it differently
-        socket.create_connection((host, port), CONNECT_S).close()
+        connection = socket.create_connection((host, port), CONNECT_S)
     except OSError as e:
         reason = e.strerror or str(e) or "no answer"
         raise DeviceError(f"cannot be reached ({reason})", where=name, hint="is lampq device serve running there?") from e
+    with connection:
+        word = "" if key is None else ask(connection, key, HANDSHAKE_S, name)
     import tvm.rpc
 
     try:
-        return guarded(lambda: tvm.rpc.connect(host, port, key, session_timeout=session_timeout_s), HANDSHAKE_S, name)
+        return guarded(lambda: tvm.rpc.connect(host, port, word, session_timeout=session_timeout_s), HANDSHAKE_S, name)
     except DeviceError as e:
-        if e.__cause__ is not None:  # it answered, and refused
-            hint = "check the key, and that it is a lampq device server"
-            raise DeviceError("it refused the connection", where=name, hint=hint) from e
-        raise
+        if e.__cause__ is None:
+            raise
+        if "server already have" in str(e.__cause__):
+            hint = "see what its server printed: a full disk, no memory, or too many clients"
+            raise DeviceError("it cannot start a session", where=name, hint=hint) from e
+        hint = "give its key file in --key-file or $LAMPQ_DEVICE_KEY_FILE, or the key in $LAMPQ_DEVICE_KEY"
+        what = "it wants a key" if key is None else "is it a lampq device server?"
+        raise DeviceError(f"it refused the connection: {what}", where=name, hint=hint if key is None else None) from e

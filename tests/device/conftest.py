@@ -1,9 +1,11 @@
 """The emulated board and a server on this machine, for tests that need a device."""
 
 import os
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -42,32 +44,56 @@ def counting_pi5(tmp_path_factory):
     board.stop()
 
 
+KEY = secrets.token_hex(16)
+
+
 @dataclass
 class LocalServer:
+    """A device server on this machine: everything but the architecture, and quick to start."""
+
     process: subprocess.Popen
     port: int
-    temp: str
+    cache: Path
 
     @property
     def address(self):
-        return f"rpc://127.0.0.1:{self.port}/secret"
+        return f"rpc://127.0.0.1:{self.port}"
+
+    @property
+    def temp(self):
+        """The folder of its sessions' folders."""
+        return str(next((self.cache / "device-sessions").glob("server-*")))
+
+    def ended(self):
+        """Its exit code once its stdin is closed."""
+        self.process.stdin.close()
+        code = self.process.wait(60)
+        self.process.stdout.close()
+        return code
+
+
+def start_server(cache, *args, stderr=None, **env):
+    """A server with a cache and temporary folder of its own; without a key unless `env` has one."""
+    given = {k: v for k, v in os.environ.items() if not k.startswith("LAMPQ_DEVICE")}
+    given |= {"LAMPQ_CACHE": str(cache), "TMPDIR": str(cache), "PYTHONPATH": str(PACKAGE.parent), "TVM_USE_RUNTIME_LIB": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lampq_tvm.device.serve", "--with-stdin", *args],
+        env=given | env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+    return LocalServer(process, int(process.stdout.readline().split()[1]), cache)
 
 
 @pytest.fixture(scope="module")
 def local_server(tmp_path_factory):
-    """The device server on this machine: everything but the architecture, and quick to start."""
-    tmp_path = tmp_path_factory.mktemp("server")
-    env = {**os.environ, "LAMPQ_DEVICE_KEY": "secret", "TMPDIR": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
-    env["TVM_USE_RUNTIME_LIB"] = "1"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lampq_tvm.device.serve", "--with-stdin"],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    yield LocalServer(process, int(process.stdout.readline().split()[1]), str(tmp_path))
-    process.stdin.close()
-    assert process.wait(60) == 0
-    process.stdout.close()
-    assert list(tmp_path.glob("lampq-session-*")) == []
+    """A server whose key this process has in its environment."""
+    cache = tmp_path_factory.mktemp("server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAMPQ_DEVICE_KEY", KEY)
+        server = start_server(cache, LAMPQ_DEVICE_KEY=KEY)
+        yield server
+    assert server.ended() == 0
+    assert list(cache.rglob("lampq-session-*")) == []

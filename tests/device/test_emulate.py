@@ -82,7 +82,7 @@ def test_cross_compiled_code_gives_the_same_bits_over_rpc(counting_pi5, library)
     x = np.random.default_rng(0).standard_normal(64).astype(np.float32)
     here = tvm.runtime.tensor(np.zeros(64, np.float32))
     tvm.compile(trivial_module(), target=tvm.target.Target(resolve_target("host").tvm))["main"](tvm.runtime.tensor(x), here)
-    with connect(counting_pi5.address, resolve_target("raspberry-pi-4")) as session:
+    with connect(counting_pi5.address, resolve_target("raspberry-pi-4"), key=counting_pi5.key) as session:
         assert session.emulated and session.info["emulated"] == "raspberry-pi-5"
         there = session.array(np.zeros(64, np.float32))
         run = session.load(library)["main"]
@@ -93,7 +93,7 @@ def test_cross_compiled_code_gives_the_same_bits_over_rpc(counting_pi5, library)
 def test_a_functions_count_is_the_same_in_every_session(counting_pi5, library):
     counts = []
     for _ in range(2):
-        with connect(counting_pi5.address) as session:
+        with connect(counting_pi5.address, key=counting_pi5.key) as session:
             x, y = session.array(np.zeros(64, np.float32)), session.array(np.zeros(64, np.float32))
             module = session.load(library)
             counts.append([session.count(module, "main", x, y) for _ in range(3)])
@@ -135,7 +135,7 @@ def test_an_emulated_device_started_by_hand_is_shared_and_leaves_nothing(pi4, tm
     )
     assert "--device emulated" in process.stderr.readline()
     port, key = running_board("raspberry-pi-4")
-    with connect("emulated", resolve_target("raspberry-pi-4")) as one, connect(f"rpc://127.0.0.1:{port}/{key}") as two:
+    with connect("emulated", resolve_target("raspberry-pi-4")) as one, connect(f"rpc://127.0.0.1:{port}", key=key) as two:
         assert one.info == two.info and one.emulated and two.emulated
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0

@@ -13,6 +13,7 @@ import pytest
 import tvm
 
 from lampq_tvm.device.cross import cross_compiler
+from lampq_tvm.device.key import read_key
 from lampq_tvm.device.rpc import connect, parse_rpc
 from lampq_tvm.device.serve import serve
 from lampq_tvm.errors import DeviceError, UnsupportedError, UsageError
@@ -37,7 +38,7 @@ def library(tmp_path_factory):
 def test_a_function_runs_there_and_files_come_back(local_server, library):
     x = np.arange(64, dtype=np.float32)
     with connect(local_server.address, resolve_target("host")) as session:
-        assert session.device == f"rpc://127.0.0.1:{local_server.port}"  # the key is never shown
+        assert session.device == f"rpc://127.0.0.1:{local_server.port}"
         assert session.info["arch"] == resolve_target("host").kind
         assert not session.emulated
         y = session.array(np.zeros(64, np.float32))
@@ -59,7 +60,7 @@ def test_every_image_gets_its_own_output(local_server):
     compiled, pixels = artifact(quantized("one block", "4/4"), target_of(isa), 1), images("one block", 3)
     expected = Runner(compiled)(pixels)
     assert len(np.unique(expected, axis=0)) == 3
-    with Runner(compiled, f"rpc://127.0.0.1:{local_server.port}/secret") as runner:
+    with Runner(compiled, local_server.address) as runner:
         assert (runner(pixels) == expected).all()
 
 
@@ -102,9 +103,10 @@ def test_a_failing_call_is_one_line(local_server):
 
 
 def test_a_wrong_key_is_refused_and_the_right_one_still_works(local_server):
-    for key in ("", "/guess"):
-        with pytest.raises(DeviceError, match="refused the connection"):
-            connect(f"rpc://127.0.0.1:{local_server.port}{key}")
+    for key in ("", "guess" * 8):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(DeviceError, match="refused the connection"):
+            patch.setenv("LAMPQ_DEVICE_KEY", key)
+            connect(local_server.address)
     with connect(local_server.address) as session:
         assert session.info
 
@@ -129,7 +131,7 @@ def listens(port):
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_server_dies_with_whoever_started_it():
+def test_the_server_dies_with_whoever_started_it(tmp_path, monkeypatch):
     code = (
         "import subprocess, sys, time\n"
         "p = subprocess.Popen([sys.executable, '-m', 'lampq_tvm.device.serve', '--with-stdin'],\n"
@@ -137,10 +139,12 @@ def test_the_server_dies_with_whoever_started_it():
         "print(p.stdout.readline().split()[1], flush=True)\n"
         "time.sleep(600)\n"
     )
+    monkeypatch.delenv("LAMPQ_DEVICE_KEY", raising=False)
+    monkeypatch.setenv("LAMPQ_CACHE", str(tmp_path))
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "TVM_USE_RUNTIME_LIB": "1"}
     starter = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
     port = int(starter.stdout.readline())
-    connect(f"rpc://127.0.0.1:{port}").close()
+    connect(f"rpc://127.0.0.1:{port}", key=read_key(tmp_path / "device.key")).close()
     starter.kill()
     starter.wait()
     starter.stdout.close()
@@ -177,8 +181,8 @@ def test_nobody_there():
 
 
 def test_addresses_are_read():
-    assert parse_rpc("rpc://board:9190") == ("board", 9190, "")
-    assert parse_rpc("rpc://[::1]:9190/secret") == ("::1", 9190, "secret")
+    assert parse_rpc("rpc://board:9190") == ("board", 9190)
+    assert parse_rpc("rpc://[::1]:9190") == ("::1", 9190)
 
 
 def test_x86_code_has_no_emulated_board():

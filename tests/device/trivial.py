@@ -1,4 +1,4 @@
-"""A TVM function small enough to compile in every test: y = 2 x + 1."""
+"""TVM functions small enough to compile in every test: y = 2 x + 1, and one that hangs."""
 
 import tvm
 from tvm.script import tirx as T
@@ -16,3 +16,16 @@ def double_plus_one(x: T.handle, y: T.handle):
 
 def trivial_module() -> tvm.IRModule:
     return tvm.IRModule({"main": double_plus_one})
+
+
+@T.prim_func(s_tir=True)
+def hang(x: T.handle):
+    X = T.match_buffer(x, (1,), "int32")
+    for i in range(1):
+        with T.sblock("x"):
+            v = T.axis.spatial(1, i)
+            X[v] = T.call_extern("int32", "sleep", 3600)
+
+
+def hanging_module() -> tvm.IRModule:
+    return tvm.IRModule({"main": hang})
