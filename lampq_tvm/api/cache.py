@@ -40,10 +40,10 @@ S = TypeVar("S", bound=Saved)
 # What each stage's result depends on besides its inputs: folders of this package, and installed packages.
 SOURCES = {
     "import": ("frontend",),
-    "calibrate": ("frontend", "calibrate", "quantize", "data"),
-    "sensitivity": ("frontend", "calibrate", "quantize", "sensitivity", "data"),
+    "calibrate": ("frontend", "calibrate", "quantize", "data", "arrays"),
+    "sensitivity": ("frontend", "calibrate", "quantize", "sensitivity", "data", "arrays"),
     "latency": ("calibrate", "quantize", "kernels", "lower", "build", "runtime", "latency", "device", "ptx"),
-    "plan": ("frontend", "calibrate", "quantize", "sensitivity", "allocate", "latency", "data"),
+    "plan": ("frontend", "calibrate", "quantize", "sensitivity", "allocate", "latency", "data", "arrays"),
     "quantize": ("frontend", "calibrate", "quantize", "allocate"),
     "build": ("frontend", "calibrate", "quantize", "allocate", "kernels", "lower", "build", "runtime", "tune", "targets.py"),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lampq_tvm.arrays import read_npy
 from lampq_tvm.errors import DeviceError, OutputError, UnsupportedError, UsageError
 from lampq_tvm.frontend.model_files import check_file
 from lampq_tvm.targets import Target, check_runs_here
@@ -57,14 +58,11 @@ def read_input(path: Path | str, shape: tuple[int, int, int]) -> np.ndarray:
     """
     require_file(path, "the input")
     expected = f"float32 [N,{','.join(map(str, shape))}]"
-    try:
-        images = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as e:
-        raise UsageError("not a readable .npy file", where=str(path), hint=f"it must hold {expected}") from e
-    if not isinstance(images, np.ndarray) or images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != shape:
-        found = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else "an archive"
-        raise UsageError(f"holds {found}", where=str(path), hint=f"it must hold {expected}")
-    if not len(images) or not np.isfinite(images).all():
+    images = read_npy(path)
+    if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != shape:
+        what = f"holds {images.dtype} {list(images.shape)}"
+        raise UsageError(what, where=str(path), hint=f"it must hold {expected}")
+    if not len(images) or not all(np.isfinite(image).all() for image in images):
         raise UsageError("holds no images, or values that are not finite", where=str(path), hint=f"it must hold {expected}")
     return images
 

@@ -12,6 +12,7 @@ from typing import Any
 from lampq_tvm.allocate.budget import DEFAULT as DEFAULT
 from lampq_tvm.allocate.budget import Budget, DropBudget, parse_budget, parse_drop
 from lampq_tvm.allocate.plan import FLOAT_BITS
+from lampq_tvm.data.reading import Reading
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.preprocessing import check_scale
 
@@ -27,7 +28,10 @@ class Options:
     Attributes:
         model: a timm name, a `.pt2` or an `.onnx`.
         target: `host`, or a board (`raspberry-pi-5`, `jetson-agx-orin-64gb:cpu`).
-        data: labelled images for calibration and sensitivity; may be left out where the weights are random.
+        data: images for calibration and sensitivity; may be left out where the weights are random.
+        class_order: how class folders are numbered, `text` or `natural`; None where both must agree.
+        class_map: a file that says which class each folder is.
+        skip_broken: leave out broken image files.
         checkpoint: a safetensors file, or a weights-only torch file.
         pretrained: take timm's published weights.
         model_args: arguments of the timm model (`depth`, `img_size`, ...).
@@ -57,6 +61,9 @@ class Options:
     model: str
     target: str = "host"
     data: Path | None = None
+    class_order: str | None = None
+    class_map: Path | None = None
+    skip_broken: bool = False
     checkpoint: Path | None = None
     pretrained: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
@@ -111,7 +118,7 @@ class Options:
             what = "the metric lampq does not see activations, so it cannot choose their widths"
             raise UsageError(what, where="--separate", hint="give --metric fisher_output or kl, or --a-bits N, or --tie")
         check_scale(self.mean, self.std)
-        _ = self.parsed_budgets, self.drop
+        _ = self.parsed_budgets, self.drop, self.reading
         check_device(self.device)
 
     def _ranges(self) -> list[tuple[str, int | None, int, int]]:
@@ -127,6 +134,11 @@ class Options:
             ("--trials", self.trials, 0, large),
             ("--size", self.size, 1, 1 << 14),
         ]
+
+    @property
+    def reading(self) -> Reading:
+        """How images and their labels are read."""
+        return Reading(self.class_order, None if self.class_map is None else Path(self.class_map), self.skip_broken)
 
     @property
     def parsed_budgets(self) -> tuple[Budget, ...]:

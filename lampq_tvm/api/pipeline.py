@@ -32,6 +32,11 @@ class Pipeline(Stages):
         super().__init__(options)
         self.plan_file = plan_file
 
+    @property
+    def labels_used(self) -> bool:
+        """Whether what the images show decides anything: a plan made before does not ask."""
+        return self.plan_file is None and super().labels_used
+
     def check(self, output: Path | None = None) -> None:
         """Everything that can be refused before long work, in the order model, target, files, output, budget.
 

@@ -20,6 +20,7 @@ from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.frontend.model_files import file_digest, file_suffix, model_files
 from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.progress import note
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.store import Units, cache_dir, digest
@@ -115,9 +116,11 @@ class Stages:
         o, model = self.options, self.model
         if o.data is not None:
             classes = class_count(model) if model.has_classifier and model.weights == "trained" else None
-            data = open_dataset(o.data, model.input, classes=classes)
+            data = open_dataset(o.data, model.input, classes=classes, labels_used=self.labels_used, how=o.reading)
             if o.drop is not None and not data.has_labels:
                 raise UsageError("accuracy needs labels, the data has none", where="--max-drop", hint=FORMAT_HINT)
+            if self.labels_used and not data.has_labels:
+                note("no labels: sensitivity draws them from the model, and accuracy does not refine the plan")
             return data
         if model.weights == "trained":
             hint = "give --data, a folder of class folders or an .npz"
@@ -125,6 +128,13 @@ class Stages:
         count, spec = max(o.calib_images, o.sens_images), model.input
         images = np.random.default_rng(o.seed).integers(0, 256, (count, spec.height, spec.width, spec.channels), np.uint8)
         return Dataset(Path("random images"), spec, np.zeros(count, np.int64), images=images)
+
+    @property
+    def labels_used(self) -> bool:
+        """Whether what the images show decides anything: a plan of 8 bits or of float16 throughout does not ask."""
+        o, model = self.options, self.model
+        fixed = o.is_uniform16 or (o.is_uniform8 and o.latency_table is None)
+        return o.drop is not None or (model.has_classifier and model.weights == "trained" and not fixed)
 
     @functools.cached_property
     def calib_data(self) -> Dataset:

@@ -12,7 +12,10 @@ from lampq_tvm.cli import options as o
 
 def eval(
     artifact: o.Artifact,
-    data: Annotated[Path, typer.Option(help="Folder of class folders, or .npz with images and labels.")],
+    data: Annotated[Path, typer.Option(help="Folder of class folders or of images, or .npz with images (and labels).")],
+    class_order: o.ClassOrder = None,
+    class_map: o.ClassMap = None,
+    skip_broken: o.SkipBroken = False,
     device: o.Device = None,
     key_file: o.KeyFile = None,
     threads: o.Threads = None,
@@ -22,10 +25,11 @@ def eval(
 ) -> None:
     """Accuracy of an artifact, beside the float model's where that is still in the cache."""
     o.use_key_file(key_file)
+    arguments = {k: v for k, v in locals().items() if k not in ("artifact", "key_file", "no_fp32", "json")}
     from lampq_tvm.api.running import eval as evaluate
     from lampq_tvm.cli.output import print_json, print_table
 
-    found = evaluate(artifact, data=data, device=device, threads=threads, images=images, fp32=not no_fp32)
+    found = evaluate(artifact, fp32=not no_fp32, **arguments)
     if json:
         print_json(found)
     else:

@@ -9,3 +9,4 @@ from lampq_tvm.data.prepare import prepare_array as prepare_array
 from lampq_tvm.data.prepare import prepare_file as prepare_file
 from lampq_tvm.data.prepare import resize as resize
 from lampq_tvm.data.prepare import to_channels as to_channels
+from lampq_tvm.data.reading import Reading as Reading

@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.data.image import check_file, read_bytes
-from lampq_tvm.data.prepare import prepare_array, prepare_file
+from lampq_tvm.data.image import look, read_bytes
+from lampq_tvm.data.prepare import prepare_array, prepare_file, scaled_size
+from lampq_tvm.data.walk import shown
+from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.progress import note, track
 
 BATCH = 32  # images in flight
 DECODE_ALL = 4096  # up to so many files are decoded once before long work; more are checked by their headers
+SHOWN = 10  # broken files that are named; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Dataset:
         labels: [N] int64; None where the source has none.
         images: [N, H, W] or [N, H, W, C] uint8, of an `.npz`; None for a folder.
         files: one path per image, of a folder.
+        skip_broken: leave out broken files where images are drawn, instead of refusing them.
     """
 
     path: Path
@@ -36,6 +42,7 @@ class Dataset:
     labels: np.ndarray | None = None
     images: np.ndarray | None = None
     files: tuple[Path, ...] = ()
+    skip_broken: bool = False
 
     def __len__(self) -> int:
         """Number of images."""
@@ -54,16 +61,53 @@ class Dataset:
         return dataclasses.replace(self, labels=labels, images=images, files=files)
 
     def sample(self, count: int | None, seed: int = 0) -> Dataset:
-        """`count` images drawn without repetition, the same for the same seed; all of them where count is None or larger."""
-        if count is None or count >= len(self):
-            return self
-        return self.take(np.random.default_rng(seed).permutation(len(self))[:count])
+        """`count` images drawn without repetition, the same for the same seed; all of them where count is None or larger.
+
+        With `skip_broken` each is decoded, and the next ones take the places of those that are broken.
+
+        Raises:
+            UsageError: every image is broken.
+        """
+        everything = count is None or count >= len(self)
+        order = np.arange(len(self)) if everything else np.random.default_rng(seed).permutation(len(self))
+        if not (self.skip_broken and self.files):
+            return self if everything else self.take(order[:count])
+        sound: list[int] = []
+        for index in track(order, "looking for broken images"):
+            if self._fault(int(index)) is None:
+                sound.append(int(index))
+            if len(sound) == count:
+                break
+        if not sound:
+            raise UsageError("every image is broken", where=str(self.path))
+        return dataclasses.replace(self.take(np.array(sound)), skip_broken=False)
+
+    @functools.cached_property
+    def _faults(self) -> dict[int, str | None]:
+        """What is wrong with the files that were looked at, by index."""
+        return {}
+
+    def _fault(self, index: int) -> str | None:
+        """What is wrong with a file; it is said when it is found."""
+        if index not in self._faults:
+            self._faults[index] = None
+            try:
+                header = look(self.files[index], self.spec.channels, decode=True)
+                scaled_size(header.height, header.width, self.spec, str(self.files[index]))
+            except UsageError as e:
+                self._faults[index] = str(e)
+                count = sum(fault is not None for fault in self._faults.values())
+                more = " (further ones are not named)" if count == SHOWN else ""
+                if count <= SHOWN:
+                    note(f"left out: {shown(str(self.files[index]))}: {e.what}{more}")
+        return self._faults[index]
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hex sha256 of the labels, of the images' content and of the preprocessing."""
         spec = self.spec
-        h = hashlib.sha256(repr((spec.channels, spec.height, spec.width, spec.interpolation, spec.crop_pct)).encode())
+        how = (spec.channels, spec.height, spec.width, spec.interpolation, spec.crop_pct)
+        h = hashlib.sha256(repr(how).encode())
         h.update(b"no labels" if self.labels is None else self.labels.tobytes())
         if self.images is not None:
             h.update(repr(self.images.shape).encode())
@@ -92,10 +136,15 @@ class Dataset:
         return self.batches(BATCH)
 
     def verify(self) -> None:
-        """Read every image once, so that a broken one is found before long work.
+        """Read every image once, so that a broken one is found before long work, and say what models will not see of them.
 
         Raises:
             UsageError: an image is broken; it is named.
         """
-        for file in self.files:
-            check_file(file, decode=len(self.files) <= DECODE_ALL)
+        decode, ignored = len(self.files) <= DECODE_ALL, Counter[str]()
+        for file in track(self.files, "checking images"):
+            header = look(file, self.spec.channels, decode=decode)
+            scaled_size(header.height, header.width, self.spec, str(file))
+            ignored.update(header.ignored)
+        for what, count in sorted(ignored.items()):
+            note(f"{count} of {len(self.files)} images: {what}")

@@ -5,9 +5,7 @@ from PIL import Image
 from lampq_tvm.data import Dataset, open_dataset, prepare_array, to_channels
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import InputSpec
-
-GREY = InputSpec(1, 8, 8, (0.5,), (0.5,))
-RGB = InputSpec(3, 8, 8, (0.5,) * 3, (0.5,) * 3, crop_pct=0.9)
+from tests.data.images import GREY, RGB
 
 
 @pytest.fixture
@@ -110,6 +108,10 @@ def bad_data(tmp_path, case):
         write_npz(path, images, np.zeros(4))
     elif case == "label count":
         write_npz(path, images, np.zeros(3, int))
+    elif case == "huge label":
+        write_npz(path, images, np.full(4, 2**64 - 1, np.uint64))
+    elif case == "scalar":
+        write_npz(path, np.uint8(3), np.zeros(4, int))
     elif case == "pickle":
         write_npz(path, images, np.array([{}] * 4, object))
     elif case == "no image":
@@ -124,8 +126,8 @@ def bad_data(tmp_path, case):
     return path
 
 
-CASES = ["missing", "empty folder", "no images", "float images", "channels first", "float labels", "label count", "pickle",
-         "no image", "truncated", "text", "suffix"]  # fmt: skip
+CASES = ["missing", "empty folder", "no images", "float images", "channels first", "float labels", "label count", "huge label",
+         "scalar", "pickle", "no image", "truncated", "text", "suffix"]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
