@@ -23,7 +23,7 @@ from lampq_tvm.cli.report import report
 from lampq_tvm.cli.run import run
 from lampq_tvm.cli.targets import targets
 from lampq_tvm.cli.tune import tune
-from lampq_tvm.errors import LampqError
+from lampq_tvm.errors import LampqError, full_disk
 
 INTERRUPTED = 130
 STDOUT = 1
@@ -67,6 +67,12 @@ def run_command(argv: list[str]) -> int:
     except (BrokenPipeError, SystemExit):  # the reader of our stdout left (typer exits then): nothing went wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return 0
+    except OSError as e:
+        full = full_disk(e)
+        if full is None:
+            return crash(e)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # what it was that is full; Python writes there once more at its end
+        return fail(str(full), full.exit_code)
     except ModuleNotFoundError as e:
         return missing(e) if e.name in COMPILE_PACKAGES else crash(e)
     except Exception as e:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+# No space, no quota, read-only, beyond the limit of a file's size.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
 
 class LampqError(Exception):
     """Base of all expected errors.
@@ -69,3 +74,11 @@ class OutputError(LampqError):
     """The output cannot be written."""
 
     exit_code = 8
+
+
+def full_disk(error: OSError) -> OutputError | None:
+    """What a failed system call says where a disk is full or read-only; None where it failed for another reason."""
+    if error.errno not in FULL:
+        return None
+    hint = "free some space, or name another folder (the cache's in LAMPQ_CACHE)"
+    return OutputError(f"cannot write: {error.strerror}", where=error.filename and str(error.filename), hint=hint)

@@ -17,6 +17,7 @@ from lampq_tvm.api.running import float_model_note
 from lampq_tvm.build.artifact import Artifact, pack, read_artifact, unpack, write_artifact
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
+from lampq_tvm.scratch import workspace
 from lampq_tvm.store import write_atomic
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def compile(model: str | Path, *, output: str | Path, plan: str | Path | None = 
     return compile_pipeline(pipeline, Path(output))
 
 
+@workspace()
 def compile_pipeline(pipeline: Pipeline, output: Path) -> Path:
     """Check the request, build, compare with the reference, write."""
     pipeline.check(output)

@@ -8,6 +8,7 @@ from typing import Any
 
 from lampq_tvm.api.checks import check_output
 from lampq_tvm.errors import LampqError
+from lampq_tvm.scratch import workspace
 from lampq_tvm.store import cache_dir
 
 FFI_RANGE = ("0.1.14", "0.1.15")
@@ -33,7 +34,8 @@ def doctor(model: str | None = None, **options: Any) -> dict[str, Any]:
         return {"checks": checks}
     from lampq_tvm.frontend.doctor import doctor as examine
 
-    found = examine(model, **options)
+    with workspace():
+        found = examine(model, **options)
     layers = [
         {"name": r.name, "type": r.type, "shape": [r.out_features, r.in_features], "params": r.params, "macs": r.macs}
         for r in found.layers

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from lampq_tvm.build.artifact import read_artifact
 from lampq_tvm.build.cuda.plan import Value
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.memfile import memory_file, path_of
 
 
 def inspect(artifact: str | Path) -> dict[str, Any]:
@@ -76,10 +76,9 @@ def assembly(artifact: str | Path) -> str:
         places = dict.fromkeys((k["offset"], k["size"]) for k in opened.manifest["cuda"]["kernels"])
         return "\n".join(listing(opened.sections["cubins"][start : start + size]) for start, size in places)
     tool = disassembler(opened.manifest["arch"])
-    with tempfile.NamedTemporaryFile(suffix=".so") as f:
-        f.write(opened.sections["lib.so"])
-        f.flush()
-        shown = subprocess.run([tool, "-d", "--no-show-raw-insn", f.name], capture_output=True, text=True, errors="replace")
+    with memory_file(opened.sections["lib.so"]) as handle:
+        command = [tool, "-d", "--no-show-raw-insn", path_of(handle)]
+        shown = subprocess.run(command, capture_output=True, text=True, errors="replace", pass_fds=(handle,))
     if shown.returncode:
         what = f"{Path(tool).name} cannot read its code ({shown.stderr.strip()[-100:]})"
         raise UnsupportedError(what, where=str(artifact), hint="compile it again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 import threading
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lampq_tvm.frontend.model_files import file_digest, file_suffix, model_files
 from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.progress import note
+from lampq_tvm.scratch import scratch
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.store import Units, cache_dir, digest
@@ -37,7 +37,7 @@ class Stages:
     def __init__(self, options: Options) -> None:
         self.options = options
         # Without the cache, stages still need a place for their files; it goes when the stages go.
-        self._scratch = None if options.use_cache else tempfile.TemporaryDirectory(prefix="lampq-")
+        self._scratch = None if options.use_cache else scratch("no-cache")
         self.cache = Cache(cache_dir() if self._scratch is None else Path(self._scratch.name))
 
     @functools.cached_property

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,13 @@ from tvm import relax
 
 from lampq_tvm import __version__
 from lampq_tvm.allocate.plan import FLOAT_BITS
+from lampq_tvm.build.linking import link_library
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import Lowered, lower
 from lampq_tvm.lower.shared import shared_names
 from lampq_tvm.quantize.model import QAttention, QAttentionPool, QPatchEmbed, QProduct, QuantizedModel
 from lampq_tvm.runtime.bits import pack_bits
+from lampq_tvm.scratch import scratch
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.records import Records
 
@@ -55,10 +54,8 @@ def common_sections(qm: QuantizedModel) -> dict[str, bytes]:
 def compile_library(lowered: Lowered, target: Target) -> bytes:
     """The shared library of a lowered module, the same bytes every time."""
     executable = tvm.compile(lowered.module, target=tvm.target.Target(target.tvm), relax_pipeline=pipeline())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lib.so"
-        executable.export_library(str(path), workspace_dir=folder, **linker(target))
-        return path.read_bytes()
+    with scratch("build") as folder:
+        return link_library(executable, target, Path(folder) / "lib.so").read_bytes()
 
 
 def pipeline() -> tvm.transform.Pass:
@@ -73,16 +70,6 @@ def pipeline() -> tvm.transform.Pass:
             relax.transform.AttachGlobalSymbol(),
         ]
     )
-
-
-def linker(target: Target) -> dict[str, Any]:
-    """Options of `export_library`: the system's compiler for this machine, a cross linker for a board."""
-    if target.kind == "x86" and shutil.which("g++"):
-        return {"cc": "g++", "options": ["-Wl,--build-id=none"]}
-    from lampq_tvm.device.cross import cross_compiler
-
-    compiler: Callable[..., Any] | str = cross_compiler(target.kind)
-    return {"cc": compiler}
 
 
 def payload(qm: QuantizedModel) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from lampq_tvm.errors import DeviceError
+from lampq_tvm.scratch import check_room, scratch
 
 TIMEOUT_S = 900
 
@@ -57,7 +57,7 @@ def unpack_packages(names: Sequence[str], arch: str, folder: Path) -> int:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise DeviceError(f"{tool} is missing", where="emulated board", hint="use a Debian machine, or a real board")
-    with tempfile.TemporaryDirectory(prefix="lampq-apt-") as temp:
+    with scratch("apt") as temp:
         root = Path(temp)
         for name in ("state/lists/partial", "cache/archives/partial"):
             (root / name).mkdir(parents=True)
@@ -72,6 +72,7 @@ def unpack_packages(names: Sequence[str], arch: str, folder: Path) -> int:
         done = _apt(root, "install", "--yes", "--download-only", "--no-install-recommends", *names)
         files = sorted((root / "cache/archives").glob("*.deb"))
         if done.returncode != 0 or not files:
+            check_room(root)
             lines = [line[2:].strip() for line in done.stderr.splitlines() if line.startswith("E:")]
             reason = lines[0] if lines else "no packages came"
             hint = "check the network, or name a file of apt sources that hold them in LAMPQ_APT_SOURCES"

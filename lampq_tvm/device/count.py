@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from lampq_tvm.device.provision import Install, Say, once, say_on_stderr
 from lampq_tvm.device.rpc import Session, connect, played_board
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.resources import PACKAGE
+from lampq_tvm.scratch import scratch
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 
@@ -45,7 +45,7 @@ def count_run(board: EmulatedBoard, args: Sequence[str], *, timeout_s: float = 1
     Raises:
         DeviceError: the program failed or took longer.
     """
-    with tempfile.TemporaryDirectory(prefix="lampq-count-") as folder:
+    with scratch("count") as folder:
         counter = Path(folder) / "instructions"
         done = board.run_python(args, env=counting_environment(board, counter), timeout_s=timeout_s)
         if done.returncode != 0:
@@ -76,7 +76,7 @@ def counting_session(target: Target, *, say: Say = say_on_stderr) -> Iterator[Se
     Raises:
         DeviceError: it cannot be started, or cannot count.
     """
-    with tempfile.TemporaryDirectory(prefix="lampq-count-") as folder:
+    with scratch("count") as folder:
         board = EmulatedBoard(played_board(target), say=say)
         board.start(env=counting_environment(board, Path(folder) / "instructions"))
         try:
@@ -128,12 +128,14 @@ def _compile(install: Install, out: Path) -> None:
         done = subprocess.run([*command, *options], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
             raise DeviceError(f"the counter does not compile ({done.stderr.strip()[:200]})", where="emulated board")
-        with tempfile.NamedTemporaryFile() as counter:
-            program = [*install.emulator, "-plugin", f"{out},out={counter.name}", "-L", str(install.sysroot)]
+        with scratch("plugin") as folder:
+            counter = Path(folder) / "counter"
+            counter.touch()
+            program = [*install.emulator, "-plugin", f"{out},out={counter}", "-L", str(install.sysroot)]
             program.append(str(install.sysroot / f"usr/bin/python{install.python}"))
             env = {**os.environ, "PYTHONNOUSERSITE": "1"}
             tried = subprocess.run([*program, "-S", "-c", "pass"], capture_output=True, text=True, env=env, check=False)
-            if tried.returncode == 0 and read_counter(counter.name) > 0:
+            if tried.returncode == 0 and read_counter(str(counter)) > 0:
                 return
             reason = (tried.stderr.strip().splitlines() or ["it counts nothing"])[0]
     raise DeviceError(f"this emulator takes no plugins ({reason})", where="emulated board", hint="counts need QEMU 7 or newer")

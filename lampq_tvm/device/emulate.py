@@ -28,6 +28,7 @@ from lampq_tvm.device.key import BYTES, KEY, read_key, write_key
 from lampq_tvm.device.provision import Install, Say, once, provision, say_on_stderr
 from lampq_tvm.errors import DeviceError, LampqError
 from lampq_tvm.resources import PACKAGE
+from lampq_tvm.scratch import scratch_dir
 from lampq_tvm.store import cache_dir, digest, write_atomic
 
 DEFAULT_BOARD = "raspberry-pi-5"
@@ -129,7 +130,7 @@ class EmulatedBoard:
         if self._server is not None:
             return
         self.key = secrets.token_hex(BYTES)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
+        self._log = tempfile.TemporaryFile(dir=scratch_dir())  # noqa: SIM115  (closed by stop)
         # Counts of one session must not hold another's work; times mean nothing here anyway.
         sessions = 1 if VARIABLE in (env or {}) else SESSIONS
         args = ["--port", str(port), "--sessions", str(sessions), "--with-stdin"]

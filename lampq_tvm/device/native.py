@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from lampq_tvm.device.classes import Counted
 from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.device.rpc import played_board
 from lampq_tvm.errors import DeviceError
+from lampq_tvm.memfile import captured
+from lampq_tvm.scratch import check_room, scratch
 from lampq_tvm.targets import Target
 
 
@@ -65,7 +66,7 @@ def count_classes(
         threads: where not 0, as many tasks share each parallel loop (`NativeCore.count`).
     """
     core = core or NativeCore(played_board(target))
-    with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
+    with scratch("native") as temp:
         library = link_kernels({"main": func}, target, Path(temp) / "kernel.so")
         return core.count(library, arrays, empty_outputs(func, len(arrays)), blocks=blocks, threads=threads)
 
@@ -80,16 +81,18 @@ def link_kernels(functions: Mapping[str, PrimFunc], target: Target, library: Pat
 
     Raises:
         DeviceError: it does not link.
+        OutputError: the disk is full.
         Exception: whatever TVM and LLVM raise where one does not compile.
     """
     module = tvm.IRModule({name: func.with_attr("global_symbol", name) for name, func in functions.items()})
     code = tvm.compile(module, target=tvm.target.Target(target.tvm))
     objects = library.with_suffix(".o")
-    code.mod.write_to_file(str(objects), "o")
+    objects.write_bytes(captured(lambda name: code.mod.write_to_file(name, "o")))  # LLVM ends the process on a full disk
     # The linker alone: with the C compiler around it the same takes half a second.
     command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "-o", str(library), str(objects)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     objects.unlink()
     if done.returncode != 0:
+        check_room(library.parent)
         raise DeviceError(f"the kernels do not link ({done.stderr.strip()[:200]})", where=target.name)
     return library

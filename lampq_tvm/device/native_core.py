@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.provision import Install, Say, once, provision, say_on_stderr
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.resources import PACKAGE
+from lampq_tvm.scratch import scratch
 from lampq_tvm.store import digest
 
 TIMEOUT_S = 120
@@ -80,7 +80,7 @@ class NativeCore:
         Raises:
             KernelFailedError: it crashed, refused the arrays or ran longer than `timeout_s`.
         """
-        with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
+        with scratch("native") as temp:
             write_case(Path(temp) / "case", arrays, outputs)
             case = Path(temp) / "case"
             return self.count_case(
@@ -99,7 +99,7 @@ class NativeCore:
         threads: int = 0,
     ) -> Counted:
         """Like `count`, with the arrays in a file made by `write_case`."""
-        with tempfile.TemporaryDirectory(prefix="lampq-native-") as temp:
+        with scratch("native") as temp:
             output, counter, dump = (Path(temp) / name for name in ("output", "counter", "blocks"))
             counter.write_bytes(bytes(SLOTS_BYTES))
             plugged = f"{self._plugin},out={counter}" + (f",blocks={dump}" if blocks else "")

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from lampq_tvm.device.apt import unpack_packages
 from lampq_tvm.device.wheels import board_pins, install_wheels
-from lampq_tvm.errors import DeviceError, OutputError
+from lampq_tvm.errors import DeviceError, full_disk
 from lampq_tvm.locks import locked
 from lampq_tvm.resources import data_dir
+from lampq_tvm.scratch import check_room, scratch, workspace
 from lampq_tvm.store import cache_dir, digest
 
 RECIPE = 4
@@ -98,7 +99,7 @@ def provision_fashion_mnist(say: Say = say_on_stderr) -> Path:
     with once(folder) as building:
         if building is not None:
             say("Fashion-MNIST: downloading (31 MB, once)")
-            with tempfile.TemporaryDirectory(dir=building.parent) as temp:
+            with scratch("fashion-mnist") as temp:
                 unpack_packages(["dataset-fashion-mnist"], host_arch(), Path(temp))
                 shutil.copytree(Path(temp) / "usr/share/datasets/fashion-mnist", building, dirs_exist_ok=True)
     return folder
@@ -122,13 +123,14 @@ def once(folder: Path) -> Iterator[Path | None]:
     """Yield None where `folder` exists, else an empty folder that becomes it when the block ends without an error.
 
     Raises:
-        DeviceError: the cache cannot be written, or a download could not be unpacked.
+        DeviceError: a download could not be unpacked.
+        OutputError: the cache's disk is full or read-only.
     """
     if folder.is_dir():
         yield None
         return
     try:
-        with locked(folder.with_name(f".{folder.name}.lock"), f"preparing {folder.name}") as alone:
+        with workspace(), locked(folder.with_name(f".{folder.name}.lock"), f"preparing {folder.name}") as alone:
             if folder.is_dir():
                 yield None
                 return
@@ -141,7 +143,10 @@ def once(folder: Path) -> Iterator[Path | None]:
                 _become(building, folder)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
-    except (OSError, OutputError, subprocess.CalledProcessError) as e:
+    except (OSError, subprocess.CalledProcessError) as e:
+        if isinstance(e, OSError) and (full := full_disk(e)):
+            raise full from e
+        check_room(folder.parent)  # what unpacks says it in its own words
         hint = "free some space, or name another folder in LAMPQ_CACHE"
         raise DeviceError(f"cannot be prepared ({e})", where=str(folder), hint=hint) from e
 

@@ -70,12 +70,14 @@ class Session:
         Raises:
             UsageError: the file cannot be read.
         """
-        name = target or Path(path).name
         try:
-            data = bytearray(Path(path).read_bytes())
+            return self.send(Path(path).read_bytes(), target or Path(path).name)
         except OSError as e:
             raise UsageError(f"cannot be read: {e.strerror}", where=str(path)) from e
-        self.call(lambda: self.remote.upload(data, name))
+
+    def send(self, data: bytes, name: str) -> str:
+        """Send bytes, which become the file `name` there; returns the name."""
+        self.call(lambda: self.remote.upload(bytearray(data), name))
         return name
 
     def load_module(self, name: str) -> Any:
@@ -85,6 +87,10 @@ class Session:
     def load(self, path: Path | str) -> Any:
         """Upload a library and load it."""
         return self.load_module(self.upload(path))
+
+    def load_library(self, library: bytes) -> Any:
+        """Load a library whose bytes are at hand."""
+        return self.load_module(self.send(library, "lib.so"))
 
     def get_function(self, name: str) -> Any:
         """A global function of the device's runtime."""

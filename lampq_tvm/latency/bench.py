@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +12,14 @@ import tvm
 from tvm.ir import IRModule
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.build.compiler import linker
+from lampq_tvm.build.linking import link_library
 from lampq_tvm.device.native import link_kernels
 from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.device.rpc import Session, connect, played_board
 from lampq_tvm.latency.table import Timing
+from lampq_tvm.runtime.library import load_path
 from lampq_tvm.runtime.machine import count_cores
+from lampq_tvm.scratch import scratch
 from lampq_tvm.targets import Target
 
 ROUND_MS = 2.0  # a sample is at least this long, so that the timer's resolution does not show
@@ -52,7 +53,7 @@ class CountedBench:
     def __init__(self, functions: Mapping[str, PrimFunc], target: Target) -> None:
         self.functions, self.target = dict(functions), target
         self.core = NativeCore(played_board(target))
-        self._folder = tempfile.TemporaryDirectory(prefix="lampq-latency-")
+        self._folder = scratch("latency")
         self._library = link_kernels(self.functions, target, Path(self._folder.name) / "kernels.so")
 
     def time(self, name: str) -> Timing:
@@ -78,10 +79,9 @@ class KernelBench:
         self.functions = dict(functions)
         module = IRModule({name: f.with_attr("global_symbol", name) for name, f in functions.items()})
         executable = tvm.compile(module, target=tvm.target.Target(target.tvm))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "kernels.so"
-            executable.export_library(str(path), workspace_dir=folder, **linker(target))
-            self.module = tvm.runtime.load_module(str(path)) if session is None else session.load(path)
+        with scratch("latency") as folder:
+            path = link_library(executable, target, Path(folder) / "kernels.so")
+            self.module = load_path(str(path)) if session is None else session.load(path)
         self.device = tvm.cpu() if session is None else session.cpu()
         if threads is not None:
             find = tvm.get_global_func if session is None else session.get_function

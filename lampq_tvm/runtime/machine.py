@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import tvm
 from tvm.runtime.vm import VirtualMachine
+
+from lampq_tvm.runtime.library import load_library
 
 if TYPE_CHECKING:
     from lampq_tvm.device.rpc import Session
@@ -52,10 +53,7 @@ class Machine:
         self.session = session
         count_cores()
         self.device = tvm.cpu() if session is None else session.cpu()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "lib.so"
-            path.write_bytes(library)
-            module = tvm.runtime.load_module(str(path)) if session is None else session.load(path)
+        module = load_library(library) if session is None else session.load_library(library)
         if threads is not None:
             find = tvm.get_global_func if session is None else session.get_function
             self._call(lambda: find("runtime.config_threadpool")(1, threads))

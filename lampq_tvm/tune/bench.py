@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ import numpy as np
 import tvm
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.build.compiler import linker
+from lampq_tvm.build.linking import link_library
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.runtime.machine import cache_class
+from lampq_tvm.scratch import scratch
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.case import Case
 from lampq_tvm.tune.records import Judged
@@ -44,7 +44,7 @@ class Measuring:
         self.target, self.device = target, device
         self._built = 0
         self._process: subprocess.Popen[str] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="lampq-tune-")
+        self._folder = scratch("tune")
 
     def write_case(self, case: Case) -> Path:
         """Store a kernel's case where the process finds it."""
@@ -71,8 +71,7 @@ class Measuring:
     def _link(self, function: PrimFunc, path: Path) -> Path:
         target = tvm.target.Target(self.target.tvm)
         executable = tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target=target)
-        executable.export_library(str(path), workspace_dir=self._folder.name, **linker(self.target))
-        return path
+        return link_library(executable, self.target, path)
 
     def judge(self, case: Path, libraries: Sequence[Path], rounds: int, limit_s: int = JOB_S) -> dict[str, Any]:
         """The process's answer about libraries, or `{"outcome": "crash" | "hang", "why"}` where it died.

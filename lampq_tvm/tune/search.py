@@ -17,7 +17,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
-from lampq_tvm.errors import DeviceError, GateError
+from lampq_tvm.errors import DeviceError, GateError, OutputError, full_disk
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.tune.bench import Measuring
@@ -139,7 +139,11 @@ class Search:
         """Outcome of a candidate: `exact` with its cost, else `build`, `wrong`, `crash` or `hang`."""
         try:
             library = self.measuring.build(self.kernel, tiles)
+        except OutputError:
+            raise
         except (OSError, MemoryError) as e:  # of this machine: no candidate's fault, and not remembered
+            if isinstance(e, OSError) and (full := full_disk(e)):
+                raise full from e
             what = f"a candidate cannot be built here ({e})"
             raise DeviceError(what, where=self.kernel.key, hint="free disk space or memory, run it again") from e
         except Exception as e:  # TVM, LLVM and the linker each have their own; any of them costs this candidate

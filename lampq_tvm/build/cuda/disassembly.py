@@ -11,11 +11,11 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.memfile import memory_file, path_of
 
 LINE = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][\w.]*)\s*(.*?)\s*;", flags=re.MULTILINE)
 ROW = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
@@ -83,10 +83,8 @@ def _run(name: str, cubin: bytes, option: str) -> str:
     path = tool(name)
     if path is None:
         raise UnsupportedError(f"{name} is not installed", hint="install triton (it comes with torch) or the CUDA toolkit")
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        done = subprocess.run([path, option, file.name], capture_output=True, text=True)
+    with memory_file(cubin) as handle:
+        done = subprocess.run([path, option, path_of(handle)], capture_output=True, text=True, pass_fds=(handle,))
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
         raise UnsupportedError(f"{name} does not read this binary ({reason})", hint="use an older CUDA toolkit's")

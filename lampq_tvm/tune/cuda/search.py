@@ -16,7 +16,7 @@ import numpy as np
 
 from lampq_tvm.api.cache import source_digest
 from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
-from lampq_tvm.errors import DeviceError, GateError, LampqError, UnsupportedError
+from lampq_tvm.errors import DeviceError, GateError, LampqError, OutputError, UnsupportedError
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import note, track
 from lampq_tvm.runtime.cuda.gpu import Gpu
@@ -109,7 +109,7 @@ class _Search:
         """
         try:
             kernel = self._build(candidate)
-        except UnsupportedError:
+        except (UnsupportedError, OutputError):
             raise
         except (LampqError, RuntimeError, ValueError) as e:
             return {"outcome": "build", "why": (str(e).strip().splitlines() or [type(e).__name__])[-1][:200]}

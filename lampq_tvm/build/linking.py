@@ -1,0 +1,61 @@
+"""A compiled module becomes a shared library, by whichever linker is there for the target."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lampq_tvm.memfile import memory_file, path_of
+from lampq_tvm.scratch import check_room, scratch
+from lampq_tvm.targets import Target
+
+# What `export_library` writes: the module's code, and that of the modules it imports.
+OBJECTS = ("lib0.o", "devc.o")
+
+
+def link_library(executable: Any, target: Target, path: Path) -> Path:
+    """Link what `tvm.compile` made into the file `path`; returns it.
+
+    LLVM ends the process where it cannot write an object, so it writes to memory, and the disk is written here.
+
+    Raises:
+        OutputError: the scratch space or the file's disk is full.
+        RuntimeError: the linker refused.
+    """
+    with scratch("link") as folder, contextlib.ExitStack() as open_files:
+        for name in OBJECTS:
+            handle = open_files.enter_context(memory_file())
+            (Path(folder) / name).symlink_to(path_of(handle))
+        executable.export_library(str(path), workspace_dir=folder, fcompile=functools.partial(_link, linker(target)))
+    return path
+
+
+def linker(target: Target) -> list[str]:
+    """Command of a linker: the system's compiler for this machine, a cross linker for a board."""
+    if target.kind == "x86" and (compiler := shutil.which("g++")):
+        return [compiler, "-shared", "-fPIC", "-Wl,--build-id=none"]
+    from lampq_tvm.device.cross import cross_compiler
+
+    return [cross_compiler(target.kind), "-shared", "-fPIC"]
+
+
+def _link(command: list[str], output: str, objects: Sequence[str], **_: Any) -> None:
+    size = 0
+    for name in map(Path, objects):
+        code = name.read_bytes()
+        name.unlink()
+        name.write_bytes(code)
+        size += len(code)
+    folder = Path(objects[0]).parent
+    env = {**os.environ, "TMPDIR": str(folder), "ZIG_LOCAL_CACHE_DIR": str(folder)}
+    done = subprocess.run([*command, "-o", output, *objects], capture_output=True, text=True, errors="replace", env=env)
+    if done.returncode:
+        for place in (folder, Path(output).parent):  # each linker says it in its own words, or dies of a signal
+            check_room(place, 2 * size)
+        raise RuntimeError(f"{command[0]} does not link ({' '.join(done.stderr.split())[:500]})")
