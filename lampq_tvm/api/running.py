@@ -37,7 +37,9 @@ def load(artifact: str | Path, device: str | None = None, threads: int | None = 
         threads: cores to use; all of the machine's where None.
 
     Returns:
-        A callable: images float32 [N, C, H, W] normalized, or uint8 [N, C, H, W], to logits float32 [N, classes].
+        A callable: images float32 [N, C, H, W] normalized, or uint8 [N, C, H, W], to logits float32 [N, classes]. Threads may
+        share it (their calls take turns, each on all of its cores), and a forked child may go on with it (not on a board or a
+        GPU). `close()` gives everything back.
 
     Raises:
         CorruptError: a byte of the file was changed.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,11 +14,13 @@ import tvm
 from tvm.runtime.vm import VirtualMachine
 
 from lampq_tvm.runtime.library import load_library
+from lampq_tvm.runtime.sharing import take_lane
 
 if TYPE_CHECKING:
     from lampq_tvm.device.rpc import Session
 
 T = TypeVar("T")
+SET_THREADS, BIG_CORES = "runtime.config_threadpool", 1  # with 0 threads: all of them, as at first
 
 
 def count_cores() -> None:
@@ -35,7 +39,7 @@ def cache_class() -> str | None:
 
 
 class Machine:
-    """A loaded library with its parameters, on a device, for one thread at a time.
+    """A loaded library with its parameters, on a device, for one thread at a time, whichever.
 
     Args:
         library: bytes of the shared library.
@@ -52,21 +56,23 @@ class Machine:
     ) -> None:
         self.session = session
         count_cores()
+        self._lane = take_lane()
+        self._give_back = weakref.finalize(self, self._lane.give_back)
         self.device = tvm.cpu() if session is None else session.cpu()
-        module = load_library(library) if session is None else session.load_library(library)
-        if threads is not None:
-            find = tvm.get_global_func if session is None else session.get_function
-            self._call(lambda: find("runtime.config_threadpool")(1, threads))
-        self.vm = self._call(lambda: VirtualMachine(module, self.device))
-        self.params = [self.tensor(p) for p in params]
+        if session is None:
+            self._lane.prepare(lambda: tvm.get_global_func(SET_THREADS)(BIG_CORES, threads or 0))
+        elif threads is not None:
+            self._call(lambda: session.get_function(SET_THREADS)(BIG_CORES, threads))
+        load = load_library if session is None else session.load_library
+        self.vm: Any = self._call(lambda: VirtualMachine(load(library), self.device))
+        self.params = [self._call(functools.partial(self._tensor, p)) for p in params]
         self._images: dict[str, Any] = {}  # inputs that functions keep in this process: handing over all parameters takes time
 
     def _call(self, run: Callable[[], T]) -> T:
-        return run() if self.session is None else self.session.call(run)
+        return self._lane.run(run) if self.session is None else self.session.call(run)
 
-    def tensor(self, array: np.ndarray) -> Any:
-        """An array on the device."""
-        return self._call(lambda: tvm.runtime.tensor(np.ascontiguousarray(array), self.device))
+    def _tensor(self, array: np.ndarray) -> Any:
+        return tvm.runtime.tensor(np.ascontiguousarray(array), self.device)
 
     def call(self, function: str, image: np.ndarray, outputs: int = 1) -> list[np.ndarray]:
         """Run `main` or `trace` on an image batch; the outputs as arrays here."""
@@ -75,7 +81,7 @@ class Machine:
             if function in self._images:
                 self._images[function].copyfrom(image)
             else:
-                given = self.tensor(image)
+                given = self._tensor(image)
                 self.vm.set_input(function, given, *self.params)
                 if self.session is None:  # a board's virtual machine keeps a copy instead
                     self._images[function] = given
@@ -87,15 +93,21 @@ class Machine:
 
     def pixels(self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """uint8 pixels of a normalized float32 image batch."""
-        arguments = [self.tensor(a) for a in (x, scale, shift)]
-        pixels: np.ndarray = self._call(lambda: self.vm["pixels"](*arguments).numpy())
-        return pixels
+
+        def run() -> np.ndarray:
+            pixels: np.ndarray = self.vm["pixels"](*(self._tensor(a) for a in (x, scale, shift))).numpy()
+            return pixels
+
+        return self._call(run)
 
     def seconds(self, image: np.ndarray, repeat: int) -> list[float]:
         """Times of `main`, one sample per run, by the device's own timer."""
-        self._save("timed", image)
-        timer = self.vm.time_evaluator("timed", self.device, number=1, repeat=repeat)
-        return self._call(lambda: list(timer().results))
+
+        def run() -> list[float]:
+            self._save("timed", image)
+            return list(self.vm.time_evaluator("timed", self.device, number=1, repeat=repeat)().results)
+
+        return self._call(run)
 
     def instructions(self, image: np.ndarray) -> int:
         """Instructions of one run of `main`, on a board that counts."""
@@ -105,10 +117,16 @@ class Machine:
         """Instructions of one run of `main` and the cycles estimated from them (None for a core without figures)."""
         if self.session is None:
             raise ValueError("only a board's session counts instructions")
-        self._save("counted", image)
+        self._call(lambda: self._save("counted", image))
         self.session.count(self.vm.module, "counted")  # the first call allocates memory
         return self.session.count_cycles(self.vm.module, "counted")
 
     def _save(self, name: str, image: np.ndarray) -> None:
-        arguments = [self.tensor(image), *self.params]
-        self._call(lambda: self.vm.save_function("main", name, *arguments, include_return=False))
+        self.vm.save_function("main", name, self._tensor(image), *self.params, include_return=False)
+
+    def close(self) -> None:
+        """Give back what this process holds of it: library, parameters, memory; nothing may be called afterwards."""
+        self.vm, self.params, self._images = None, [], {}
+        if self.session is None:
+            self._call(tvm.get_global_func("vm.builtin.memory_manager.clear"))  # kept for a next call otherwise
+        self._give_back()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from lampq_tvm.progress import note
 from lampq_tvm.runtime.batches import split
 from lampq_tvm.runtime.params import artifact_params
 from lampq_tvm.runtime.plausible import doubt
+from lampq_tvm.runtime.sharing import Turn
 from lampq_tvm.targets import check_runs_here
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """A loaded artifact.
+    """A loaded artifact. Threads may share it: their calls run one after another, each on all of its cores.
+
+    A forked child may go on with its parent's, but for a connection to a board and a GPU, which no fork survives.
 
     Attributes:
         manifest: the artifact's manifest.
@@ -46,10 +50,11 @@ class Runner:
         self._shift = np.array([255 * m for m in spec["mean"]], np.float32)
         self._warned = False
         params = artifact_params(artifact)
-        self._machine: Machine | Executor
+        self._turn, self._process = Turn(), os.getpid()
+        self._machine: Machine | Executor | None
         if self.manifest["arch"] == "cuda":
-            self._session, self._machine = None, _executor(artifact, params, device, gpu)
-            self.gpu, self._batches = self._machine.gpu, self._machine.batches
+            self._session, self._machine = None, (executor := _executor(artifact, params, device, gpu))
+            self.gpu, self._batches = executor.gpu, executor.batches
         else:
             from lampq_tvm.runtime.machine import Machine
 
@@ -58,7 +63,11 @@ class Runner:
                 self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Output float32 [N, classes] for images [N, C, H, W], uint8 pixels or normalized float32."""
+        """Output float32 [N, classes] for images [N, C, H, W], uint8 pixels or normalized float32.
+
+        Raises:
+            UsageError: the images are not of this model's shape and type, or the model was closed.
+        """
         return np.concatenate([self._call("main", part)[0][:n] for part, n in self._parts(images)])
 
     def trace(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -73,9 +82,26 @@ class Runner:
         return {name: np.concatenate(arrays) for name, arrays in found.items()}
 
     def _call(self, function: str, part: np.ndarray, outputs: int = 1) -> list[np.ndarray]:
-        """The machine's outputs for one of its batches."""
-        with matching():
-            return self._machine.call(function, part, outputs)
+        """The machine's outputs for one of its batches, pixels or normalized."""
+        with self._using() as machine:
+            pixels = part if part.dtype == np.uint8 else machine.pixels(part, self._scale, self._shift)
+            return machine.call(function, pixels, outputs)
+
+    @property
+    def _lives_here(self) -> bool:
+        """False in a forked child for what no fork survives."""
+        return self._process == os.getpid() or (self._session is None and self.gpu is None)
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[Machine | Executor]:
+        """What runs it, for this thread alone."""
+        with self._turn, matching():
+            if not self._lives_here:
+                what = "the parent process loaded this model on a board or a GPU, which no fork survives"
+                raise UsageError(what, hint="load it in the child; children that use a GPU must be started anew (spawn)")
+            if self._machine is None:
+                raise UsageError("this model was closed", hint="load it again")
+            yield self._machine
 
     def bench(self, repeat: int, warmup: int = 3, batch: int | None = None) -> list[float]:
         """Milliseconds of `repeat` runs after a warm-up, by the device's own timer.
@@ -84,8 +110,8 @@ class Runner:
             batch: one of the sizes that were compiled; the artifact's largest where None.
         """
         image = self._noise(batch or self.batch)
-        with matching():
-            return [1e3 * s for s in self._machine.seconds(image, warmup + repeat)[warmup:]]
+        with self._using() as machine:
+            return [1e3 * s for s in machine.seconds(image, warmup + repeat)[warmup:]]
 
     def bench_end_to_end(self, repeat: int, warmup: int = 3) -> list[float]:
         """Milliseconds of `repeat` whole calls at the artifact's batch, copies included, by this machine's clock."""
@@ -106,7 +132,8 @@ class Runner:
         """
         if self.gpu is None:
             raise UnsupportedError("kernels are timed one by one on a GPU only", hint="use lampq measure")
-        return [(name, 1e3 * s) for name, s in cast("Executor", self._machine).launch_seconds(batch, repeat)]
+        with self._using() as machine:
+            return [(name, 1e3 * s) for name, s in cast("Executor", machine).launch_seconds(batch, repeat)]
 
     @property
     def emulated(self) -> bool:
@@ -114,11 +141,14 @@ class Runner:
         return self._session is not None and bool(self._session.emulated)
 
     def close(self) -> None:
-        """End the session with a board, which serves one at a time, or give a GPU's memory back."""
-        if self._session is not None:
-            self._session.close()
-        if self.gpu is not None:
-            self.gpu.close()
+        """Give back all that was mapped, the session with a board, a GPU's memory; only this may be called afterwards."""
+        with self._turn:
+            machine, self._machine = self._machine, None
+            if machine is None or not self._lives_here:
+                return
+            if self._session is not None:
+                self._session.close()
+            machine.close()
 
     def __enter__(self) -> Runner:
         return self
@@ -145,7 +175,7 @@ class Runner:
             start, n = start + size, len(part)
             if n < size:
                 part = np.concatenate([part, np.repeat(part[-1:], size - n, 0)])
-            yield (part if part.dtype == np.uint8 else self._machine.pixels(part, self._scale, self._shift)), n
+            yield part, n
 
     def _look(self, images: np.ndarray) -> None:
         """Warn once of float images that cannot be what the model takes."""

@@ -10,14 +10,14 @@ import pytest
 import tvm
 
 from lampq_tvm.device import apt, cross, provision, wheels
-from lampq_tvm.errors import DeviceError, UsageError
+from lampq_tvm.errors import DeviceError, OutputError, UsageError
 from lampq_tvm.targets import resolve_target
 from tests.device.conftest import provisioned
 from tests.device.trivial import trivial_module
 
 
-def one_line(error):
-    return "\n" not in str(error.value) and error.value.exit_code == 5
+def one_line(error, code=5):
+    return "\n" not in str(error.value) and error.value.exit_code == code
 
 
 def test_no_apt_is_one_line(monkeypatch, tmp_path):
@@ -100,11 +100,12 @@ def test_concurrent_processes_build_once(tmp_path):
     assert sorted(p.communicate()[0] for p in running) == ["", "", "built\n"]
 
 
-def test_an_unwritable_cache_is_one_line(tmp_path):
+def test_an_unwritable_cache_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DeviceError, match="cannot be prepared") as error, provision.once(tmp_path / "file" / "board"):
+    monkeypatch.setenv("LAMPQ_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="cannot write") as error, provision.once(tmp_path / "file" / "board"):
         pass
-    assert one_line(error)
+    assert one_line(error, 8)
 
 
 def test_provisioning_again_downloads_nothing(pi5):
