@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from lampq_tvm.api import measure as measure
     from lampq_tvm.api import plan as plan
     from lampq_tvm.api import run as run
+    from lampq_tvm.api.caching import cache as cache
 
 __version__ = "0.1.0"
-VERBS = ("bench", "compile", "doctor", "eval", "inspect", "load", "measure", "plan", "run")
+VERBS = ("bench", "cache", "compile", "doctor", "eval", "inspect", "load", "measure", "plan", "run")
 
 
 def __getattr__(name: str) -> Any:
@@ -32,4 +33,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from lampq_tvm import api
 
-    return getattr(api, name)
+    return api.verb(name)

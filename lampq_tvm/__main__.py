@@ -12,6 +12,7 @@ import typer
 
 from lampq_tvm import __version__
 from lampq_tvm.cli.bench import bench
+from lampq_tvm.cli.cache import cache
 from lampq_tvm.cli.compile import compile
 from lampq_tvm.cli.device import device
 from lampq_tvm.cli.doctor import doctor
@@ -30,7 +31,7 @@ STDOUT = 1
 COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "xgboost", "PIL", "ziglang")  # absent on a board
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
-for verb in (compile, plan, run, eval, bench, inspect, targets, tune, measure, doctor, report):
+for verb in (compile, plan, run, eval, bench, inspect, targets, tune, measure, doctor, cache, report):
     app.command(verb.__name__)(verb)
 app.add_typer(device, name="device")
 

@@ -7,6 +7,7 @@ removed when the next process claims one.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import os
 import shutil
@@ -84,6 +85,21 @@ def remove_left(root: Path) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         removed += 1
     return removed
+
+
+def others_since() -> float:
+    """When the oldest other process that is at work began, in seconds since 1970; infinity where none is."""
+    root, since = cache_dir().absolute() / "scratch", float("inf")
+    for owner in root.glob(f"*/{OWNER}"):
+        if owner.parent == _claims.get(root):
+            continue
+        try:
+            with owner.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # held, or not to be known
+            with contextlib.suppress(OSError):
+                since = min(since, owner.stat().st_mtime)
+    return since
 
 
 def _release(folder: Path, owner: int) -> None:

@@ -20,6 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from lampq_tvm.errors import CorruptError, OutputError
 from lampq_tvm.locks import locked
+from lampq_tvm.progress import note
 
 SCHEMA = 1
 ATTEMPTS = 8  # at a folder that another process removes while a file is made in it
@@ -155,7 +156,8 @@ def _read_unit(path: Path) -> dict[str, np.ndarray] | None:
         return None
     try:
         return dict(sorted(load_stage(path, "unit")[1].items()))
-    except CorruptError:
+    except CorruptError as e:
+        note(f"{path}: {e.what}; it is made again")
         return None
 
 

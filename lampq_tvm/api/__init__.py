@@ -1,7 +1,7 @@
 """One function per verb of the command line; each imports what it needs when it is called.
 
 `compile`, `plan`, `measure`, `tune` make things; `load`, `run`, `eval`, `bench`, `inspect` use an artifact; `targets` and
-`doctor` look around.
+`doctor` look around, `cache` tidies up.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lampq_tvm.api.running import run as run
 
 MODULES = {
+    "cache": "caching",
     "compile": "compiling",
     "plan": "planning",
     "measure": "measuring",
@@ -38,7 +39,12 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A verb's function."""
+    """A verb's function; `cache` is here the module of that name once that is imported, see `verb`."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return verb(name)
+
+
+def verb(name: str) -> Any:
+    """A verb's function."""
     return getattr(importlib.import_module(f"lampq_tvm.api.{MODULES[name]}"), name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,8 +160,11 @@ def _finished(folder: Path, file: str, load: Callable[[Path], T]) -> T | None:
     if not (folder / file).exists():
         return None
     try:
-        return load(folder)
+        found = load(folder)
     except LampqError as e:
         if (folder / file).exists():  # else it was removed meanwhile
             note(f"{folder / file}: {e.what}; it is made again")
         return None
+    with contextlib.suppress(OSError):
+        os.utime(folder / file)  # when it was last used, see `lampq cache`
+    return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.latencies import database, tuned_records
 from lampq_tvm.api.measuring import tune_pipeline
@@ -17,7 +18,6 @@ from lampq_tvm.api.running import float_model_note
 from lampq_tvm.build.artifact import Artifact, pack, read_artifact, unpack, write_artifact
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
-from lampq_tvm.scratch import workspace
 from lampq_tvm.store import write_atomic
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def compile(model: str | Path, *, output: str | Path, plan: str | Path | None = 
     return compile_pipeline(pipeline, Path(output))
 
 
-@workspace()
+@at_work()
 def compile_pipeline(pipeline: Pipeline, output: Path) -> Path:
     """Check the request, build, compare with the reference, write."""
     pipeline.check(output)

@@ -6,12 +6,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.latencies import database, measured_table, open_gpu
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.errors import UsageError
 from lampq_tvm.latency.table import LatencyTable
-from lampq_tvm.scratch import workspace
 
 
 def measure(model: str | Path, *, output: str | Path | None = None, **options: Any) -> LatencyTable:
@@ -28,7 +28,7 @@ def measure(model: str | Path, *, output: str | Path | None = None, **options: A
     return measure_pipeline(Pipeline(Options(model=str(model), **options)), None if output is None else Path(output))
 
 
-@workspace()
+@at_work()
 def measure_pipeline(pipeline: Pipeline, output: Path | None) -> LatencyTable:
     """Check the request, measure, write the table."""
     pipeline.check(output)
@@ -52,7 +52,7 @@ def tune(model: str | Path, *, plan: str | Path | None = None, **options: Any) -
     return tune_pipeline(Pipeline(Options(model=str(model), **options), None if plan is None else Path(plan)))
 
 
-@workspace()
+@at_work()
 def tune_pipeline(pipeline: Pipeline) -> Path:
     """Tune the kernels of the request's plan; records are added to the cache's database."""
     o = pipeline.options

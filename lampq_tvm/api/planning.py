@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lampq_tvm.allocate.plan import BitPlan
+from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
-from lampq_tvm.scratch import workspace
 
 
 def plan(model: str | Path, *, output: str | Path | None = None, **options: Any) -> BitPlan:
@@ -25,7 +25,7 @@ def plan(model: str | Path, *, output: str | Path | None = None, **options: Any)
     return plan_pipeline(Pipeline(Options(model=str(model), **options)), None if output is None else Path(output))
 
 
-@workspace()
+@at_work()
 def plan_pipeline(pipeline: Pipeline, output: Path | None) -> BitPlan:
     """Check the request, work out the plan, write it."""
     pipeline.check(output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 import resource
 import statistics
 from collections.abc import Sequence
@@ -226,10 +227,17 @@ def cached_model(artifact: Artifact) -> ImportedModel | None:
     pointer = None if digest is None else float_model_note(cache_dir(), digest)
     if pointer is None or not pointer.is_file() or importlib.util.find_spec("torch") is None:
         return None
-    path = cache_dir() / "stages" / "import" / pointer.read_text() / "model.st"
     try:
+        name = pointer.read_bytes().decode("ascii")
+        if re.fullmatch("[0-9a-f]{32}", name) is None:
+            raise ValueError("not the name of a folder")
+        path = cache_dir() / "stages" / "import" / name / "model.st"
+        if not path.exists():
+            return None
         return ImportedModel.load(path)
-    except CorruptError:
+    except (CorruptError, OSError, ValueError) as e:
+        what = "; ".join([pointer.name, *str(e).splitlines()[:1]])
+        note(f"the float model in the cache is damaged ({what}), so it is not run beside; the next compile makes it again")
         return None
 
 

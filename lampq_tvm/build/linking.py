@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lampq_tvm.memfile import memory_file, path_of
+from lampq_tvm.progress import note
 from lampq_tvm.scratch import check_room, scratch
 from lampq_tvm.targets import Target
 
@@ -54,8 +55,25 @@ def _link(command: list[str], output: str, objects: Sequence[str], **_: Any) -> 
         size += len(code)
     folder = Path(objects[0]).parent
     env = {**os.environ, "TMPDIR": str(folder), "ZIG_LOCAL_CACHE_DIR": str(folder)}
-    done = subprocess.run([*command, "-o", output, *objects], capture_output=True, text=True, errors="replace", env=env)
+    run = functools.partial(subprocess.run, capture_output=True, text=True, errors="replace", env=env)
+    done = run([*command, "-o", output, *objects])
     if done.returncode:
         for place in (folder, Path(output).parent):  # each linker says it in its own words, or dies of a signal
             check_room(place, 2 * size)
+        if _forget_libraries(command):
+            done = run([*command, "-o", output, *objects])
+    if done.returncode:
         raise RuntimeError(f"{command[0]} does not link ({' '.join(done.stderr.split())[:500]})")
+
+
+def _forget_libraries(command: Sequence[str]) -> bool:
+    """Remove what the cross linker keeps in the cache, which may be damaged; whether there was any."""
+    from lampq_tvm.device.cross import zig_cache
+
+    if not (Path(command[0]).is_relative_to(zig_cache().parent) and zig_cache().is_dir()):
+        return False
+    note(f"{zig_cache()}: the linker fails with what it holds; it is made again")
+    left = zig_cache().with_name(f"zig.{os.getpid()}")
+    zig_cache().rename(left)
+    shutil.rmtree(left, ignore_errors=True)
+    return True

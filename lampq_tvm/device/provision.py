@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -15,8 +16,10 @@ from pathlib import Path
 
 from lampq_tvm.device.apt import unpack_packages
 from lampq_tvm.device.wheels import board_pins, install_wheels
+from lampq_tvm.device.whole import damage, write_list
 from lampq_tvm.errors import DeviceError, full_disk
 from lampq_tvm.locks import locked
+from lampq_tvm.progress import note
 from lampq_tvm.resources import data_dir
 from lampq_tvm.scratch import check_room, scratch, workspace
 from lampq_tvm.store import cache_dir, digest
@@ -85,8 +88,11 @@ def provision(say: Say = say_on_stderr) -> Install:
             say("emulated board: downloading an Arm system and its Python packages (about 180 MB, once)")
             _build(building)
             say(f"emulated board: ready in {folder}")
-    found = json.loads((folder / "install.json").read_text("utf-8"))
-    return Install(folder, found["python"], tuple(found["cpus"]), found["download_bytes"])
+    try:
+        found = json.loads((folder / "install.json").read_text("utf-8"))
+        return Install(folder, found["python"], tuple(found["cpus"]), found["download_bytes"])
+    except (OSError, ValueError, LookupError, TypeError) as e:  # prepared before folders had lists
+        raise DeviceError("is damaged", where=str(folder), hint="remove this folder and run again") from e
 
 
 def provision_fashion_mnist(say: Say = say_on_stderr) -> Path:
@@ -120,18 +126,18 @@ def host_arch() -> str:
 
 @contextmanager
 def once(folder: Path) -> Iterator[Path | None]:
-    """Yield None where `folder` exists, else an empty folder that becomes it when the block ends without an error.
+    """Yield None where `folder` is whole, else an empty folder that becomes it when the block ends without an error.
 
     Raises:
         DeviceError: a download could not be unpacked.
         OutputError: the cache's disk is full or read-only.
     """
-    if folder.is_dir():
+    if folder.is_dir() and damage(folder) is None:
         yield None
         return
     try:
         with workspace(), locked(folder.with_name(f".{folder.name}.lock"), f"preparing {folder.name}") as alone:
-            if folder.is_dir():
+            if folder.exists() and not _discarded(folder):
                 yield None
                 return
             for left in folder.parent.glob(f".{folder.name}.*.part") if alone else ():  # of a killed run: nobody else builds it
@@ -139,6 +145,7 @@ def once(folder: Path) -> Iterator[Path | None]:
             building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
             try:
                 yield building
+                write_list(building)
                 building.chmod(0o755)
                 _become(building, folder)
             finally:
@@ -149,6 +156,18 @@ def once(folder: Path) -> Iterator[Path | None]:
         check_room(folder.parent)  # what unpacks says it in its own words
         hint = "free some space, or name another folder in LAMPQ_CACHE"
         raise DeviceError(f"cannot be prepared ({e})", where=str(folder), hint=hint) from e
+
+
+def _discarded(folder: Path) -> bool:
+    """Whether a folder was damaged and is no longer there; its lock is held."""
+    why = damage(folder) if folder.is_dir() else "it is no folder"
+    if why is None:
+        return False
+    note(f"{folder}: {why}; it is made again")
+    left = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    folder.rename(left)
+    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+    return True
 
 
 def _become(building: Path, folder: Path) -> None:
