@@ -75,6 +75,12 @@ class Target:
     board: Board | None = None
     cuda_major: int | None = None
 
+    @property
+    def identity(self) -> list[Any]:
+        """Everything that compiled code may depend on, for keys: this machine's cores stay out, a board's are in its file."""
+        board = self.board and self.board.model_dump()
+        return [self.name, self.kind, self.isa, self.tvm, self.features, self.cuda_major, board]
+
 
 def resolve_target(text: str) -> Target:
     """Read `host`, `NAME`, `NAME:cpu`, `NAME@jp6`, `NAME@cuda12`.

@@ -39,20 +39,35 @@ class Saved(Protocol):
 
 S = TypeVar("S", bound=Saved)
 
-# What each stage's result depends on besides its inputs: folders of this package, and installed packages.
+# What each stage's result depends on besides its inputs: parts of this package, and installed packages. A stage's key holds
+# that of calibration, so what only the stages before it run need not be named again.
 SOURCES = {
     "import": ("frontend",),
-    "calibrate": ("frontend", "calibrate", "quantize", "data", "arrays"),
-    "sensitivity": ("frontend", "calibrate", "quantize", "sensitivity", "data", "arrays"),
-    "latency": ("calibrate", "quantize", "kernels", "lower", "build", "runtime", "latency", "device", "ptx"),
+    "calibrate": ("frontend", "calibrate", "quantize", "data", "arrays", "allocate/plan.py"),
+    "sensitivity": ("frontend", "calibrate", "quantize", "sensitivity", "data", "arrays", "allocate/plan.py"),
+    "latency": (
+        "calibrate", "quantize", "allocate/plan.py", "kernels", "lower", "tune", "build", "runtime", "latency", "device", "ptx",
+        "oracle", "targets.py",
+    ),
     "plan": ("frontend", "calibrate", "quantize", "sensitivity", "allocate", "latency", "data", "arrays"),
     "quantize": ("frontend", "calibrate", "quantize", "allocate"),
-    "build": ("frontend", "calibrate", "quantize", "allocate", "kernels", "lower", "build", "runtime", "tune", "targets.py"),
-}
+    "build": (
+        "frontend", "calibrate", "quantize", "allocate", "kernels", "lower", "tune", "build", "runtime", "device", "ptx",
+        "oracle", "targets.py",
+    ),
+}  # fmt: skip
+IMAGES = ("torch", "numpy", "pillow")
+COMPILERS = (
+    "apache-tvm", "apache-tvm-ffi", "ziglang", "nvidia-cuda-nvrtc-cu11", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc",
+)  # fmt: skip
 LIBRARIES = {
-    "import": ("torch", "timm", "onnx"),
-    "latency": ("apache-tvm", "apache-tvm-ffi"),
-    "build": ("apache-tvm", "apache-tvm-ffi"),
+    "import": ("torch", "numpy", "timm", "onnx", "safetensors"),
+    "calibrate": IMAGES,
+    "sensitivity": IMAGES,
+    "latency": (*COMPILERS, "torch", "numpy"),
+    "plan": IMAGES,
+    "quantize": ("torch", "numpy"),
+    "build": (*COMPILERS, "numpy", "safetensors"),
 }
 
 
@@ -89,7 +104,7 @@ class Cache:
 
     def folder(self, stage: str, *key: Any) -> Path:
         """The folder of a stage's result for these inputs."""
-        libraries = [library_version(name) for name in LIBRARIES.get(stage, ("torch", "numpy"))]
+        libraries = [library_version(name) for name in LIBRARIES[stage]]
         name = digest(stage, SCHEMA, library_version("lampq-tvm"), source_digest(SOURCES[stage]), libraries, *key)
         return self.root / "stages" / stage / name[:32]
 

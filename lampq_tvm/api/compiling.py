@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note
 from lampq_tvm.build.artifact import Artifact, pack, read_artifact, unpack, write_artifact
+from lampq_tvm.build.linking import linker_version
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
 from lampq_tvm.store import write_atomic
+from lampq_tvm.tune.held import held_records
 
 if TYPE_CHECKING:
     from lampq_tvm.runtime.runner import Runner
@@ -67,30 +70,57 @@ def build(pipeline: Pipeline) -> Artifact:
     o, target = pipeline.options, pipeline.target
     if o.trials:
         tune_pipeline(pipeline)
-    records = tuned_records()
-    plan = pipeline.plan.model_dump()
-    key = (pipeline.calibration_key, plan, target.name, target.tvm, o.batch, records.digest(target.isa), o.device)
-    folder = pipeline.cache.folder("build", *key)
+    compiler = _cuda_compiler(pipeline) if target.kind == "cuda" else _cpu_compiler(pipeline)
+    key = (pipeline.plan.model_dump(), target.identity, o.batch, compiler.key, checking_device(pipeline))
+    folder = pipeline.cache.folder("build", pipeline.calibration_key, *key)
 
     def compute() -> Artifact:
-        ptx: dict[bytes, str] = {}
-        if target.kind == "cuda":
-            from lampq_tvm.build.cuda.compiler import build_cuda
-
-            made = build_cuda(pipeline.quantized, target, batch=o.batch, database=database())
-            sections, manifest, ptx = made.sections, made.manifest, made.ptx
-        else:
-            from lampq_tvm.build.compiler import build as compile_quantized
-
-            sections, manifest = compile_quantized(pipeline.quantized, target, batch=o.batch, tiles=records)
-        manifest["float_model"] = pipeline.model_digest
-        artifact = unpack(pack(sections, manifest), target.name)
+        sections, manifest, ptx = compiler.compile()
+        artifact = unpack(pack(sections, {**manifest, "float_model": pipeline.model_digest}), target.name)
         gate(pipeline, artifact, ptx)
         return artifact
 
     found = pipeline.cache.get(folder, CHECKED, lambda path: read_artifact(path / CHECKED), compute, _save)
     remember_model(pipeline)
     return found
+
+
+@dataclass(frozen=True)
+class _Compiler:
+    """How a request is compiled.
+
+    Attributes:
+        key: what the result depends on besides plan and target.
+        compile: makes sections, manifest and the PTX of each binary.
+    """
+
+    key: tuple[str, ...]
+    compile: Callable[[], tuple[dict[str, bytes], dict[str, Any], dict[bytes, str]]]
+
+
+def _cpu_compiler(pipeline: Pipeline) -> _Compiler:
+    target, records = pipeline.target, tuned_records()
+
+    def compile() -> tuple[dict[str, bytes], dict[str, Any], dict[bytes, str]]:
+        from lampq_tvm.build.compiler import build as compile_quantized
+
+        return (*compile_quantized(pipeline.quantized, target, batch=pipeline.options.batch, tiles=records), {})
+
+    return _Compiler((records.digest(target.isa), linker_version(target.kind)), compile)
+
+
+def _cuda_compiler(pipeline: Pipeline) -> _Compiler:
+    target, held = pipeline.target, held_records(database(), pipeline.target.isa)
+
+    def compile() -> tuple[dict[str, bytes], dict[str, Any], dict[bytes, str]]:
+        from lampq_tvm.build.cuda.compiler import build_cuda
+        from lampq_tvm.tune.cuda.records import CudaRecords
+
+        records = CudaRecords(target.isa, held=held)
+        made = build_cuda(pipeline.quantized, target, batch=pipeline.options.batch, records=records)
+        return made.sections, made.manifest, made.ptx
+
+    return _Compiler((held.digest(),), compile)
 
 
 def _save(folder: Path, artifact: Artifact) -> None:
@@ -105,6 +135,11 @@ def remember_model(pipeline: Pipeline) -> None:
         write_atomic(pointer, content)
 
 
+def checking_device(pipeline: Pipeline) -> str | None:
+    """What the artifact runs on to be checked; None where nothing at hand runs it."""
+    return pipeline.options.device or ("local" if runs_here(pipeline.target) else None)
+
+
 def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> None:
     """Compare the artifact's logits with the reference's, where there is a machine that runs it.
 
@@ -113,7 +148,7 @@ def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> No
     Raises:
         GateError: a bit differs, or in a plan with float layers they are not close.
     """
-    device = pipeline.options.device or ("local" if runs_here(pipeline.target) else None)
+    device = checking_device(pipeline)
     if device is None and not ptx:
         note(f"not run: this machine is no {pipeline.target.name}; --device checks the artifact on one")
         return

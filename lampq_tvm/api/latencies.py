@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
+from lampq_tvm.build.linking import linker_version
+from lampq_tvm.device.machine import local_identity
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.store import Units, cache_dir
@@ -33,7 +35,8 @@ def measured_table(stages: Stages) -> LatencyTable:
         check_runs_here(target.kind, target.features)
     records = tuned_records()
     figures = estimating(target) if device == "emulated" else None
-    key = (target.name, target.tvm, device, o.batch, o.threads or 0, records.digest(target.isa), figures)
+    place = [device, *(local_identity() if device == "local" else ()), linker_version(target.kind)]
+    key = (target.identity, place, o.batch, o.threads or target.cores, records.digest(target.isa), figures)
     folder = stages.cache.folder("latency", stages.calibration_key, *key)
 
     def compute() -> LatencyTable:
@@ -73,8 +76,7 @@ def _cuda_table(stages: Stages) -> LatencyTable:
     records = CudaRecords(target.isa, database())
     gpu = None if on_paper else open_gpu(o, target)
     try:
-        figures = target.board.model_dump() if gpu is None and target.board else None
-        key = (target.name, gpu and gpu.name, o.batch, o.attention_bits, figures, records.digest())
+        key = (target.identity, gpu and [gpu.name, *local_identity()], o.batch, o.attention_bits, records.digest())
         folder = stages.cache.folder("latency", stages.calibration_key, *key)
 
         def compute() -> LatencyTable:

@@ -39,11 +39,27 @@ def link_library(executable: Any, target: Target, path: Path) -> Path:
 
 def linker(target: Target) -> list[str]:
     """Command of a linker: the system's compiler for this machine, a cross linker for a board."""
-    if target.kind == "x86" and (compiler := shutil.which("g++")):
+    compiler = _gcc(target.kind)
+    if compiler is not None:
         return [compiler, "-shared", "-fPIC", "-Wl,--build-id=none"]
     from lampq_tvm.device.cross import cross_compiler
 
     return [cross_compiler(target.kind), "-shared", "-fPIC"]
+
+
+@functools.cache
+def linker_version(kind: str) -> str:
+    """What the linker for a kind of target says about itself, for keys; that of Zig is its package's version."""
+    compiler = _gcc(kind)
+    if compiler is None:
+        return "zig"
+    commands = [[compiler, "--version"], [compiler, "-Wl,--version"]]
+    said = [subprocess.run(command, capture_output=True, text=True, errors="replace").stdout for command in commands]
+    return " ".join(text.partition("\n")[0] for text in said)
+
+
+def _gcc(kind: str) -> str | None:
+    return shutil.which("g++") if kind == "x86" else None
 
 
 def _link(command: list[str], output: str, objects: Sequence[str], **_: Any) -> None:

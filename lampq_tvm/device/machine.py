@@ -48,3 +48,13 @@ def local_features(path: str = "/proc/cpuinfo") -> frozenset[str]:
         return frozenset()
     rows = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, flags=re.MULTILINE)
     return frozenset.intersection(*(frozenset(row.split()) for row in rows)) if rows else frozenset()
+
+
+@functools.cache
+def local_identity(path: str = "/proc/cpuinfo") -> list[str]:
+    """This machine's name and its cores' models: times that were taken here hold for no other machine."""
+    try:
+        text = Path(path).read_text("utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return [platform.node(), *sorted(set(re.findall(r"^(?:model name|CPU part)\s*:(.*)$", text, flags=re.MULTILINE)))]

@@ -7,18 +7,16 @@ user's database first, then among the shipped ones; a kernel without a record ta
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 
-from lampq_tvm.errors import CorruptError, LampqError, UnsupportedError
-from lampq_tvm.files import S, Schema, read_bytes, read_json
+from lampq_tvm.files import Schema
 from lampq_tvm.progress import note
-from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
+from lampq_tvm.tune.held import HeldRecords, held_records, parse_held, read_held
 
 if TYPE_CHECKING:  # TVM behind them takes seconds; whoever only reads or compares records does not need it
     from lampq_tvm.kernels.tiles import Tiles
@@ -99,79 +97,53 @@ def record_path(database: Path, isa: str, kernel: str) -> Path:
 def read_record(database: Path, isa: str, kernel: str) -> Record | None:
     """A kernel's record; None, with a warning, where its file is damaged."""
     path = record_path(database, isa, kernel)
-    record = read_one(path, Record)
-    if record is None:
-        return None
-    if (record.isa, record.kernel) != (isa, kernel):
+    raw = read_held(path) if os.path.lexists(path) else None
+    return None if raw is None else parse_record(raw, path, isa, kernel)
+
+
+def parse_record(raw: bytes, path: Path, isa: str, kernel: str) -> Record | None:
+    """The record of a file's content; None, with a warning, where that is none of this kernel."""
+    record = parse_held(raw, path, Record)
+    if record is not None and (record.isa, record.kernel) != (isa, kernel):
         note(f"warning: {path}: holds the record of {record.isa}/{record.kernel}, not used")
         return None
     return record
 
 
-def read_one(path: Path, schema: type[S]) -> S | None:
-    """A record's file, of a CPU or a GPU; None where there is none, and, with a warning, where it is damaged or newer."""
-    if not os.path.lexists(path):
-        return None
-    try:
-        return read_json(path, schema, "the tuning record", unreadable=CorruptError)
-    except (CorruptError, UnsupportedError) as e:
-        say_unused(e)
-        return None
-
-
-def say_unused(error: LampqError) -> None:
-    """Warn of a record that is not used."""
-    note(f"warning: {error.where}: not a tuning record, not used ({error.what}); delete it and run lampq tune again")
-
-
-def digest_records(folder: Path) -> bytes:
-    """Sha256 over the records of a level or an architecture in a database; what is no file counts as none."""
-    h = hashlib.sha256()
-    for path in sorted(folder.glob("*.json")):
-        h.update(_content(path))
-    return h.digest()
-
-
-def _content(path: Path) -> bytes:
-    """Name and bytes of a record's file; nothing, with a warning, where it is no file."""
-    try:
-        raw = read_bytes(path, "the tuning record", unreadable=CorruptError, broken=CorruptError)
-    except CorruptError as e:
-        say_unused(e)
-        return b""
-    return f"{path.name}\0".encode() + raw
-
-
 class Records:
-    """Tuned tiles by kernel, for `lower`: call it with a kernel.
+    """Tuned tiles by kernel, for `lower`: call it with a kernel. It looks at a level once: later records are not seen.
 
     Args:
         database: the user's; None takes the shipped records alone.
     """
 
     def __init__(self, database: Path | None) -> None:
-        self.folders = ([] if database is None else [database]) + [data_dir("schedules")]
+        self.database = database
+        self._levels: dict[str, HeldRecords] = {}
         self._known: dict[tuple[str, str], Tiles | None] = {}
 
     def __call__(self, kernel: Kernel) -> Tiles | None:
         """Tuned tiles, or None for the default ones."""
         key = (kernel.isa, kernel.key)
         if key not in self._known:
-            self._known[key] = next((t for f in self.folders if (t := _usable(f, kernel))), None)
+            found = (_usable(path, raw, kernel) for path, raw in self._level(kernel.isa).of(kernel.key))
+            self._known[key] = next((tiles for tiles in found if tiles), None)
         return self._known[key]
 
     def digest(self, isa: str) -> str:
         """Hex sha256 over every record of a level that could be used: changes when a build's result could."""
-        h = hashlib.sha256()
-        for folder in self.folders:
-            h.update(digest_records(folder / isa))
-        return h.hexdigest()
+        return self._level(isa).digest()
+
+    def _level(self, isa: str) -> HeldRecords:
+        if isa not in self._levels:
+            self._levels[isa] = held_records(self.database, isa)
+        return self._levels[isa]
 
 
-def _usable(folder: Path, kernel: Kernel) -> Tiles | None:
+def _usable(path: Path, raw: bytes, kernel: Kernel) -> Tiles | None:
     from lampq_tvm.kernels.tiles import Tiles
 
-    record = read_record(folder, kernel.isa, kernel.key)
+    record = parse_record(raw, path, kernel.isa, kernel.key)
     if record is None:
         return None
     if record.cost >= record.default_cost:
@@ -179,5 +151,5 @@ def _usable(folder: Path, kernel: Kernel) -> Tiles | None:
     tiles = Tiles(**record.tiles.model_dump())
     if kernel.takes(tiles):
         return tiles
-    note(f"warning: {record_path(folder, kernel.isa, kernel.key)}: its tiles are too large for the kernel, not used")
+    note(f"warning: {path}: its tiles are too large for the kernel, not used")
     return None

@@ -6,6 +6,7 @@ was killed and is started again with the same seed proposes the same candidates,
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ BATCH = 8
 WARM_UP = 8  # measurements before the cost model is trusted
 ROUNDS = 15
 FINAL_ROUNDS, FINALISTS, ATTEMPTS = 41, 4, 3
+GLOBAL_RANDOM = threading.Lock()  # the cost model draws from NumPy's global generator
 CLEARLY = 0.02  # what tuned sizes must gain on the default ones: times have noise, estimates an error
 
 
@@ -193,13 +195,13 @@ class _Task:
 
     def propose(self) -> list[tuple[Tiles, Any]]:
         """The next candidates; empty where the space or the trials are used up."""
-        # The cost model draws from NumPy's global generator.
-        state = np.random.get_state()  # noqa: NPY002
-        np.random.seed(self.search.seed)  # noqa: NPY002
-        try:
-            candidates = self.context.generate_measure_candidates() or []
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
+        with GLOBAL_RANDOM:
+            state = np.random.get_state()  # noqa: NPY002
+            np.random.seed(self.search.seed)  # noqa: NPY002
+            try:
+                candidates = self.context.generate_measure_candidates() or []
+            finally:
+                np.random.set_state(state)  # noqa: NPY002
         return [(tiles_of(candidate.sch), candidate) for candidate in candidates]
 
     def learn(self, candidates: list[tuple[Tiles, Any]]) -> None:

@@ -1,6 +1,8 @@
 """A key covers every byte that is read: a changed input never gets the answer of another one."""
 
+import ast
 import contextlib
+import dataclasses
 import io
 import os
 import shutil
@@ -15,13 +17,31 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
+from lampq_tvm.api.cache import LIBRARIES, SOURCES, library_version
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
+from lampq_tvm.build.cuda.nvrtc import PACKAGES
 from lampq_tvm.errors import UsageError
+from lampq_tvm.resources import PACKAGE
+from lampq_tvm.store import digest
+from lampq_tvm.targets import resolve_target
 
 ARGS = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
 NAME = "vit_tiny_patch16_224"
 NORM = {"mean": (0.5,), "std": (0.25,)}
+RUNNERS = ("lampq_tvm.runtime.runner", "lampq_tvm.ptx.driver")
+ENTRIES = {
+    "import": ("lampq_tvm.frontend.load",),
+    "calibrate": ("lampq_tvm.calibrate.fit", "lampq_tvm.data"),
+    "sensitivity": ("lampq_tvm.sensitivity.measure", "lampq_tvm.data"),
+    "latency": ("lampq_tvm.latency.measure", "lampq_tvm.latency.cuda"),
+    "plan": ("lampq_tvm.sensitivity.float_run", "lampq_tvm.quantize.reference", "lampq_tvm.data"),
+    "quantize": ("lampq_tvm.quantize.build",),
+    "build": ("lampq_tvm.build.compiler", "lampq_tvm.build.cuda.compiler", *RUNNERS),
+}
+# What a result does not depend on: how it is stored (the schema is in every key), shown and shared, and how errors read.
+PLAIN = [PACKAGE / f"{name}.py" for name in ("__init__", "errors", "locks", "progress", "resources", "scratch", "store", "files")]
+PLAIN += [PACKAGE / "api", PACKAGE / "files"]
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +245,52 @@ def test_images_that_change_while_they_are_calibrated_on(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="changed while they were read"):
         _ = Stages(options).calibration
     assert not list((tmp_path / "cache").rglob("calibration.st")) and not list((tmp_path / "cache").rglob("*.unit"))
+
+
+def test_every_stage_is_keyed_by_the_code_that_it_runs():
+    """What a stage's modules import, however far, is among the sources of its key or of a stage's before it."""
+    known = {stage: {PACKAGE / part for part in parts} for stage, parts in SOURCES.items()}
+    for stage in set(SOURCES) - {"import"}:
+        known[stage] |= known["calibrate"]
+    for stage, modules in ENTRIES.items():
+        loose = [path for path in imported(modules) if not any(path.is_relative_to(part) for part in (*known[stage], *PLAIN))]
+        assert not loose, (stage, loose)
+        assert all(part.exists() for part in known[stage])
+
+
+def imported(modules: tuple[str, ...]) -> set[Path]:
+    """Files of this package that some modules import at some time, directly or not."""
+    found, left = set(), [*modules]
+    while left:
+        path = file_of(left.pop())
+        if path is None or path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                left += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+    return found
+
+
+def file_of(module: str) -> Path | None:
+    if module.partition(".")[0] != "lampq_tvm":
+        return None
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def test_every_stage_is_keyed_by_the_libraries_that_it_runs():
+    assert set(LIBRARIES) == set(SOURCES)
+    names = {name for names in LIBRARIES.values() for name in names}
+    assert not [name for name in names if not library_version(name)]  # each is installed, so each is spelled right
+    assert {"ziglang", *PACKAGES.values()} <= set(LIBRARIES["build"]) & set(LIBRARIES["latency"])
+
+
+def test_a_target_is_told_apart_by_all_of_its_file():
+    target = resolve_target("raspberry-pi-5")
+    other = target.board.model_copy(update={"description": "another one"})
+    assert target.identity != dataclasses.replace(target, board=other).identity
+    assert target.identity != dataclasses.replace(target, features=()).identity
+    host = resolve_target("host")
+    assert dataclasses.replace(host, cores=1).identity == dataclasses.replace(host, cores=2).identity
+    assert digest(target.identity) != digest(host.identity)

@@ -4,7 +4,7 @@ import pytest
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.resources import data_dir
-from lampq_tvm.tune import records
+from lampq_tvm.tune import held
 from lampq_tvm.tune.records import Record, Records, TileSizes, record_path
 from tests.tune.kernels import SMALL, kernel_of, levels, run_all
 
@@ -26,7 +26,7 @@ TILES = Tiles(3, 2, 1, 2)
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "data_dir", lambda name: tmp_path / name)
+    monkeypatch.setattr(held, "data_dir", lambda name: tmp_path / name)
     return tmp_path / "schedules"
 
 
@@ -101,3 +101,21 @@ def test_every_shipped_record_builds_and_is_exact(isa):
     found = [Record.model_validate_json(path.read_bytes()) for path in paths]
     for expected, got in run_all([(kernel_of(r), Tiles(**r.tiles.model_dump())) for r in found], isa):
         assert np.array_equal(expected, got)
+
+
+def test_a_record_that_comes_after_the_key_is_not_used(tmp_path, shipped):
+    """Somebody tunes while a model is compiled: the artifact is made of the records that its key was."""
+    opened = Records(tmp_path / "user")
+    before = opened.digest("avx2")
+    RECORD.save(tmp_path / "user")
+    assert opened(KERNEL) is None and opened.digest("avx2") == before
+    assert Records(tmp_path / "user")(KERNEL) == TILES
+    kept = Records(tmp_path / "user")
+    _ = kept.digest("avx2")
+    record_path(tmp_path / "user", "avx2", KERNEL.key).unlink()
+    assert kept(KERNEL) == TILES
+
+
+def test_a_folder_in_a_records_place(tmp_path, shipped):
+    record_path(tmp_path / "user", "avx2", KERNEL.key).mkdir(parents=True)
+    assert Records(tmp_path / "user")(KERNEL) is None and Records(tmp_path / "user").digest("avx2")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,15 +81,15 @@ class CudaBuild:
     ptx: dict[bytes, str]
 
 
-def build_cuda(qm: QuantizedModel, target: Target, *, batch: int = 1, database: Path | None = None) -> CudaBuild:
-    """Compile an integer network for a GPU, for batches of up to `batch` images, with the records of a database.
+def build_cuda(qm: QuantizedModel, target: Target, *, batch: int = 1, records: CudaRecords | None = None) -> CudaBuild:
+    """Compile an integer network for a GPU, for batches of up to `batch` images, with some records (None: the shipped ones).
 
     Raises:
         UnsupportedError: an operator has no CUDA kernel, or the compiler is missing.
     """
     if target.cuda_major is None:
         raise AssertionError(f"{target.name} has no GPU")
-    records = CudaRecords(target.isa, database)
+    records = records or CudaRecords(target.isa)
     lowered = [lower_cuda(qm, target.isa, size, records) for size in buckets(batch)]
     kernels = compile_kernels([launch for x in lowered for launch in x.launches], target.isa, target.cuda_major)
     part = CudaPart(target.isa, target.cuda_major, kernels)

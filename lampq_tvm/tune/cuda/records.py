@@ -7,7 +7,6 @@ default sizes; a record of an architecture holds for no other.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,9 +19,8 @@ from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.tiles import MOST_WARPS, CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.progress import note
-from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
-from lampq_tvm.tune.records import digest_records, read_one
+from lampq_tvm.tune.held import HeldRecords, held_records, parse_held
 
 Sizes = dict[str, Annotated[int, pydantic.Field(ge=0, le=1 << 20)]]
 
@@ -68,16 +66,17 @@ def attention_key(shape: CudaAttentionShape) -> str:
 
 
 class CudaRecords:
-    """Tuned sizes by kernel, for `lower_cuda`.
+    """Tuned sizes by kernel, for `lower_cuda`, from the records that there were when it was made.
 
     Args:
         arch: `sm_90`, ...
         database: the user's; None takes the shipped records alone.
+        held: what was read from there before.
     """
 
-    def __init__(self, arch: str, database: Path | None = None) -> None:
+    def __init__(self, arch: str, database: Path | None = None, held: HeldRecords | None = None) -> None:
         self.arch = arch
-        self.folders = ([] if database is None else [database]) + [data_dir("schedules")]
+        self._held = held or held_records(database, arch)
 
     def product(self, shape: ProductShape, mma: Mma, normed: bool) -> CudaTiles:
         """Tiles of a product."""
@@ -97,18 +96,14 @@ class CudaRecords:
 
     def digest(self) -> str:
         """Hex sha256 over every record that could be used: changes when a build's result could."""
-        h = hashlib.sha256()
-        for folder in self.folders:
-            h.update(digest_records(folder / self.arch))
-        return h.hexdigest()
+        return self._held.digest()
 
     def _sizes(self, kernel: str, names: set[str]) -> Sizes | None:
-        found = (self._read(folder, kernel, names) for folder in self.folders)
+        found = (self._parse(path, raw, kernel, names) for path, raw in self._held.of(kernel))
         return next((sizes for sizes in found if sizes is not None), None)
 
-    def _read(self, folder: Path, kernel: str, names: set[str]) -> Sizes | None:
-        path = _path(folder, self.arch, kernel)
-        record = read_one(path, CudaRecord)
+    def _parse(self, path: Path, raw: bytes, kernel: str, names: set[str]) -> Sizes | None:
+        record = parse_held(raw, path, CudaRecord)
         if record is None:
             return None
         if (record.arch, record.kernel) != (self.arch, kernel) or set(record.sizes) != names or min(record.sizes.values()) < 1:
