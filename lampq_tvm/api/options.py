@@ -39,7 +39,9 @@ class Options:
         mean, std, size: preprocessing, where the model does not name it or another one is wanted.
         seed: of random weights and of the images' draw.
         budgets: what the plan may cost, all to be met (`4bit`, `4/8bit`, `2.5ms`, `0.6x`, `8MiB`).
-        max_drop: largest loss of accuracy in points; the cheapest plan within it is taken.
+        max_drop: largest loss of accuracy in points; the cheapest plan shown to lose no more, on held-back images, is taken.
+        val_data: labelled images to show it on; None: those of `data` that neither calibrate nor choose.
+        val_images: how many of them are used at most; None: four times what a plan without a loss would need.
         tied: activations take the weights' width (`--tie`), or each layer any pair (`--separate`); None: as metric and budgets
             ask (`allocate.problem.choose_pairing`).
         a_bits: one fixed width for all activations.
@@ -74,6 +76,8 @@ class Options:
     seed: int = 0
     budgets: tuple[str, ...] = (DEFAULT,)
     max_drop: float | None = None
+    val_data: Path | None = None
+    val_images: int | None = None
     tied: bool | None = None
     a_bits: int | None = None
     attention_bits: int = 8
@@ -118,6 +122,12 @@ class Options:
             what = "the metric lampq does not see activations, so it cannot choose their widths"
             raise UsageError(what, where="--separate", hint="give --metric fisher_output or kl, or --a-bits N, or --tie")
         check_scale(self.mean, self.std)
+        if self.max_drop is not None and not 0 < self.max_drop <= 100:
+            what = f"no number of images can show a drop of {self.max_drop:g} points"
+            raise UsageError(what, where="--max-drop", hint="give more than 0 and up to 100, for example 0.5")
+        if self.max_drop is None and (self.val_data is not None or self.val_images is not None):
+            option = "--val-data" if self.val_data is not None else "--val-images"
+            raise UsageError("nothing is judged without --max-drop", where=option, hint="give that as well, or leave this out")
         _ = self.parsed_budgets, self.drop, self.reading
         check_device(self.device)
 
@@ -129,6 +139,7 @@ class Options:
             ("--a-bits", self.a_bits, 2, 8),
             ("--calib-images", self.calib_images, 1, large),
             ("--sens-images", self.sens_images, 1, large),
+            ("--val-images", self.val_images, 1, large),
             ("--batch", self.batch, 1, 1024),
             ("--threads", self.threads, 1, 1024),
             ("--trials", self.trials, 0, large),

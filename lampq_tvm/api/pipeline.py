@@ -48,8 +48,7 @@ class Pipeline(Stages):
             board = self.target.board
             check_cuda_model(self.model, self.target.name, f"{board.name}:cpu" if board.cpu else None)
         max(self.calib_data, self.sens_data, key=len).verify()
-        if self.plan_file is not None:
-            _ = self.plan
+        _ = self.given_plan
         _ = self.given_table
         if output is not None:
             check_output(output)
@@ -58,6 +57,10 @@ class Pipeline(Stages):
             check_cuda_attention(self.model, self.target.isa, half="attention" in self.floats)
         if self.plan_file is None and not self.options.is_uniform16:
             self.check_budgets()
+        if self.options.drop is not None:
+            from lampq_tvm.api.judging import check_judgeable
+
+            check_judgeable(self)
 
     @functools.cached_property
     def plan_calibration(self) -> Calibration:
@@ -113,7 +116,9 @@ class Pipeline(Stages):
             UsageError: a pattern of `--float-layers` names no layer.
         """
         o = self.options
-        if self.plan_file is not None or o.is_uniform16:
+        if self.given_plan is not None:
+            return self.given_plan.floats
+        if o.is_uniform16:
             return self.plan.floats
         names = [layer.name for layer in self.model.layers]
         for pattern in o.float_layers:
@@ -134,13 +139,24 @@ class Pipeline(Stages):
             raise UnsupportedError(what, where=self.target.name, hint="give it 8 bits or fewer, or compile for a GPU")
 
     @functools.cached_property
+    def given_plan(self) -> BitPlan | None:
+        """The plan of the file that was given."""
+        if self.plan_file is None:
+            return None
+        plan = BitPlan.load(require_file(self.plan_file, "the plan"))
+        plan.check_fits(self.model, str(self.plan_file))
+        return plan
+
+    @functools.cached_property
     def plan(self) -> BitPlan:
-        """The widths: read from the file that was given, else worked out."""
-        if self.plan_file is not None:
-            plan = BitPlan.load(require_file(self.plan_file, "the plan"))
-            plan.check_fits(self.model, str(self.plan_file))
-            return plan
+        """The widths: read from the file that was given (and judged, where a drop is promised), else worked out."""
         o = self.options
+        if self.given_plan is not None:
+            if o.drop is None:
+                return self.given_plan
+            from lampq_tvm.api.solving import kept_within_drop
+
+            return kept_within_drop(self, self.given_plan)
         if (o.is_uniform8 and self.given_table is None) or o.is_uniform16:
             bits, attention = (FLOAT_BITS, FLOAT_BITS) if o.is_uniform16 else (8, o.attention_bits)
             plan = uniform_plan(self.model, bits, bits, attention, o.softmax)

@@ -43,12 +43,38 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
 
 
 def within_drop(stages: Stages, program: Problem) -> BitPlan:
-    """The cheapest plan within the allowed loss of accuracy, judged by the integer network on the sensitivity images."""
-    from lampq_tvm.allocate.drop import allocate_within_drop
+    """The cheapest plan shown to lose no more accuracy than allowed: chosen on the sensitivity images, judged on others.
 
-    drop, evaluate = stages.options.drop, evaluator(stages, exact_logits)
+    What a candidate shows on the sensitivity images is read as it would count with as many images as judge it.
+    """
+    from lampq_tvm.allocate.drop import allocate_within_drop
+    from lampq_tvm.allocate.paired import upper_bound
+    from lampq_tvm.api.judging import compare, judge
+
+    drop, n = stages.options.drop, len(stages.held_back)
     assert drop is not None
-    return allocate_within_drop(program, drop, evaluate, evaluate(None))
+
+    def expected(candidate: BitPlan) -> float:
+        seen = compare(stages, stages.sens_data, candidate, "choosing a plan")
+        return 100 * upper_bound(seen.losses / seen.n, seen.gains / seen.n, n)
+
+    return allocate_within_drop(program, drop, expected, lambda candidate: judge(stages, candidate))
+
+
+def kept_within_drop(stages: Stages, plan: BitPlan) -> BitPlan:
+    """A given plan, if it is shown to lose no more accuracy than allowed.
+
+    Raises:
+        InfeasibleError: it is not.
+    """
+    from lampq_tvm.allocate.drop import refusal, with_verdict
+    from lampq_tvm.api.judging import judge
+
+    drop, found = stages.options.drop, judge(stages, plan)
+    assert drop is not None
+    if found.bound_points > drop.points:
+        raise refusal(found, drop, "the plan")
+    return with_verdict(plan, found, drop)
 
 
 def evaluator(stages: Stages, logits: Logits) -> Callable[[BitPlan | None], float]:
@@ -72,15 +98,6 @@ def accuracy(stages: Stages, candidate: BitPlan | None, logits: Logits) -> float
         right += int((run(pixels).argmax(1) == labels).sum())
     check_unchanged(data)
     return right / len(data)
-
-
-def exact_logits(stages: Stages, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
-    """A plan's integer network, as the board will compute it."""
-    from lampq_tvm.quantize.build import quantize
-    from lampq_tvm.quantize.reference import run_reference
-
-    quantized = quantize(stages.calibration, candidate)
-    return lambda pixels: np.asarray(run_reference(quantized, pixels))
 
 
 def close_logits(stages: Stages, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:

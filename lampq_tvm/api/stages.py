@@ -13,7 +13,7 @@ from lampq_tvm.api.cache import Cache
 from lampq_tvm.api.checks import require_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
-from lampq_tvm.data import FORMAT_HINT, Dataset, open_dataset
+from lampq_tvm.data import FORMAT_HINT, Dataset, Reading, open_dataset
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.frontend.model_files import file_digest, file_suffix, model_files
@@ -29,6 +29,8 @@ from lampq_tvm.targets import Target, resolve_target
 # torch's random generator and its exporter belong to the whole process.
 IMPORTING = threading.Lock()
 CHANGED_HINT = "give it again when nothing writes there"
+JUDGED = 4  # times the images that a plan without a loss would need: a few losses then do not refuse it
+JUDGED_LEAST = 128  # images, however large the drop: enough to see whether labels mean anything
 
 
 class Stages:
@@ -143,8 +145,29 @@ class Stages:
 
     @functools.cached_property
     def sens_data(self) -> Dataset:
-        """The images of sensitivity and of a plan's evaluation."""
+        """The images of sensitivity, by which plans are chosen."""
         return self.data.sample(self.options.sens_images, self.options.seed)
+
+    @functools.cached_property
+    def judging_pool(self) -> Dataset:
+        """Where the images come from that judge `--max-drop`."""
+        o, model = self.options, self.model
+        if o.val_data is None:
+            return self.data
+        # Only folders have an order of classes.
+        how = Reading(skip_broken=o.skip_broken) if o.val_data.suffix.lower() == ".npz" else o.reading
+        return open_dataset(o.val_data, model.input, classes=class_count(model), how=how)
+
+    @functools.cached_property
+    def held_back(self) -> Dataset:
+        """The images that judge `--max-drop`: none of them calibrated or chose anything."""
+        from lampq_tvm.allocate.paired import least_images
+        from lampq_tvm.api.held_back import held_back
+
+        o = self.options
+        assert o.drop is not None
+        count = o.val_images or max(JUDGED_LEAST, JUDGED * least_images(o.drop.points))
+        return held_back(self.judging_pool, (self.calib_data, self.sens_data), count, o.seed)
 
     @functools.cached_property
     def calibration_folder(self) -> Path:

@@ -28,6 +28,8 @@ def compile(
     plan: Annotated[Path | None, typer.Option(help="A bit plan made before; takes the place of budgets.")] = None,
     budget: o.Budget = None,
     max_drop: o.MaxDrop = None,
+    val_data: o.ValData = None,
+    val_images: o.ValImages = None,
     tied: o.Tied = None,
     a_bits: o.ABits = None,
     attention_bits: o.AttentionBits = 8,

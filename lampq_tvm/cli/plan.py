@@ -27,6 +27,8 @@ def plan(
     size: o.Size = None,
     budget: o.Budget = None,
     max_drop: o.MaxDrop = None,
+    val_data: o.ValData = None,
+    val_images: o.ValImages = None,
     tied: o.Tied = None,
     a_bits: o.ABits = None,
     attention_bits: o.AttentionBits = 8,
@@ -63,3 +65,6 @@ def plan(
         return
     print_table(("layer", "type", "w", "a", "params", "reason"), [list(row.values()) for row in rows])
     print_table(("average", "bits"), [("weights", found.avg_w_bits), ("activations", found.avg_a_bits)])
+    if "judged_images" in found.notes:
+        keys = ("drop_points", "drop_bound_points", "losses", "gains", "judged_images")
+        print_table(("judged", "figure"), [(key, found.notes[key]) for key in keys])

@@ -82,6 +82,10 @@ class Dataset:
             raise UsageError("every image is broken", where=str(self.path))
         return dataclasses.replace(self.take(np.array(sound)), skip_broken=False)
 
+    def is_broken(self, index: int) -> bool:
+        """Whether an image is to be left out as broken; it is said when it is found."""
+        return self.skip_broken and bool(self.files) and self._fault(index) is not None
+
     @functools.cached_property
     def _faults(self) -> dict[int, str | None]:
         """What is wrong with the files that were looked at, by index."""

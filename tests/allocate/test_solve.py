@@ -3,11 +3,10 @@ import re
 import numpy as np
 import pytest
 
-from lampq_tvm.allocate.budget import DropBudget, parse_budget
+from lampq_tvm.allocate.budget import parse_budget
 from lampq_tvm.allocate.costs import plan_bytes
-from lampq_tvm.allocate.drop import allocate_within_drop
 from lampq_tvm.allocate.plan import uniform_plan
-from lampq_tvm.allocate.problem import choose_pairing, make_problem, monotone
+from lampq_tvm.allocate.problem import choose_pairing, monotone
 from lampq_tvm.allocate.solve import allocate
 from lampq_tvm.errors import CorruptError, DeviceError, InfeasibleError, UsageError
 
@@ -154,36 +153,6 @@ def test_monotone_sells_no_bit_for_a_dip():
     loss = np.array([[[9.0, np.inf, np.inf], [np.inf, 1.0, np.inf], [np.inf, np.inf, 2.0]]])
     want = np.array([[[9.0, np.inf, np.inf], [np.inf, 2.0, np.inf], [np.inf, np.inf, 2.0]]])
     np.testing.assert_array_equal(monotone(loss), want)
-
-
-@pytest.mark.parametrize("points", [0.0, 0.5, 3.0])
-def test_drop_gives_the_cheapest_plan_that_passes(make_model, make_sensitivity, make_table, points):
-    model = make_model()
-    s = make_sensitivity(model)
-    calls = []
-
-    def evaluate(plan):
-        calls.append(plan)
-        return 0.9 - plan.notes["predicted_loss"]
-
-    plan = allocate_within_drop(make_problem(model, s, []), DropBudget(points), evaluate, 0.9 - 1e-4)
-    assert evaluate(plan) >= 0.9 - 1e-4 - points / 100 - 1e-9
-    assert len(calls) < 12 and plan.notes["cheapest_by"] == "bytes"
-    if points:
-        assert plan.avg_w_bits < 8
-    cheaper = plan.avg_w_bits - 6 / 64 * 1.5
-    tighter = allocate(model, s, budgets(f"{cheaper}bit"))
-    assert evaluate(tighter) < 0.9 - 1e-4 - points / 100
-
-    timed = make_problem(model, s, [], latency=make_table(model, by_bits))
-    assert allocate_within_drop(timed, DropBudget(points), evaluate, 0.9 - 1e-4).notes["cheapest_by"] == "ms"
-
-
-def test_drop_that_nothing_meets(make_model, make_sensitivity):
-    model = make_model()
-    problem = make_problem(model, make_sensitivity(model), [])
-    with pytest.raises(InfeasibleError, match=r"10\.00 points"):
-        allocate_within_drop(problem, DropBudget(0.5), lambda plan: 0.8, 0.9)
 
 
 def test_plan_survives_its_file(make_model, make_sensitivity, tmp_path):
