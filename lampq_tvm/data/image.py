@@ -75,10 +75,10 @@ def read_pixels(file: Path, channels: int) -> np.ndarray:
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def check_size(height: int, width: int, where: str) -> None:
-    """Raise UsageError for an image that would take too much memory."""
-    if height * width > MOST_PIXELS:
-        hint = f"the limit is {MOST_PIXELS // 1_000_000} million pixels: crop it, or leave it out"
+def check_size(height: int, width: int, where: str, most: int = MOST_PIXELS) -> None:
+    """Raise UsageError for an image of more than `most` pixels, which would take too much memory."""
+    if height * width > most:
+        hint = f"the limit is {most // 1_000_000} million pixels: crop it, or leave it out"
         raise UsageError(f"an image of {width} x {height} pixels is too large", where=where, hint=hint)
 
 
@@ -125,7 +125,8 @@ def _opened(file: Path) -> Iterator[Any]:
 
 def _check(file: Path, image: Any) -> None:
     """Raise UsageError for too many pixels, or for such that do not say which value is white."""
-    check_size(image.height, image.width, str(file))
+    # pillow holds two more copies of a WebP
+    check_size(image.height, image.width, str(file), MOST_PIXELS // 2 if image.format == "WEBP" else MOST_PIXELS)
     mode, tiff = image.mode, image.format == "TIFF"
     kinds = {"F": "floating-point pixels", "LAB": "CIE L*a*b* pixels", "HSV": "HSV pixels"}
     what = kinds.get(mode)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -262,3 +263,20 @@ def test_damaged_files_get_one_line_and_little_memory(tmp_path, kind):
             prepare_file(file, RGB)
         except UsageError as e:
             assert ("\n" not in str(e) and str(file) in str(e)) or "too l" in str(e)
+
+
+@pytest.mark.parametrize(("kind", "side"), [("PNG", 11_586), ("WEBP", 8_193)])
+def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path, kind, side):
+    buffer, file = io.BytesIO(), tmp_path / "a" / "x.png"
+    Image.new("RGBA", (8, 8)).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    content = bytearray(buffer.getvalue())
+    if kind == "PNG":
+        content[16:24] = struct.pack(">II", side, side)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    else:  # the lossless stream's 14 bits of width and of height
+        at = content.index(b"VP8L") + 9
+        content[at : at + 4] = struct.pack("<I", (side - 1) | (side - 1) << 14 | 1 << 28)
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"x\.png: an image of {side} x {side} pixels is too large"):
+        open_dataset(tmp_path, RGB, classes=1).verify()
