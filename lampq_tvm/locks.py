@@ -1,4 +1,4 @@
-"""Locks between threads and processes that share a folder; whoever comes second waits, and says so in a line.
+"""Locks between threads and processes that share a folder; whoever comes second waits, and soon says so in a line.
 
 A lock goes with its holder, however that ends. It saves work and nothing else: every file is written whole under a name of its
 own, so that on a file system without locks commands that run at once do some work twice, and nothing worse.
@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 from lampq_tvm.errors import OutputError
 from lampq_tvm.progress import note
 
-POLL_S = 0.1
+POLL_S = 0.05
+SILENT_S = 0.5  # a shorter wait is not worth a line
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -54,7 +55,7 @@ def locked(path: Path, what: str) -> Iterator[bool]:
 
 def _acquire(lock: FileLock, what: str) -> None:
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=SILENT_S, poll_interval=POLL_S)
     except Timeout:
         note(f"waiting for another lampq, which is at the same work ({what}); what it finishes is taken over")
         lock.acquire(poll_interval=POLL_S)

@@ -53,7 +53,7 @@ def test_one_thread_at_a_time(tmp_path):
 
 
 def test_who_waits_says_so_once(tmp_path, capsys):
-    other = hold(tmp_path / "a.lock", 1.5)
+    other = hold(tmp_path / "a.lock", 3)
     start = time.monotonic()
     with locked(tmp_path / "a.lock", "the same"):
         assert time.monotonic() - start > 0.5

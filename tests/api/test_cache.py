@@ -41,7 +41,7 @@ def test_a_stage_is_worked_out_once(tmp_path, capsys):
 
     def compute():
         count.append(1)
-        time.sleep(0.3)
+        time.sleep(3)
         return Result({"x": len(count)})
 
     with ThreadPoolExecutor(8) as pool:
