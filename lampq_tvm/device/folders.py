@@ -10,11 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock
-
 from lampq_tvm.store import cache_dir
-
-LOCK_S = 10
 
 
 class SessionFolders:
@@ -60,11 +56,14 @@ class SessionFolders:
             self._claim(_in_temp())
 
     def _claim(self, place: Path) -> None:
-        with FileLock(place / ".lock", timeout=LOCK_S):  # nobody sweeps what is not locked yet
+        alone = _lock(place, wait=True)  # nobody sweeps what is not locked yet
+        try:
             sweep(place)
             own = Path(tempfile.mkdtemp(prefix="server-", dir=place))
             self._owner = _lock(own)
-        self._own = own
+            self._own = own
+        finally:
+            os.close(alone)
 
 
 def delete(folder: Path) -> None:
@@ -85,10 +84,10 @@ def sweep(place: Path) -> None:
             os.close(owner)
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path, *, wait: bool = False) -> int:
     owner = os.open(folder / ".owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(owner, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(owner)
         raise

@@ -8,9 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock
-
 from lampq_tvm.errors import OutputError, UsageError
+from lampq_tvm.locks import locked
 from lampq_tvm.store import cache_dir
 
 KEY = "LAMPQ_DEVICE_KEY"
@@ -77,7 +76,7 @@ def write_key(path: Path, key: str, *, keep: bool = False) -> None:
             file.write(key + "\n")
             file.flush()
             os.fsync(file.fileno())
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with locked(path.with_name(f".{path.name}.lock"), f"writing {path.name}"):
             if not (keep and os.path.lexists(path)):
                 os.replace(temp, path)
     except OSError as e:

@@ -190,12 +190,12 @@ def test_a_folder_that_cannot_be_made_ends_a_session_and_not_the_server(tmp_path
         assert "\n" not in str(error.value)
     (tmp_path / "cache").unlink()
     assert works(server) < SOON_S  # in the cache again
-    assert list(tmp_path.rglob("lampq-session-*")) == []
     assert server.ended() == 0
+    assert list(tmp_path.rglob("lampq-session-*")) == []
 
 
-def test_no_more_files_or_processes_end_a_connection_and_not_the_server(server):
-    """As many open files as it has now and a few; then no process more."""
+def test_no_more_files_end_a_connection_and_not_the_server(server):
+    """As many open files as it has now and a few more."""
     pid, (soft, hard) = server.process.pid, resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(list(Path(f"/proc/{pid}/fd").iterdir())) + 6, hard))
     with ExitStack() as stack:
@@ -204,7 +204,21 @@ def test_no_more_files_or_processes_end_a_connection_and_not_the_server(server):
         assert works(server) < HANDSHAKE_S + SOON_S
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     assert works(server) < SOON_S
-    assert server.process.poll() is None
+
+
+def test_a_session_nested_too_deep_to_delete_is_deleted(server):
+    with connect(server.address, key=KEY) as session:
+        session.call(lambda: session.get_function("tvm.rpc.server.workpath")("x"))
+        deep = next(Path(server.temp).glob("lampq-session-*"))
+        here = os.open(deep, os.O_RDONLY)
+        for _ in range(2000):
+            os.mkdir("x", dir_fd=here)
+            inner = os.open("x", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(here)
+    assert works(server) < SOON_S
+    assert not deep.exists()
 
 
 def test_a_killed_servers_folders_are_deleted_by_the_next_one(tmp_path):
