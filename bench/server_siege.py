@@ -32,6 +32,7 @@ import numpy as np
 from common import ROOT, arguments, finish, machine
 
 from lampq_tvm.device.rpc import connect
+from lampq_tvm.progress import note, track
 
 COLUMNS = ("beside", "sessions", "median_s", "longest_s", "longest_call_s", "free_s")
 WORDS = struct.pack("<ii", 0xFF271, 1000) + b"client:"
@@ -141,7 +142,7 @@ class Killer(threading.Thread):
 
     def __init__(self, count: int, server: int, *client: Any) -> None:
         super().__init__(daemon=True)
-        self.count, self.client, self.free_s = count, client, 0.0
+        self.count, self.client, self.done, self.free_s = count, client, 0, 0.0
         self.children = Path(f"/proc/{server}/task/{server}/children")
 
     def run(self) -> None:
@@ -161,6 +162,7 @@ class Killer(threading.Thread):
                 time.sleep(0.005)
             self.free_s = max(self.free_s, time.monotonic() - killed)
             victim.join()
+            self.done += 1
 
 
 def row(beside: str, seconds: list[tuple[float, float]], free_s: float | None = None) -> dict[str, Any]:
@@ -181,16 +183,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temp, served(Path(temp) / "cache", key) as (server, port):
         found, address = libraries(Path(temp)), f"rpc://127.0.0.1:{port}"
         session(address, key, found["answering"])  # imports and first uses are nobody's wait
-        rows.append(row("nobody", [session(address, key, found["answering"]) for _ in range(args.sessions)]))
+        rows.append(row("nobody", [session(address, key, found["answering"]) for _ in track(range(args.sessions), "alone")]))
         crowd = Crowd(port, args.silent, args.dripping)
         crowd.start()
         time.sleep(2)
         beside = f"{args.silent} silent, {args.dripping} dripping"
-        rows.append(row(beside, [session(address, key, found["answering"]) for _ in range(args.sessions)]))
+        rows.append(row(beside, [session(address, key, found["answering"]) for _ in track(range(args.sessions), "beside")]))
         killer, seconds = Killer(args.killed, server, address, key, str(found["hanging"])), []
         killer.start()
         while killer.is_alive() or len(seconds) < args.sessions:
             seconds.append(session(address, key, found["answering"]))
+            note(f"{len(seconds)} sessions, {killer.done} killed")
         rows.append(row(f"{beside}, {args.killed} killed", seconds, killer.free_s))
         crowd.ended = True
         crowd.join()
