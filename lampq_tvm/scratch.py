@@ -40,13 +40,16 @@ def scratch(purpose: str) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=scratch_dir(), prefix=f"{purpose}-", ignore_cleanup_errors=True)
 
 
-def scratch_dir() -> Path:
+def scratch_dir(root: Path | None = None) -> Path:
     """This process's scratch folder, claimed when it is first asked for; a forked child shares its parent's.
 
+    Args:
+        root: another place than `scratch` in the cache.
+
     Raises:
-        OutputError: the cache cannot be written, or there are no 16 MiB left.
+        OutputError: it cannot be written, or there are no 16 MiB left.
     """
-    root = cache_dir().absolute() / "scratch"
+    root = root or cache_dir().absolute() / "scratch"
     with _guard:
         if not (root in _claims and _claims[root].is_dir()):
             _claims[root] = _claim(root)

@@ -18,9 +18,10 @@ from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
-from lampq_tvm.device.folders import SessionFolders, delete
+from lampq_tvm.device import folders
 from lampq_tvm.device.handshake import CODE, MISMATCH, NO_ROOM, Gate, Listening, frame, limit_s
 from lampq_tvm.device.session import Session, hang_up, say, start
+from lampq_tvm.errors import OutputError
 
 HANDSHAKE_S = 10
 BACKLOG = 128
@@ -46,7 +47,6 @@ class Server:
         self.listening: list[Listening] = []  # the oldest first
         self.queue: deque[tuple[socket.socket, float]] = deque()  # with the seconds that each session may last
         self.sessions: list[Session] = []
-        self.folders = SessionFolders()
         self.accepts_at = self.says_at = 0.0
         self.ended = False
         self.woken, self.wake = os.pipe()
@@ -56,8 +56,8 @@ class Server:
         signal.set_wakeup_fd(self.wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:
-            self.folders.claim()
-        except OSError as e:
+            folders.place()  # deletes what killed servers left
+        except (OSError, OutputError) as e:
             say(f"sessions have no folder yet ({e})")
 
     def run(self) -> None:
@@ -81,7 +81,6 @@ class Server:
         self.listener.close()
         for running in self.sessions:
             running.clean()
-        self.folders.close()
 
     def _wait(self) -> None:
         """Until something happens or is due; and do it."""
@@ -189,11 +188,11 @@ class Server:
         others += [running.connection.fileno() for running in self.sessions]
         folder = None
         try:
-            folder = self.folders.make()
-            self.sessions.append(start(connection, folder, asked_s, [*others, *self.folders.descriptors]))
-        except (OSError, MemoryError) as e:
+            folder = folders.make()
+            self.sessions.append(start(connection, folder, asked_s, others))
+        except (OSError, MemoryError, OutputError) as e:
             say(f"a session cannot start ({e})")
             self._answer(connection, CODE.pack(NO_ROOM))
             hang_up(connection)
             if folder is not None:
-                delete(folder)
+                folders.delete(folder)

@@ -62,7 +62,7 @@ class LocalServer:
     @property
     def temp(self):
         """The folder of its sessions' folders."""
-        return str(next((self.cache / "device-sessions").glob("server-*")))
+        return str(next((self.cache / "scratch").glob(f"{self.process.pid}-*")))
 
     def ended(self):
         """Its exit code once its stdin is closed."""

@@ -232,10 +232,10 @@ def test_a_killed_servers_folders_are_deleted_by_the_next_one(tmp_path):
         left = list(tmp_path.rglob("lampq-session-*"))
         assert len(left) == 1
     second, third = (start_server(tmp_path, LAMPQ_DEVICE_KEY=KEY) for _ in range(2))
-    assert not left[0].exists() and len(list((tmp_path / "device-sessions").glob("server-*"))) == 2
+    assert not left[0].exists() and len(list((tmp_path / "scratch").glob("*-*"))) == 2
     assert works(second) < SOON_S and works(third) < SOON_S  # neither took the other's for a dead one's
     assert second.ended() == third.ended() == 0
-    assert list((tmp_path / "device-sessions").glob("server-*")) == []
+    assert list((tmp_path / "scratch").glob("*-*")) == []
 
 
 def test_closed_standard_streams_do_not_end_it(tmp_path):
