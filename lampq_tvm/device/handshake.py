@@ -25,6 +25,7 @@ HEAD = struct.Struct("<ii")
 CODE = struct.Struct("<i")
 LONGEST = 1024
 VALID_S = 60
+MONTH_S = 30 * 24 * 3600.0
 
 
 def frame(text: str) -> bytes:
@@ -121,7 +122,7 @@ class Gate:
 
 
 def limit_s(words: list[str]) -> float:
-    """Seconds that a client asks a session to last at most; infinite where it does not say.
+    """Seconds that a client asks a session to last at most; infinite where it does not say, or asks for a month or more.
 
     Raises:
         ValueError: not a number.
@@ -129,7 +130,7 @@ def limit_s(words: list[str]) -> float:
     asked = [float(word.removeprefix("-timeout=")) for word in words if word.startswith("-timeout=")]
     if any(math.isnan(seconds) or seconds < 0 for seconds in asked):
         raise ValueError("not a time")
-    return next((seconds for seconds in asked if seconds > 0), math.inf)
+    return next((seconds for seconds in asked if 0 < seconds < MONTH_S), math.inf)
 
 
 def ask(connection: socket.socket, key: str, wait_s: float, where: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import select
 import signal
@@ -28,6 +27,7 @@ BACKLOG = 128
 LISTENING = 128  # connections whose first words are still coming; beyond, the oldest of the busiest address goes
 QUEUE = 64  # clients that hold the key and wait for their turn
 PAUSE_S = 0.2
+LOOK_S = 60
 GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 NO_ROOM_HERE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # A peer that lost its power says nothing: probes after 15 s of silence, dead after 30.
@@ -104,8 +104,8 @@ class Server:
         if now >= self.accepts_at:
             watch(self.listener.fileno(), select.POLLIN, self._accept)  # last: what it opens takes the numbers of what closed
         due = [c.ends_at for c in self.listening] + [s.ends_at for s in self.sessions] + [self.accepts_at]
-        first = min((at for at in due if now < at < math.inf), default=None)
-        for descriptor, _ in poll.poll(None if first is None else 1000 * (first - now) + 1):
+        first = min([at for at in due if at > now] + [now + LOOK_S])
+        for descriptor, _ in poll.poll(1000 * (first - now) + 1):
             acts[descriptor]()
 
     def _awake(self) -> None:

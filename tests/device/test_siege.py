@@ -168,6 +168,16 @@ def test_a_keyed_clients_malformed_time_limit_is_refused(local_server, seconds):
     works(local_server)
 
 
+@pytest.mark.parametrize("seconds", [1e-9, 3e6, 1e99, float("inf")])
+def test_any_time_limit_may_be_asked_for(local_server, seconds):
+    with socket.create_connection(("127.0.0.1", local_server.port)) as client:
+        text = f"client:{KEY} -timeout={seconds}".encode()
+        client.sendall(struct.pack("<ii", 0xFF271, len(text)) + text)
+        client.settimeout(SOON_S)
+        assert client.recv(4) == struct.pack("<i", 0xFF271) or seconds < 1
+    works(local_server)
+
+
 def test_tvms_own_client_is_served(local_server):
     remote = tvm.rpc.connect("127.0.0.1", local_server.port, KEY, session_timeout=60)
     assert "arch" in remote.get_function("lampq.device.info")()
