@@ -6,6 +6,7 @@ import errno
 
 # No space, no quota, read-only, beyond the limit of a file's size.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+LONGEST = 500  # characters of what is wrong: it may quote a file, whose words may be endless or move a terminal's cursor
 
 
 class LampqError(Exception):
@@ -29,9 +30,10 @@ class LampqError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        line = self.what if self.where is None else f"{self.where}: {self.what}"
+        what = self.what if len(self.what) <= LONGEST else f"{self.what[:LONGEST]}..."
+        line = what if self.where is None else f"{self.where}: {what}"
         line = line if self.hint is None else f"{line}; {self.hint}"
-        return " ".join(line.split())
+        return "".join(c if c.isprintable() else "?" for c in " ".join(line.split()))
 
 
 class UsageError(LampqError):

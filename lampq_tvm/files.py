@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pydantic
 import pydantic_core
@@ -20,6 +20,7 @@ else:
     import tomli as tomllib
 
 DOCUMENT_BYTES = 16 << 20  # of a JSON or TOML file; the largest latency table has some 100 kB
+PIECE_BYTES = 1 << 20
 LONGEST = 160  # characters of a reason, which may quote the file
 NEWER_HINT = "update lampq"
 
@@ -60,13 +61,21 @@ def read_bytes(
             if not stat.S_ISREG(status.st_mode):
                 kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a device or a socket"
                 raise unreadable(f"{what} is {kind}, not a file", where=str(path), hint=hint or "check the path")
-            raw = b"" if status.st_size > limit_bytes else file.read(limit_bytes + 1)
+            raw = b"" if status.st_size > limit_bytes else _read_all(file, status.st_size, limit_bytes)
     except (OSError, ValueError) as e:  # ValueError: a path with a zero byte
         reason = (e.strerror if isinstance(e, OSError) else None) or e
         raise unreadable(f"cannot read {what} ({reason})", where=str(path), hint=hint or "check the path") from e
     if max(status.st_size, len(raw)) > limit_bytes:
         size = f"{max(status.st_size, len(raw))} bytes, more than {limit_bytes}"
         raise broken(f"too large for {what.removeprefix('the ')} ({size})", where=str(path), hint=hint)
+    return raw
+
+
+def _read_all(file: BinaryIO, size: int, limit_bytes: int) -> bytes:
+    """A file's bytes, or more than `limit_bytes` of one that grew; reading so many at once would take memory for them all."""
+    raw = file.read(size + 1)
+    while size < len(raw) <= limit_bytes and (more := file.read(PIECE_BYTES)):
+        raw += more
     return raw
 
 
