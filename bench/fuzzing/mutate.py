@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -23,10 +24,15 @@ def document(rng: random.Random, valid: Any) -> Any:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = list(_places(made))
         if not places:
-            return rng.choice(VALUES)
+            return _value(rng)
         holder, key = rng.choice(places)
         _change(rng, holder, key)
     return made
+
+
+def _value(rng: random.Random) -> Any:
+    """One of `VALUES`, of its own: later changes of it must not change what the next seed makes."""
+    return copy.deepcopy(rng.choice(VALUES))
 
 
 def _places(value: Any) -> Any:
@@ -43,7 +49,7 @@ def _change(rng: random.Random, holder: Any, key: Any) -> None:
         case 0:
             del holder[key]
         case 1 if isinstance(holder, dict):
-            holder[rng.choice(("more", "schema", "version", "", "x" * 300, str(key).upper()))] = rng.choice(VALUES)
+            holder[rng.choice(("more", "schema", "version", "", "x" * 300, str(key).upper()))] = _value(rng)
         case 1 | 2 if isinstance(holder, list):
             holder[key:key] = [json.loads(json.dumps(value))] * rng.choice((1, 2, 100))
         case 3 if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -56,7 +62,7 @@ def _change(rng: random.Random, holder: Any, key: Any) -> None:
             other = rng.choice(list(holder))
             holder[key], holder[other] = holder[other], value
         case _:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = _value(rng)
 
 
 def json_text(rng: random.Random, valid: Any) -> bytes:

@@ -1,0 +1,71 @@
+"""A short form of the fuzz bench, and that it finds what it looks for."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+
+import pytest
+
+from lampq_tvm.errors import UsageError
+from lampq_tvm.resources import PACKAGE
+
+sys.path.insert(0, str(PACKAGE.parent / "bench"))  # the benches are scripts: their folder is on the path when they run
+
+import fuzz
+from fuzzing import child, mutate
+
+READERS, COMMANDS = 150, 10
+SLOW = {"onnx": 25, "onnx, raw": 25, "pt2": 25}  # each of these is a whole model, read and recognized
+
+
+def test_every_kind_through_its_reader_and_its_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAMPQ_CACHE", str(tmp_path / "cache"))
+    found = []
+    for kind in fuzz.prepare(tmp_path / "fuzz"):
+        slow = kind.name in SLOW
+        made, findings = fuzz.row(kind, 0, SLOW.get(kind.name, READERS), 3 if slow else COMMANDS)
+        assert made["accepted"] + made["refused"] + made["findings"] == made["readers"]
+        found += findings
+    assert not found
+
+
+def _made(rng, folder):
+    return folder
+
+
+FAULTS = {
+    "ZeroDivisionError": lambda path: 1 // 0,
+    "the process ended": lambda path: os.kill(os.getpid(), 11),
+    "MemoryError": lambda path: bytearray(3 << 30),
+    "a line of": lambda path: (_ for _ in ()).throw(UsageError("x", where="y" * 2000)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_with_its_seed_and_the_next_is_read(fault):
+    def use(path):
+        if len(seeds) == 1:
+            return "accepted"
+        return child.read_once(FAULTS[fault], path)
+
+    seeds: list[int] = []
+    found = list(child.outcomes([7, 8], _made, use, lambda: None))
+    assert [seed for seed, _ in found] == [7, 8]
+    assert all(fault in outcome for _, outcome in found)
+
+
+def test_a_hang_is_found(monkeypatch):
+    monkeypatch.setattr(child, "LIMIT_S", 1)
+    start = time.monotonic()
+    found = dict(child.outcomes([1], _made, lambda path: child.read_once(lambda _: time.sleep(60), path), lambda: None))
+    assert "longer than the limit" in found[1] and time.monotonic() - start < 20
+
+
+def test_a_seed_makes_the_same_file_whatever_was_made_before():
+    valid = {"a": [1, 2, {"b": "c"}], "d": 0.5, "e": {}}
+    first = [mutate.json_text(random.Random(seed), valid) for seed in range(300)]
+    assert first == [mutate.json_text(random.Random(seed), valid) for seed in range(300)]
+    assert len(set(first)) > 200
