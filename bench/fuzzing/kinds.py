@@ -28,8 +28,9 @@ from lampq_tvm.resources import data_dir
 from lampq_tvm.runtime.runner import Runner
 from lampq_tvm.store import load_stage
 from lampq_tvm.tune.cuda.records import CudaRecord
+from lampq_tvm.tune.held import parse_held, read_held
 from lampq_tvm.tune.log import TrialLog
-from lampq_tvm.tune.records import Record, read_one
+from lampq_tvm.tune.records import Record
 
 SPEC = InputSpec(1, 16, 16, (0.5,), (0.5,))
 DATA = ["--data", "data.npz", *FEW]
@@ -82,8 +83,8 @@ def kinds(folder: Path) -> list[Kind]:
     texts = {
         "plan": ("plan.json", BitPlan.load, plan),
         "latency table": ("table.json", LatencyTable.load, table),
-        "tuning record": (_shipped("vbmi"), lambda p: read_one(p, Record), None),
-        "CUDA record": (_shipped("sm_90"), lambda p: read_one(p, CudaRecord), None),
+        "tuning record": (_shipped("vbmi"), _record_reader(Record), None),
+        "CUDA record": (_shipped("sm_90"), _record_reader(CudaRecord), None),
     }
     raws: dict[str, tuple[str | Path, Read, Any]] = {
         "artifact, raw": ("cpu.lampq", read_artifact, lambda p: ["inspect", str(p)]),
@@ -146,6 +147,15 @@ def _write(path: Path, data: bytes) -> Path:
 
 def _shipped(level: str) -> Path:
     return sorted((data_dir("schedules") / level).glob("*.json"))[0]
+
+
+def _record_reader(schema: type[Record] | type[CudaRecord]) -> Read:
+    def read(path: Path) -> None:
+        raw = read_held(path)
+        if raw is not None:
+            parse_held(raw, path, schema)
+
+    return read
 
 
 def _look_at_data(path: Path) -> None:
