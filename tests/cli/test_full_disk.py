@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.conftest import FEW, MODEL
@@ -84,6 +85,16 @@ def test_a_full_disk_of_the_output(request_, tmp_path, cache):
     done = on_small_disk(tmp_path / "out", "16k", *request_)
     assert "No space left on device" in one_line(done)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_board_with_no_room_at_all_runs_artifacts(request_, tmp_path, lampq):
+    assert lampq(*request_).code == 0
+    np.save(tmp_path / "x.npy", np.zeros((3, 1, 16, 16), np.float32))
+    files = [request_[-1], "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"]
+    nowhere = dict.fromkeys(("LAMPQ_CACHE", "HOME", "XDG_CACHE_HOME"), "/proc/nowhere")
+    done = on_small_disk(tmp_path / "tmp", "4k", "run", *files, TMPDIR=str(tmp_path / "tmp"), **nowhere)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert np.load(tmp_path / "y.npy").shape == (3, 4)
 
 
 def test_a_full_standard_output():
