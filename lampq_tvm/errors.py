@@ -9,6 +9,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 LONGEST = 500  # characters of what is wrong: it may quote a file, whose words may be endless or move a terminal's cursor
 
 
+def printable(text: str) -> str:
+    """Text as it can be printed: what is no character, or would move the cursor, is escaped.
+
+    >>> printable("caf\\udce9/\\x1b[31m")
+    'caf\\\\udce9/\\\\x1b[31m'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class LampqError(Exception):
     """Base of all expected errors.
 
@@ -33,7 +42,7 @@ class LampqError(Exception):
         what = self.what if len(self.what) <= LONGEST else f"{self.what[:LONGEST]}..."
         line = what if self.where is None else f"{self.where}: {what}"
         line = line if self.hint is None else f"{line}; {self.hint}"
-        return "".join(c if c.isprintable() else "?" for c in " ".join(line.split()))
+        return printable(" ".join(line.split()))
 
 
 class UsageError(LampqError):

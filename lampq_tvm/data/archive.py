@@ -11,8 +11,7 @@ from lampq_tvm.data.dataset import Dataset
 from lampq_tvm.data.formats import FORMAT_HINT
 from lampq_tvm.data.image import pillow
 from lampq_tvm.data.prepare import scaled_size
-from lampq_tvm.data.walk import shown
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import UsageError, printable
 from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.progress import note
 
@@ -40,8 +39,8 @@ def open_npz(path: Path, spec: InputSpec) -> Dataset:
         scaled_size(images.shape[1], images.shape[2], spec, str(path))
         pillow()
     kinds = "no labels" if labels is None else f"labels {labels.min()}..{labels.max()} ({len(np.unique(labels))} classes)"
-    rest = f"; left out: {', '.join(map(shown, others[:5]))}" if others else ""
-    note(f"{shown(str(path))}: {len(images)} images, {kinds}{rest}")
+    rest = f"; left out: {', '.join(map(printable, others[:5]))}" if others else ""
+    note(f"{printable(str(path))}: {len(images)} images, {kinds}{rest}")
     return Dataset(path, spec, labels, images=images)
 
 

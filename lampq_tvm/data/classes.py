@@ -11,8 +11,7 @@ from typing import Any
 
 from lampq_tvm.data.class_map import read_class_map
 from lampq_tvm.data.reading import Reading
-from lampq_tvm.data.walk import shown
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import UsageError, printable
 
 
 def number_classes(
@@ -34,7 +33,7 @@ def number_classes(
         named = read_class_map(how.class_map, classes)
         for name in filled:
             if name not in named:
-                what = f"the class map does not name the folder {shown(name)!r}"
+                what = f"the class map does not name the folder {printable(name)!r}"
                 hint = f"it names {_few(list(named))}; add it, or take the folder away"
                 raise UsageError(what, where=str(how.class_map), hint=hint)
         return named
@@ -61,14 +60,14 @@ def _ordered(root: Path, names: Sequence[str], order: str | None) -> list[str]:
     text, natural = sorted(names), sorted(sorted(names), key=natural_key)
     same = next(((a, b) for a, b in itertools.pairwise(natural) if natural_key(a) == natural_key(b)), None)
     if same is not None and order != "text":
-        what = f"the folders {shown(same[0])!r} and {shown(same[1])!r} have no natural order"
+        what = f"the folders {printable(same[0])!r} and {printable(same[1])!r} have no natural order"
         raise UsageError(what, where=str(root), hint="give --class-order text, or --class-map FILE")
     if order is not None:
         return natural if order == "natural" else text
     hint = "give --class-order text (torchvision) or natural (timm), as the model was trained, or --class-map FILE"
     if text != natural:
         at = next(i for i, pair in enumerate(zip(text, natural, strict=True)) if pair[0] != pair[1])
-        what = f"class {at} is {shown(text[at])!r} in the order of text, {shown(natural[at])!r} in the natural order"
+        what = f"class {at} is {printable(text[at])!r} in the order of text, {printable(natural[at])!r} in the natural order"
         raise UsageError(what, where=str(root), hint=hint)
     composed = sorted(names, key=lambda name: unicodedata.normalize("NFC", name))
     if composed != sorted(names, key=lambda name: unicodedata.normalize("NFD", name)):
@@ -79,4 +78,4 @@ def _ordered(root: Path, names: Sequence[str], order: str | None) -> list[str]:
 
 def _few(names: Sequence[str]) -> str:
     """The first names."""
-    return ", ".join(shown(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+    return ", ".join(printable(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")

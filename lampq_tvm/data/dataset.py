@@ -14,8 +14,7 @@ import numpy as np
 
 from lampq_tvm.data.image import look, read_bytes
 from lampq_tvm.data.prepare import prepare_array, prepare_file, scaled_size
-from lampq_tvm.data.walk import shown
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import UsageError, printable
 from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.progress import note, track
 
@@ -103,7 +102,7 @@ class Dataset:
                 count = sum(fault is not None for fault in self._faults.values())
                 more = " (further ones are not named)" if count == SHOWN else ""
                 if count <= SHOWN:
-                    note(f"left out: {shown(str(self.files[index]))}: {e.what}{more}")
+                    note(f"left out: {printable(str(self.files[index]))}: {e.what}{more}")
         return self._faults[index]
 
     @functools.cached_property

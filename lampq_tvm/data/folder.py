@@ -12,8 +12,8 @@ from lampq_tvm.data.dataset import Dataset
 from lampq_tvm.data.formats import FORMAT_HINT
 from lampq_tvm.data.image import pillow
 from lampq_tvm.data.reading import Reading
-from lampq_tvm.data.walk import LeftOut, entries, images_below, is_folder, is_image, shown
-from lampq_tvm.errors import UsageError
+from lampq_tvm.data.walk import LeftOut, entries, images_below, is_folder, is_image
+from lampq_tvm.errors import UsageError, printable
 from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.progress import note
 
@@ -111,7 +111,7 @@ def _check_split(found: Found, how: Reading) -> None:
     deep = [name for name in parts if all(file.parent != found.root / name for file in found.folders[name])]
     several = len({SPLITS[name.lower()] for name in parts}) > 1
     if (several and (len(parts) == len(found.filled) or len(deep) == len(parts))) or (deep and deep == found.filled):
-        names = " and ".join(f"{shown(name)}/" for name in parts)
+        names = " and ".join(f"{printable(name)}/" for name in parts)
         hint = f"give one of them: --data {found.root / parts[0]}"
         raise UsageError(f"{names} are parts of a data set, not classes", where=str(found.root), hint=hint)
 
@@ -123,14 +123,14 @@ def _check_depth(found: Found, classes: int | None, how: Reading) -> None:
     for name in found.filled:
         places = sorted({file.parent for file in found.folders[name]})
         if found.root / name not in places and len(places) > 1:
-            first = ", ".join(shown(str(place.relative_to(found.root))) for place in places[:2])
-            what = f"the images of {shown(name)}/ lie only in folders below it ({first}, ...), which may be the classes"
+            first = ", ".join(printable(str(place.relative_to(found.root))) for place in places[:2])
+            what = f"the images of {printable(name)}/ lie only in folders below it ({first}, ...), which may be the classes"
             hint = f"give the folder that holds the class folders, such as {places[0].parent}, or --class-map FILE"
             raise UsageError(what, where=str(found.root), hint=hint)
 
 
 def _say(found: Found, count: int, labels: str) -> None:
     """Print what was taken and what was not."""
-    note(f"{shown(str(found.root))}: {count} images, {labels}")
+    note(f"{printable(str(found.root))}: {count} images, {labels}")
     for line in found.left.lines():
         note(line)

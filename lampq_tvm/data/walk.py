@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lampq_tvm.data.formats import SUFFIXES
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import UsageError, printable
 
 SYSTEM = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "recycler", "system volume information", "#recycle", "#snapshot",
           "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}  # fmt: skip
@@ -31,15 +31,10 @@ class LeftOut:
         found = []
         for reason, folders in sorted(self.counts.items()):
             ranked = sorted(folders.items(), key=lambda item: (-item[1], item[0]))
-            where = ", ".join(f"{shown(folder)}: {count}" for folder, count in ranked[:FOLDERS_SHOWN])
+            where = ", ".join(f"{printable(folder)}: {count}" for folder, count in ranked[:FOLDERS_SHOWN])
             more = f", {len(ranked) - FOLDERS_SHOWN} more folders" if len(ranked) > FOLDERS_SHOWN else ""
             found.append(f"left out: {sum(folders.values())} {reason} ({where}{more})")
         return found
-
-
-def shown(name: str) -> str:
-    """A file's name as it can be printed: what is no character or would move the cursor is escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def entries(folder: Path, name: str, left: LeftOut) -> Iterator[os.DirEntry[str]]:
@@ -80,7 +75,7 @@ def is_image(entry: os.DirEntry[str], name: str, left: LeftOut) -> bool:
     """Whether a file is named like an image and can be one; a link to nothing is, and is refused as broken later."""
     suffix = Path(entry.name).suffix.lower()
     if suffix not in SUFFIXES:
-        left.add(f"files of other types ({shown(suffix) if suffix else 'no suffix'})", name)
+        left.add(f"files of other types ({printable(suffix) if suffix else 'no suffix'})", name)
         return False
     try:
         plain = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))

@@ -175,6 +175,11 @@ def test_names_that_are_no_plain_text(tmp_path, name, capfd):
     with pytest.raises(UsageError) as e:
         open_dataset(root, GREY, classes=2)
     assert "\x1b" not in str(e.value) and "\n" not in str(e.value)
+    data.files[0].write_bytes(b"")
+    with pytest.raises(UsageError) as e:
+        open_dataset(root, GREY, classes=1).verify()
+    assert "\x1b" not in str(e.value) and "a broken image" in str(e.value)
+    str(e.value).encode()  # also where the name is no text
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b", "d/0.png/inside"])
