@@ -61,6 +61,7 @@ class Pipeline(Stages):
             from lampq_tvm.api.judging import check_judgeable
 
             check_judgeable(self)
+        self.warn_of_images()
 
     @functools.cached_property
     def plan_calibration(self) -> Calibration:

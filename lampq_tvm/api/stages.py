@@ -32,12 +32,15 @@ CHANGED_HINT = "give it again when nothing writes there"
 JUDGED = 4  # times the images that a plan without a loss would need: a few losses then do not refuse it
 JUDGED_LEAST = 128  # images, however large the drop: enough to see whether labels mean anything
 
+HELD_BACK = 8  # images that show whether calibration saw enough
+
 
 class Stages:
     """What is known of a request before any widths are chosen; each stage is worked out when it is first asked for."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._images_told = False
         # Without the cache, stages still need a place for their files; it goes when the stages go.
         self._scratch = None if options.use_cache else scratch("no-cache")
         self.cache = Cache(cache_dir() if self._scratch is None else Path(self._scratch.name))
@@ -184,6 +187,29 @@ class Stages:
         """Quantizers of every layer at every width."""
         return self.calibrated_at(self.calibration_folder, WIDTHS)
 
+    def warn_of_images(self) -> None:
+        """Say what is odd about the calibration images; random ones for random weights mean nothing anyhow."""
+        if self.options.data is None or self._images_told:
+            return
+        from lampq_tvm.calibrate.doubts import poor_images
+        from lampq_tvm.calibrate.novelty import ENOUGH
+
+        self._images_told = True
+        images, _ = next(self.calib_data.batches(ENOUGH))
+        for line in poor_images(images):
+            note(f"warning: {line}")
+
+    def _warn_of_saturation(self, calibration: Calibration) -> None:
+        """Say where images that calibration did not see leave its ranges."""
+        from lampq_tvm.calibrate.doubts import saturation
+
+        count, rest = len(self.calib_data), len(self.data) - 1
+        more = self.data.sample(min(count + HELD_BACK, rest), self.options.seed)
+        held_back, _ = next(more.batches(HELD_BACK, count), (None, None))
+        line = None if self.options.data is None or held_back is None else saturation(calibration, held_back)
+        if line is not None:
+            note(f"warning: {line}")
+
     def calibrated_at(self, folder: Path, widths: tuple[int, ...]) -> Calibration:
         """Calibration at some widths; what the images showed is a unit of work that all widths share."""
 
@@ -198,7 +224,9 @@ class Stages:
         def save(path: Path, found: Calibration) -> None:
             found.save(path)
 
-        return self.cache.get(folder, "calibration.st", Calibration.load, compute, save, self.calibration_folder)
+        found = self.cache.get(folder, "calibration.st", Calibration.load, compute, save, self.calibration_folder)
+        self._warn_of_saturation(found)
+        return found
 
     @property
     def sensitivity_key(self) -> tuple[str, ...]:

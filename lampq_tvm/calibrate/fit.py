@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import WIDTHS, ActQuantizer, Calibration
 from lampq_tvm.calibrate.compensate import WIDEST, compensated_codes
+from lampq_tvm.calibrate.margins import widen
 from lampq_tvm.calibrate.observe import Observed, observe
 from lampq_tvm.calibrate.repq import reparameterize
 from lampq_tvm.calibrate.search import quantizer, search_activation
@@ -56,7 +57,7 @@ def calibrate(
     Raises:
         UsageError: there is no image.
     """
-    model, seen = reparameterize(model, observe(model, batches, units, seed))
+    model, seen = reparameterize(model, widen(model, observe(model, batches, units, seed)))
     key = "fit" + "".join(map(str, widths))
     fitted, heads = {}, {}
     for op in track([op for op in model.ops if isinstance(op, PatchEmbed | Linear | Attention | AttentionPool)], "quantizers"):
@@ -73,7 +74,7 @@ def calibrate(
             if isinstance(op, Linear)
         },
         preactivations={
-            op.name: quantizer(float(seen.low[op.name][0]), float(seen.high[op.name][0]), 8)
+            op.name: quantizer(float(seen.low[op.name].min()), float(seen.high[op.name].max()), 8)
             for op in model.ops
             if isinstance(op, Activation | Gate)
         },

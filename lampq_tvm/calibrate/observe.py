@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.execute import normalize, run_float
 from lampq_tvm.frontend.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Linear, Op, PatchEmbed
@@ -34,14 +35,18 @@ class Observed:
     Attributes:
         low, high: layer -> smallest and largest input per channel [K]; Attention op -> the same of q, k and v
             [3 * heads * head_dim] (of k and v where the queries are constant); Activation or Gate op -> the same of its
-            input, [1].
+            input.
         rows: layer -> sampled input rows [R, K], R at most SAMPLE_ROWS (normalized pixels for the patch embedding).
+        distinct: `images`, `patches` -> hashes of different ones, as many as matter (`novelty`).
+        tokens: whatever has a range -> its rows per image.
     """
 
     low: dict[str, F32] = field(default_factory=dict)
     high: dict[str, F32] = field(default_factory=dict)
     rows: dict[str, F32] = field(default_factory=dict)
     ranks: dict[str, Ranks] = field(default_factory=dict)
+    distinct: dict[str, Ranks] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
 
     def add(self, batch: Arrays) -> None:
         """Merge the statistics of one batch."""
@@ -53,6 +58,11 @@ class Observed:
                 self.high[name] = np.maximum(self.high.get(name, array), array)
             elif group == "rows":
                 self._keep(name, array, batch[f"ranks/{name}"])
+            elif group == "distinct":
+                most = ENOUGH if name == "images" else ENOUGH * int(batch["tokens/patches"][0])
+                self.distinct[name] = merge(self.distinct.get(name), array, most)
+            elif group == "tokens":
+                self.tokens[name] = int(array[0])
 
     def _keep(self, name: str, rows: F32, ranks: Ranks) -> None:
         """Of the old and new rows keep the SAMPLE_ROWS of lowest rank."""
@@ -111,13 +121,26 @@ def _batch(
             found[f"ranks/{op.name}"] = ranks[kept]
         elif isinstance(op, Activation | Gate):
             x = x.narrow(-1, op.gate_at, op.width) if isinstance(op, Gate) else x
-            found[f"low/{op.name}"], found[f"high/{op.name}"] = x.amin().view(1).numpy(), x.amax().view(1).numpy()
+            low, high = x.flatten(0, -2).aminmax(dim=0)
+            found[f"low/{op.name}"], found[f"high/{op.name}"] = low.numpy(), high.numpy()
         elif isinstance(op, Attention | AttentionPool):
             low, high = x.flatten(0, -2).aminmax(dim=0)
             found[f"low/{op.name}"], found[f"high/{op.name}"] = low.numpy(), high.numpy()
+        if f"low/{op.name}" in found:
+            found[f"tokens/{op.name}"] = np.array([rows_per_image(op, x)], np.int64)
+        if isinstance(op, PatchEmbed):
+            found["distinct/images"], found["distinct/patches"] = image_hashes(images, op.patch)
+            found["tokens/patches"] = found[f"tokens/{op.name}"]
 
     run_float(model, normalize(images, model.input), observe=see)
     return found
+
+
+def rows_per_image(op: Op, x: Tensor) -> int:
+    """Rows of an operator's input that come from one image."""
+    if isinstance(op, PatchEmbed):
+        return (x.shape[2] // op.patch) * (x.shape[3] // op.patch)
+    return x[0].numel() // x.shape[-1]
 
 
 def _patches(images: Tensor, patch: int) -> Tensor:

@@ -31,7 +31,7 @@ def test_rows_lie_within_the_range(tmp_path):
     seen = observe(tiny_model(), batches(tiny_images(8), 4), Units(tmp_path))
     for name, rows in seen.rows.items():
         assert (rows >= seen.low[name]).all() and (rows <= seen.high[name]).all()
-    assert seen.low["blocks.1.act"].shape == (1,) and seen.high["blocks.1.attn"].shape == (120,)
+    assert seen.low["blocks.1.act"].shape == (80,) and seen.high["blocks.1.attn"].shape == (120,)
 
 
 def test_a_kill_loses_one_batch(tmp_path, monkeypatch):

@@ -85,6 +85,23 @@ def test_preprocessing_is_resolved_before_long_work(lampq, data, tmp_path, monke
         assert (shown["mean"], shown["std"]) == ("0.5", "0.5")
 
 
+def test_few_or_black_calibration_images_are_told(lampq, data, tmp_path):
+    def warnings(path, count):
+        found = lampq("plan", *MODEL, "--calib-images", count, "--sens-images", 8, "--data", path, "-o", tmp_path / "p.json",
+                      "--budget", "4bit")  # fmt: skip
+        assert found.code == 0, found.err
+        return [line for line in found.err.splitlines() if line.startswith("warning: ") and "random" not in line]
+
+    for _ in range(2):  # also when calibration comes from the cache
+        (line,) = warnings(data, 8)
+        assert "8 different images" in line and "--calib-images" in line
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "many.npz", images=rng.integers(0, 256, (60, 16, 16), np.uint8), labels=np.arange(60) % 4)
+    assert warnings(tmp_path / "many.npz", 40) == []
+    np.savez(tmp_path / "black.npz", images=np.zeros((40, 16, 16), np.uint8), labels=np.arange(40) % 4)
+    assert any("0..0" in line for line in warnings(tmp_path / "black.npz", 40))
+
+
 def test_run_warns_of_images_that_were_not_normalized(lampq, artifact, images, tmp_path):
     right, pixels = images
     np.save(tmp_path / "raw.npy", pixels / np.float32(255))
