@@ -6,7 +6,7 @@
 
 A reader must take a file or refuse it with one line; a command must end with a code of its list and, where that is not 0, one
 line that begins with `error:`. A traceback, a dead process, more than 10 s or more than 2 GB above the imports is a finding,
-named with its seed: the same seed makes the same file.
+named with its seed: the same seed makes the same file. What is finished is kept, and goes on from there after a kill.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import arguments, finish, machine
+from common import Pieces, arguments, finish, machine
 from fuzzing.child import outcomes, read_once, run_once
 from fuzzing.kinds import Kind, kinds
 from fuzzing.samples import make_samples
 
 READER = ("readers", "accepted", "refused", "findings")
 COMMAND = ("commands", "exit_0", "exit_other", "command_findings")
+PIECE = 500
 COLUMNS = ("kind", *READER, *COMMAND, "seconds")
 
 
@@ -36,37 +37,45 @@ def ready() -> None:
     torch.set_num_threads(1)
 
 
-def through_reader(kind: Kind, seeds: Sequence[int]) -> tuple[Counter[str], list[dict[str, Any]]]:
-    """How many mutations ended in which way, and the findings."""
-    return _sorted(kind, outcomes(list(seeds), kind.make, lambda path: read_once(kind.read, path), ready))
+def through_reader(kind: Kind, seeds: Sequence[int]) -> list[tuple[int, str]]:
+    """(seed, how it ended) of mutations given to a kind's reader."""
+    return list(outcomes(list(seeds), kind.make, lambda path: read_once(kind.read, path), ready))
 
 
-def through_command(kind: Kind, seeds: Sequence[int]) -> tuple[Counter[str], list[dict[str, Any]]]:
+def through_command(kind: Kind, seeds: Sequence[int]) -> list[tuple[int, str]]:
     """The same of its command; nothing where it has none."""
     command = kind.command
-    if command is None:
-        return Counter(), []
-    return _sorted(kind, outcomes(list(seeds), kind.make, lambda path: run_once(command(path)), ready))
+    return [] if command is None else list(outcomes(list(seeds), kind.make, lambda path: run_once(command(path)), ready))
 
 
-def _sorted(kind: Kind, found: Any) -> tuple[Counter[str], list[dict[str, Any]]]:
+def piece(run: Callable[[], list[tuple[int, str]]]) -> dict[str, Any]:
+    """How often mutations ended in which way, the findings among them, and the seconds they took."""
+    start = time.monotonic()
     counts: Counter[str] = Counter()
     findings = []
-    for seed, outcome in found:
+    for seed, outcome in run():
         counts[outcome.partition(":")[0]] += 1
         if outcome.startswith("finding"):
-            findings.append({"kind": kind.name, "seed": seed, "what": outcome})
-    return counts, findings
+            findings.append({"seed": seed, "what": outcome})
+    return {"counts": counts, "findings": findings, "seconds": time.monotonic() - start}
 
 
-def row(kind: Kind, first: int, readers: int, commands: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A row of the table, and its findings."""
-    start = time.monotonic()
-    read, found = through_reader(kind, range(first, first + readers))
-    ran, more = through_command(kind, range(first, first + commands))
+def row(kind: Kind, first: int, readers: int, commands: int, pieces: Pieces) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A row of the table, and its findings; every `PIECE` mutations are kept when they are finished."""
+    sums, findings, seconds = {}, [], 0.0
+    for name, through, count in (("readers", through_reader, readers), ("commands", through_command, commands)):
+        total: Counter[str] = Counter()
+        for low in range(first, first + count, PIECE):
+            seeds = range(low, min(low + PIECE, first + count))
+            file, key = f"{kind.name}-{name}".replace(" ", "-"), (kind.name, seeds.start, seeds.stop)
+            found = pieces.get(file, lambda s=seeds, t=through: piece(lambda: t(kind, s)), *key)
+            total.update(found["counts"])
+            findings += [{"kind": kind.name, "through": name, **f} for f in found["findings"]]
+            seconds += found["seconds"]
+        sums[name] = total
+    read, ran = sums["readers"], sums["commands"]
     figures = (readers, read["accepted"], read["refused"], read["finding"], sum(ran.values()), ran["accepted"], ran["refused"])
-    made = dict(zip(COLUMNS, (kind.name, *figures, ran["finding"], round(time.monotonic() - start, 1)), strict=True))
-    return made, [*found, *({**f, "command": True} for f in more)]
+    return dict(zip(COLUMNS, (kind.name, *figures, ran["finding"], round(seconds, 1)), strict=True)), findings
 
 
 def prepare(folder: Path) -> list[Kind]:
@@ -87,11 +96,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--kinds", nargs="*", help="names of the table; all of them where left out")
     o = parser.parse_args()
-    rows, findings = [], []
+    rows, findings, pieces = [], [], Pieces(o.work / "pieces")
     for kind in prepare(o.work):
         if o.kinds and kind.name not in o.kinds:
             continue
-        made, found = row(kind, o.seed, o.readers, o.commands)
+        made, found = row(kind, o.seed, o.readers, o.commands, pieces)
         rows.append(made)
         findings += found
         print(f"{kind.name}: {len(found)} findings, {made['seconds']} s", file=sys.stderr, flush=True)

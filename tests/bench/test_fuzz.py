@@ -15,6 +15,7 @@ from lampq_tvm.resources import PACKAGE
 sys.path.insert(0, str(PACKAGE.parent / "bench"))  # the benches are scripts: their folder is on the path when they run
 
 import fuzz
+from common import Pieces
 from fuzzing import child, mutate
 
 READERS, COMMANDS = 150, 10
@@ -24,9 +25,10 @@ SLOW = {"onnx": 25, "onnx, raw": 25, "pt2": 25}  # each of these is a whole mode
 def test_every_kind_through_its_reader_and_its_command(tmp_path, monkeypatch):
     monkeypatch.setenv("LAMPQ_CACHE", str(tmp_path / "cache"))
     found = []
+    pieces = Pieces(tmp_path / "pieces")
     for kind in fuzz.prepare(tmp_path / "fuzz"):
         slow = kind.name in SLOW
-        made, findings = fuzz.row(kind, 0, SLOW.get(kind.name, READERS), 3 if slow else COMMANDS)
+        made, findings = fuzz.row(kind, 0, SLOW.get(kind.name, READERS), 3 if slow else COMMANDS, pieces)
         assert made["accepted"] + made["refused"] + made["findings"] == made["readers"]
         found += findings
     assert not found
