@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lampq_tvm.api.compiling import compile as compile
+    from lampq_tvm.api.evaluating import eval as eval
     from lampq_tvm.api.health import doctor as doctor
     from lampq_tvm.api.looking import inspect as inspect
     from lampq_tvm.api.looking import targets as targets
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from lampq_tvm.api.measuring import tune as tune
     from lampq_tvm.api.planning import plan as plan
     from lampq_tvm.api.running import bench as bench
-    from lampq_tvm.api.running import eval as eval
     from lampq_tvm.api.running import load as load
     from lampq_tvm.api.running import run as run
 
@@ -30,7 +30,7 @@ MODULES = {
     "tune": "measuring",
     "load": "running",
     "run": "running",
-    "eval": "running",
+    "eval": "evaluating",
     "bench": "running",
     "inspect": "looking",
     "targets": "looking",

@@ -20,6 +20,7 @@ from lampq_tvm.build.artifact import Artifact, pack, read_artifact, unpack, writ
 from lampq_tvm.build.linking import linker_version
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
+from lampq_tvm.spread import spread
 from lampq_tvm.store import write_atomic
 from lampq_tvm.tune.held import held_records
 
@@ -155,10 +156,12 @@ def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> No
     from lampq_tvm.quantize.reference import run_reference
 
     images, _ = next(pipeline.calib_data.batches(GATE_IMAGES if device else 1))
-    expected = run_reference(pipeline.quantized, images)
+    quantized = pipeline.quantized
+    one_by_one = spread(lambda image: run_reference(quantized, image[None]), images, pipeline.options.jobs)
+    expected = np.concatenate(list(one_by_one))
     with _runner(pipeline, artifact, device, ptx) as runner:
         got = runner(images)
-    what = difference(np.asarray(expected), got, bool(pipeline.plan.floats))
+    what = difference(expected, got, bool(pipeline.plan.floats))
     if what is not None:
         raise GateError(what, where=f"{pipeline.target.name} on {device}", hint="please report this")
 

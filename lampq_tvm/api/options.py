@@ -57,6 +57,8 @@ class Options:
         allow_estimates: let estimated latencies decide.
         batch: images the artifact takes at once; threads: cores it uses (None: all of the target's).
         trials: tuning trials per kernel before the build; 0 takes the shipped and cached records.
+        jobs: how many layers, images or candidate plans are worked on at once, each by one thread (None: the cores that this
+            process may use). No result depends on it.
         use_cache: take finished stages from the cache.
     """
 
@@ -94,6 +96,7 @@ class Options:
     batch: int = 1
     threads: int | None = None
     trials: int = 0
+    jobs: int | None = None
     use_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -143,6 +146,7 @@ class Options:
             ("--batch", self.batch, 1, 1024),
             ("--threads", self.threads, 1, 1024),
             ("--trials", self.trials, 0, large),
+            ("--jobs", self.jobs, 1, 1024),
             ("--size", self.size, 1, 1 << 14),
         ]
 

@@ -1,4 +1,4 @@
-"""`load`, `run`, `eval`, `bench`: what one does with an artifact; only the runtime is needed."""
+"""`load`, `run`, `bench`: what one does with an artifact; only the runtime is needed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ import numpy as np
 from lampq_tvm.api.checks import check_output, read_input, require_file
 from lampq_tvm.api.options import check_device
 from lampq_tvm.build.artifact import Artifact, read_artifact
-from lampq_tvm.data import Reading, open_dataset
 from lampq_tvm.errors import CorruptError, UnsupportedError, UsageError
 from lampq_tvm.frontend.model import ImportedModel, InputSpec
-from lampq_tvm.progress import note, track
+from lampq_tvm.progress import note
 from lampq_tvm.store import cache_dir, write_atomic
 from lampq_tvm.targets import resolve_target
 
 if TYPE_CHECKING:
     from lampq_tvm.runtime.runner import Runner
-
-EVAL_BATCH = 32
 
 
 def load(artifact: str | Path, device: str | None = None, threads: int | None = None) -> Runner:
@@ -84,66 +81,6 @@ def run(
     np.save(file, logits)
     write_atomic(Path(output), file.getvalue())
     return logits
-
-
-def eval(
-    artifact: str | Path,
-    *,
-    data: str | Path,
-    device: str | None = None,
-    threads: int | None = None,
-    images: int | None = None,
-    fp32: bool = True,
-    class_order: str | None = None,
-    class_map: str | Path | None = None,
-    skip_broken: bool = False,
-) -> dict[str, Any]:
-    """Accuracy of an artifact on labelled images, or on any images how often it agrees with the float model.
-
-    Args:
-        artifact: the `.lampq` file.
-        data: a folder of class folders or of images alone, or an `.npz`.
-        device, threads: as for `load`.
-        images: how many images are drawn; all where None.
-        fp32: run the float model beside it where it is still in the cache and torch is installed.
-        class_order, class_map, skip_broken: as of `Options`.
-
-    Returns:
-        `n`, `top1`, `fp32_top1` and `agreement_fp32`, shares of 1; the last two are None where the float model is not at
-        hand, the first two where the images have no labels.
-
-    Raises:
-        UsageError: neither labels nor the float model are there to compare with.
-    """
-    check_device(device)
-    how = Reading(class_order, None if class_map is None else Path(class_map), skip_broken)
-    opened = read_artifact(artifact)
-    model = cached_model(opened) if fp32 else None
-    if not opened.manifest["has_classifier"]:
-        raise UnsupportedError("a model without a classifier has no accuracy", where=str(artifact), hint="use lampq run")
-    classes = class_count(opened)
-    dataset = open_dataset(data, input_spec(opened), classes=classes, labels_used=classes is not None, how=how).sample(images)
-    if model is None and not dataset.has_labels:
-        hint = "give labelled images, or eval where the artifact was compiled and without --no-fp32"
-        raise UsageError("no labels, and no float model to compare with", where=str(data), hint=hint)
-    dataset.verify()
-    runner = load(artifact, device, threads)
-    right = float_right = agree = 0
-    batches = dataset.batches(EVAL_BATCH)
-    for pixels, labels in track(batches, "evaluating", -(-len(dataset) // EVAL_BATCH)):
-        found = runner(pixels).argmax(1)
-        right += 0 if labels is None else int((found == labels).sum())
-        if model is not None:
-            reference = float_logits(model, pixels).argmax(1)
-            float_right += 0 if labels is None else int((reference == labels).sum())
-            agree += int((reference == found).sum())
-    n, labelled, compared = len(dataset), dataset.has_labels, model is not None
-    return {
-        "n": n,
-        "top1": right / n if labelled else None,
-        "fp32_top1": float_right / n if labelled and compared else None,
-        "agreement_fp32": agree / n if compared else None,
-    }
 
 
 def bench(artifact: str | Path, *, device: str | None = None, threads: int | None = None, repeat: int = 50) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,13 +12,16 @@ from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.api.running import float_logits
 from lampq_tvm.api.stages import Stages, check_unchanged
 from lampq_tvm.data import BATCH
+from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.progress import track
+from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units, digest
 
 if TYPE_CHECKING:
     from lampq_tvm.allocate.problem import Problem
 
+IMAGES_BYTES = 512 << 20  # of all layers' inputs and outputs together; few of them live at once
 Logits = Callable[[Stages, BitPlan], Callable[[np.ndarray], np.ndarray]]  # uint8 [B, C, H, W] to float32 [B, classes]
 
 
@@ -93,20 +96,30 @@ def evaluator(stages: Stages, logits: Logits) -> Callable[[BitPlan | None], floa
 def accuracy(stages: Stages, candidate: BitPlan | None, logits: Logits) -> float:
     """Share of the sensitivity images that a plan, or for None the float model, gets right."""
     run = partial(float_logits, stages.model) if candidate is None else logits(stages, candidate)
-    right, data = 0, stages.sens_data
-    for pixels, labels in track(iter(data), "evaluating a plan", -(-len(data) // BATCH)):
-        right += int((run(pixels).argmax(1) == labels).sum())
+    data, size = stages.sens_data, images_at_once(stages.model)
+
+    def right(batch: tuple[np.ndarray, Any]) -> int:
+        return int((run(batch[0]).argmax(1) == batch[1]).sum())
+
+    jobs = fitting_jobs(stages.options.jobs, IMAGES_BYTES)
+    found = track(spread(right, data.batches(size), jobs), "evaluating a plan", -(-len(data) // size))
+    total = sum(found)
     check_unchanged(data)
-    return right / len(data)
+    return total / len(data)
+
+
+def images_at_once(model: ImportedModel) -> int:
+    """Images that one thread runs together: few of a large model, so that their values are small and there is work for all."""
+    return max(1, min(BATCH, IMAGES_BYTES // max(1, model.activation_bytes)))
 
 
 def close_logits(stages: Stages, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
     """A plan's layers in the float model: many times faster, enough to compare plans."""
     from lampq_tvm.frontend.execute import normalize
-    from lampq_tvm.sensitivity.float_run import run_plan
+    from lampq_tvm.sensitivity.float_run import planned_run
 
-    spec = stages.model.input
-    return lambda pixels: np.asarray(run_plan(stages.calibration, candidate, normalize(pixels, spec)))
+    spec, run = stages.model.input, planned_run(stages.calibration, candidate)
+    return lambda pixels: np.asarray(run(normalize(pixels, spec)))
 
 
 def solved(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) -> BitPlan:
@@ -120,4 +133,5 @@ def solved(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) 
         return found
     from lampq_tvm.allocate.update import iterative_update
 
-    return iterative_update(stages.calibration, program, found, evaluator(stages, close_logits))
+    with one_thread():
+        return iterative_update(stages.calibration, program, found, evaluator(stages, close_logits))

@@ -23,6 +23,7 @@ from lampq_tvm.progress import note
 from lampq_tvm.scratch import scratch
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
+from lampq_tvm.spread import one_thread
 from lampq_tvm.store import Units, cache_dir, digest
 from lampq_tvm.targets import Target, resolve_target
 
@@ -84,7 +85,7 @@ class Stages:
         from lampq_tvm.frontend.load import load_model
 
         o = self.options
-        with IMPORTING:
+        with IMPORTING, one_thread():
             found = load_model(
                 o.model,
                 checkpoint=o.checkpoint,
@@ -216,9 +217,9 @@ class Stages:
         def compute() -> Calibration:
             from lampq_tvm.calibrate.fit import calibrate
 
-            units = Units(self.calibration_folder / "units")
-            found = calibrate(self.model, self.calib_data, units=units, widths=widths, seed=self.options.seed)
-            check_unchanged(self.calib_data, units)
+            o, data, units = self.options, self.calib_data, Units(self.calibration_folder / "units")
+            found = calibrate(self.model, data, units=units, widths=widths, seed=o.seed, count=len(data), jobs=o.jobs)
+            check_unchanged(data, units)
             return found
 
         def save(path: Path, found: Calibration) -> None:
@@ -252,8 +253,9 @@ class Stages:
 
             o, data, units = self.options, self.sens_data, Units(folder / "units")
             batches = data.__iter__  # called once per pass
-            calibration = self.calibration
-            found = sensitivity(calibration, batches, metric=o.metric, units=units, pairs=self.pairing, alpha=o.alpha)
+            found = sensitivity(
+                self.calibration, batches, metric=o.metric, units=units, pairs=self.pairing, alpha=o.alpha, jobs=o.jobs
+            )
             check_unchanged(data, units)
             return found
 

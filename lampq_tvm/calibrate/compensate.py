@@ -36,17 +36,20 @@ def compensated_codes(
     left = weight.double()[:, order].repeat(len(scales), 1)
     scale = torch.from_numpy(np.concatenate(list(scales.values())))
     half = torch.tensor([float(1 << (bits - 1)) for bits in scales], dtype=torch.float64).repeat_interleave(len(weight))
-    codes = torch.empty(left.shape, dtype=torch.int8)
+    codes = torch.empty(left.shape[1], len(left), dtype=torch.int8)
+    places = order.tolist()
     for start in range(0, left.shape[1], BLOCK):
         stop = min(start + BLOCK, left.shape[1])
-        wrong = torch.empty(len(left), stop - start, dtype=torch.float64)
-        for k in range(start, stop):
-            code = torch.minimum(torch.maximum((left[:, k] / scale).round(), -half), half - 1)
-            codes[:, order[k]] = code.to(torch.int8)
-            wrong[:, k - start] = (left[:, k] - code * scale) / spread[k, k]
-            left[:, k + 1 : stop] -= wrong[:, k - start, None] * spread[k, k + 1 : stop]
-        left[:, stop:] -= wrong @ spread[start:stop, stop:]
-    return {bits: part.numpy().copy() for bits, part in zip(scales, codes.chunk(len(scales)), strict=True)}
+        block = left[:, start:stop].T.contiguous()  # a column's values side by side
+        wrong = torch.empty_like(block)
+        for i in range(stop - start):
+            k = start + i
+            code = torch.minimum(torch.maximum((block[i] / scale).round(), -half), half - 1)
+            codes[places[k]] = code.to(torch.int8)
+            wrong[i] = (block[i] - code * scale) / spread[k, k]
+            block[i + 1 :] -= spread[k, k + 1 : stop, None] * wrong[i]
+        left[:, stop:] -= wrong.T @ spread[start:stop, stop:]
+    return {bits: part.T.numpy().copy() for bits, part in zip(scales, codes.chunk(len(scales), 1), strict=True)}
 
 
 def _spread(moments: Tensor) -> Tensor:

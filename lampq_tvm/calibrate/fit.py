@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from lampq_tvm.frontend.model import (
     AttentionPool,
     Gate,
     ImportedModel,
+    Layer,
     Linear,
     PatchEmbed,
     Rotary,
@@ -32,9 +32,11 @@ from lampq_tvm.frontend.model import (
 )
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.weights import layer_weight, pixel_units
+from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units
 
 Arrays = dict[str, npt.NDArray[Any]]
+FittedOp = PatchEmbed | Linear | Attention | AttentionPool
 
 
 def calibrate(
@@ -44,27 +46,27 @@ def calibrate(
     units: Units,
     widths: tuple[int, ...] = WIDTHS,
     seed: int = 0,
+    count: int | None = None,
+    jobs: int | None = None,
 ) -> Calibration:
     """Fit the quantizers of every layer at every candidate width.
 
     Args:
         model: the float model.
         batches: (images uint8 [B, C, H, W] at the model's size, labels); labels are unused.
-        units: finished work; a batch and a layer are a unit each. Belongs to one model, data set and seed.
+        units: finished work; a piece of a batch and a layer are a unit each. Belongs to one model, data set and seed.
         widths: candidate widths, ascending.
         seed: of the choice of sample rows.
+        count: number of all images, where it is known.
+        jobs: units computed at once; all usable cores where None. The result does not depend on it.
 
     Raises:
         UsageError: there is no image.
     """
-    model, seen = reparameterize(model, widen(model, observe(model, batches, units, seed)))
-    key = "fit" + "".join(map(str, widths))
-    fitted, heads = {}, {}
-    for op in track([op for op in model.ops if isinstance(op, PatchEmbed | Linear | Attention | AttentionPool)], "quantizers"):
-        if isinstance(op, Attention | AttentionPool):
-            heads[op.name] = units.get(f"{key}/{op.name}", partial(_fit_heads, model, seen, op, widths))
-        else:
-            fitted[op.name] = units.get(f"{key}/{op.name}", partial(_fit_layer, model, seen, op, widths))
+    model, seen = reparameterize(model, widen(model, observe(model, batches, units, seed, count=count, jobs=jobs)))
+    fits = _fits(model, seen, units, widths, jobs)
+    heads = {op.name: fits[op.name] for op in model.ops if isinstance(op, Attention | AttentionPool)}
+    fitted = {op.name: fits[op.name] for op in model.ops if isinstance(op, PatchEmbed | Linear)}
     return Calibration(
         model=model,
         weights={name: {b: fit[f"weight/{b}"] for b in widths} for name, fit in fitted.items()},
@@ -82,6 +84,28 @@ def calibrate(
         samples=dict(seen.rows),
         codes={name: {b: fit[f"codes/{b}"] for b in widths if b <= WIDEST} for name, fit in fitted.items()},
     )
+
+
+def _fits(model: ImportedModel, seen: Observed, units: Units, widths: tuple[int, ...], jobs: int | None) -> dict[str, Arrays]:
+    """What is fitted of every layer and attention, by name; the dearest first, so that none is left alone at the end."""
+    key = "fit" + "".join(map(str, widths))
+    cost = {layer.name: layer.params * max(1, layer.in_features) for layer in model.layers}
+    ops = [op for op in model.ops if isinstance(op, PatchEmbed | Linear | Attention | AttentionPool)]
+    ops.sort(key=lambda op: -cost.get(op.name, 0))
+
+    def one(op: FittedOp) -> Arrays:
+        if isinstance(op, Attention | AttentionPool):
+            return units.get(f"{key}/{op.name}", lambda: _fit_heads(model, seen, op, widths))
+        return units.get(f"{key}/{op.name}", lambda: _fit_layer(model, seen, op, widths))
+
+    jobs = fitting_jobs(jobs, max(fit_bytes(layer, len(widths)) for layer in model.layers))
+    found = track(spread(one, ops, jobs, lambda op: op.name), "quantizers", len(ops))
+    return {op.name: fit for op, fit in zip(ops, found, strict=True)}
+
+
+def fit_bytes(layer: Layer, widths: int) -> int:
+    """Memory that fitting a layer takes, at most: float64 weights of every width twice, and six matrices of moments."""
+    return 8 * (2 * (widths + 1) * layer.params + 6 * layer.in_features**2)
 
 
 def _from_array(bits: int, array: npt.NDArray[np.float64]) -> ActQuantizer:

@@ -127,7 +127,7 @@ def _deviation(model: ImportedModel, name: str) -> F64 | None:
     if before is None:
         return None
     weight = model.tensors[f"{op.name}.weight"].astype(np.float64)
-    found: F64 = np.sqrt(weight**2 @ before**2)
+    found: F64 = np.sqrt((weight**2 * before**2).sum(1))
     return found
 
 

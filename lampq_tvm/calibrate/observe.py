@@ -1,12 +1,12 @@
 """One pass of images through the float model: ranges and a fixed number of sample rows of every layer's input.
 
-Memory holds one batch and the samples, however many images there are.
+Memory holds a few pieces and the samples, however many images there are.
 The sample is the same for any batch size: rows are ranked by a hash of their image and token number, lowest first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,9 +20,14 @@ from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.execute import normalize, run_float
 from lampq_tvm.frontend.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units
 
 SAMPLE_ROWS = 1024
+PIECE_BYTES = 512 << 20  # of all layers' inputs and outputs together; few of them live at once
+PIECE_IMAGES = 32  # at most
+RANKED_IMAGES = 4096  # whose rows are ranked at once
+EVERY_RANK = np.uint64(2**64 - 1)
 F32 = npt.NDArray[np.float32]
 Ranks = npt.NDArray[np.uint64]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -71,42 +76,77 @@ class Observed:
         order = np.argsort(ranks, kind="stable")[:SAMPLE_ROWS]
         self.rows[name], self.ranks[name] = rows[order], ranks[order]
 
-    def limit(self, name: str) -> np.uint64:
-        """Rank that a new row of `name` must stay below to be kept."""
-        ranks = self.ranks.get(name)
-        return ranks[-1] if ranks is not None and len(ranks) == SAMPLE_ROWS else np.uint64(2**64 - 1)
+
+@dataclass(frozen=True)
+class _Piece:
+    """Images [B, C, H, W] uint8, the first of which has number `first` of all."""
+
+    first: int
+    images: npt.NDArray[np.uint8]
 
 
 def observe(
-    model: ImportedModel, batches: Iterable[tuple[npt.NDArray[np.uint8], Any]], units: Units, seed: int = 0
+    model: ImportedModel,
+    batches: Iterable[tuple[npt.NDArray[np.uint8], Any]],
+    units: Units,
+    seed: int = 0,
+    *,
+    count: int | None = None,
+    jobs: int | None = None,
 ) -> Observed:
-    """Statistics of all images; every batch is a unit of work, so a kill loses one.
+    """Statistics of all images; every piece of a batch is a unit of work, so a kill loses those in flight.
 
     Args:
         model: the float model.
         batches: (images uint8 [B, C, H, W], labels), labels unused.
-        units: where finished batches are kept.
+        units: where finished pieces are kept.
         seed: of the choice of sample rows.
+        count: number of all images, where it is known: then pieces keep no row that others push out of the sample.
+        jobs: pieces at once; all usable cores where None.
 
     Raises:
         UsageError: there is no image.
     """
-    seen, first = Observed(), 0
-    for index, (images, _) in enumerate(batches):
-        found = units.get(f"observe/{index}", partial(_batch, model, images, first, seed, seen.limit))
+    seen, empty = Observed(), True
+
+    def one(piece: _Piece) -> Arrays:
+        limit = partial(_rank_limit, piece.first if count is None else count, seed)
+        name = f"observe/{piece.first}-{piece.first + len(piece.images)}"
+        return units.get(name, lambda: _statistics(model, piece, seed, limit))
+
+    jobs = fitting_jobs(jobs, PIECE_BYTES)
+    for found in spread(one, _pieces(model, batches), jobs, lambda piece: f"image {piece.first} and those after it"):
         seen.add(found)
-        first += len(images)
-    if first == 0:
+        empty = False
+    if empty:
         raise UsageError("the calibration set has no image", hint="give a data set with images")
     return seen
 
 
+def _pieces(model: ImportedModel, batches: Iterable[tuple[npt.NDArray[np.uint8], Any]]) -> Iterator[_Piece]:
+    """The batches, cut so that enough pieces are there to share, and none takes much memory."""
+    size = max(1, min(PIECE_IMAGES, PIECE_BYTES // max(1, model.activation_bytes)))
+    first = 0
+    for images, _ in batches:
+        for start in range(0, len(images), size):
+            yield _Piece(first + start, images[start : start + size])
+        first += len(images)
+
+
+def _rank_limit(images: int, seed: int, tokens: int) -> np.uint64:
+    """Rank that a row must not exceed to be among the SAMPLE_ROWS of lowest rank of the first `images` images."""
+    lowest = np.zeros(0, np.uint64)
+    for first in range(0, images, RANKED_IMAGES):
+        ranks = row_ranks(first, min(RANKED_IMAGES, images - first), tokens, seed)
+        lowest = np.sort(np.concatenate([lowest, ranks]))[:SAMPLE_ROWS]
+    return lowest[-1] if len(lowest) == SAMPLE_ROWS else EVERY_RANK
+
+
 @torch.no_grad()
-def _batch(
-    model: ImportedModel, images: npt.NDArray[np.uint8], first: int, seed: int, limit: Callable[[str], np.uint64]
-) -> Arrays:
-    """Statistics of one batch, whose first image has number `first`, and its rows that enter the sample."""
+def _statistics(model: ImportedModel, piece: _Piece, seed: int, limit: Callable[[int], np.uint64]) -> Arrays:
+    """Statistics of one piece, and its rows that may enter the sample: those below `limit` of their number of tokens."""
     found: Arrays = {}
+    limits: dict[int, np.uint64] = {}
 
     def see(op: Op, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         x = inputs[0]
@@ -114,8 +154,11 @@ def _batch(
             rows = _patches(x, op.patch) if isinstance(op, PatchEmbed) else x.reshape(len(x), -1, x.shape[-1])
             found[f"low/{op.name}"] = rows.amin((0, 1)).numpy()
             found[f"high/{op.name}"] = rows.amax((0, 1)).numpy()
-            ranks = row_ranks(first, rows.shape[0], rows.shape[1], seed)
-            kept = np.flatnonzero(ranks <= limit(op.name))
+            tokens = rows.shape[1]
+            if tokens not in limits:
+                limits[tokens] = limit(tokens)
+            ranks = row_ranks(piece.first, rows.shape[0], tokens, seed)
+            kept = np.flatnonzero(ranks <= limits[tokens])
             kept = kept[np.argsort(ranks[kept], kind="stable")][:SAMPLE_ROWS]
             found[f"rows/{op.name}"] = rows.flatten(0, 1)[torch.from_numpy(kept)].numpy()
             found[f"ranks/{op.name}"] = ranks[kept]
@@ -129,10 +172,10 @@ def _batch(
         if f"low/{op.name}" in found:
             found[f"tokens/{op.name}"] = np.array([rows_per_image(op, x)], np.int64)
         if isinstance(op, PatchEmbed):
-            found["distinct/images"], found["distinct/patches"] = image_hashes(images, op.patch)
+            found["distinct/images"], found["distinct/patches"] = image_hashes(piece.images, op.patch)
             found["tokens/patches"] = found[f"tokens/{op.name}"]
 
-    run_float(model, normalize(images, model.input), observe=see)
+    run_float(model, normalize(piece.images, model.input), observe=see)
     return found
 
 

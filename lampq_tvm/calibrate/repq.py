@@ -75,7 +75,7 @@ def _change_readers(
     for name in readers:
         weight = tensors[f"{name}.weight"].astype(np.float64)
         tensors[f"{name}.weight"] = _f32(weight * r)
-        tensors[f"{name}.bias"] = _f32(tensors[f"{name}.bias"] + weight @ centre)
+        tensors[f"{name}.bias"] = _f32(tensors[f"{name}.bias"] + (weight * centre).sum(1))
         for group in (seen.low, seen.high, seen.rows):
             group[name] = _f32((group[name] - centre) / r)
 

@@ -15,6 +15,7 @@ from lampq_tvm.quantize.weights import weight_range
 
 SHRINK = torch.linspace(1.0, 0.3, 36)
 FINALISTS = 6
+IN_CACHE = 1 << 16  # weights that are tried at all candidates together, so that they stay in a core's cache
 
 F64 = npt.NDArray[np.float64]
 
@@ -31,8 +32,10 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | No
     Candidates are ranked by the diagonal of the moments; the best few per row are measured with all of them.
     """
     candidates = _candidates(weight, bits)
-    diagonal = moments.diagonal()
-    coarse = torch.stack([(_error(weight, s, bits).square() @ diagonal) for s in candidates])
+    diagonal = moments.diagonal().contiguous()
+    rows = max(1, IN_CACHE // weight.shape[1])
+    parts = zip(torch.split(weight, rows), torch.split(candidates, rows, 1), strict=True)
+    coarse = torch.cat([torch.stack([_error(part, s, bits).square_() @ diagonal for s in scales]) for part, scales in parts], 1)
     order = torch.argsort(coarse, dim=0, stable=True)[:FINALISTS]
     finalists = candidates.gather(0, order)
     fine = torch.stack([_output_error(_error(weight, s, bits), moments, half) for s in finalists])

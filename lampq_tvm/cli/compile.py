@@ -48,6 +48,7 @@ def compile(
     threads: o.Threads = None,
     trials: o.Trials = 0,
     seed: o.Seed = 0,
+    jobs: o.Jobs = None,
     no_cache: o.NoCache = False,
     json: o.Json = False,
 ) -> None:

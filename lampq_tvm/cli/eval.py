@@ -20,13 +20,14 @@ def eval(
     key_file: o.KeyFile = None,
     threads: o.Threads = None,
     images: Annotated[int | None, typer.Option(help="How many images are drawn; all where left out.")] = None,
+    jobs: o.Jobs = None,
     no_fp32: Annotated[bool, typer.Option("--no-fp32", help="Leave out the float model.")] = False,
     json: o.Json = False,
 ) -> None:
     """Accuracy of an artifact, beside the float model's where that is still in the cache."""
     o.use_key_file(key_file)
     arguments = {k: v for k, v in locals().items() if k not in ("artifact", "key_file", "no_fp32", "json")}
-    from lampq_tvm.api.running import eval as evaluate
+    from lampq_tvm.api.evaluating import eval as evaluate
     from lampq_tvm.cli.output import print_json, print_table
 
     found = evaluate(artifact, fp32=not no_fp32, **arguments)

@@ -43,6 +43,7 @@ AllowEstimates = Annotated[bool, typer.Option("--allow-estimates", help="Let est
 Batch = Annotated[int, typer.Option(help="Images the artifact takes at once.")]
 Threads = Annotated[int | None, typer.Option(help="Cores to use, the fastest first; all where left out.")]
 Trials = Annotated[int, typer.Option(help="Tuning trials per kernel; 0 takes known schedules.")]
+Jobs = Annotated[int | None, typer.Option(help="Layers or images worked on at once, a thread each; all cores where left out.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Work everything out anew.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable: one line of JSON on stdout.")]
 

@@ -46,6 +46,7 @@ def plan(
     batch: o.Batch = 1,
     threads: o.Threads = None,
     seed: o.Seed = 0,
+    jobs: o.Jobs = None,
     no_cache: o.NoCache = False,
     json: o.Json = False,
 ) -> None:

@@ -34,6 +34,7 @@ def tune(
     threads: o.Threads = None,
     trials: o.Trials = 64,
     seed: o.Seed = 0,
+    jobs: o.Jobs = None,
     json: o.Json = False,
 ) -> None:
     """Tune MODEL's kernels; `compile` finds the records. Goes on where it stopped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -44,16 +45,18 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 _CONVERTED: dict[int, dict[str, Tensor]] = {}
+_CONVERTING = threading.Lock()
 
 
 def model_tensors(model: ImportedModel) -> dict[str, Tensor]:
     """The model's tensors as torch tensors (sharing memory where they are writable), converted once per model."""
     key = id(model)
-    if key not in _CONVERTED:
-        arrays = {k: np.ascontiguousarray(v) for k, v in model.tensors.items()}
-        _CONVERTED[key] = {k: torch.from_numpy(v if v.flags.writeable else v.copy()) for k, v in arrays.items()}
-        weakref.finalize(model, _CONVERTED.pop, key, None)
-    return _CONVERTED[key]
+    with _CONVERTING:
+        if key not in _CONVERTED:
+            arrays = {k: np.ascontiguousarray(v) for k, v in model.tensors.items()}
+            _CONVERTED[key] = {k: torch.from_numpy(v if v.flags.writeable else v.copy()) for k, v in arrays.items()}
+            weakref.finalize(model, _CONVERTED.pop, key, None)
+        return _CONVERTED[key]
 
 
 def normalize(images: np.ndarray, spec: InputSpec) -> Tensor:

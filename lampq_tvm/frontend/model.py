@@ -242,6 +242,11 @@ class ImportedModel:
         """Operators that read the value `name`."""
         return [op for op in self.ops if name in op.inputs]
 
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the inputs and outputs of all layers for one image, in float32."""
+        return sum(4 * layer.macs // layer.params * (layer.in_features + layer.out_features) for layer in self.layers)
+
     def save(self, path: Path) -> None:
         """Write to one file."""
         meta = {

@@ -22,6 +22,7 @@ from lampq_tvm.lower.module import default_schedules, lower
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.spread import usable_cores
 from lampq_tvm.store import Units
 from lampq_tvm.targets import Target
 
@@ -114,7 +115,7 @@ def float_model(model: ImportedModel, batch: int, threads: int | None) -> Timing
     x = torch.zeros(batch, spec.channels, spec.height, spec.width)
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(threads or before)
+        torch.set_num_threads(threads or usable_cores())
         with torch.inference_mode():
             samples = [_seconds(lambda: run_float(model, x)) for _ in range(SAMPLES + 3)]
     finally:

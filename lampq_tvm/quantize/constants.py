@@ -42,7 +42,7 @@ def output_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, x: ActQuantize
 
 def pixel_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, shift: F64) -> tuple[F64, F64]:
     """(S, B) of the patch embedding on codes pixel - 128; `shift` [K] is 255 mean, which the weights see as data."""
-    return scale, bias + scale * (codes @ (128.0 - shift))
+    return scale, bias + scale * (codes * (128.0 - shift)).sum(1)
 
 
 def requantizer(S: F64, B: F64, y: ActQuantizer) -> tuple[F32, F32]:

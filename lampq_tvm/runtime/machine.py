@@ -15,6 +15,7 @@ from tvm.runtime.vm import VirtualMachine
 
 from lampq_tvm.runtime.library import load_library
 from lampq_tvm.runtime.sharing import take_lane
+from lampq_tvm.spread import usable_cores
 
 if TYPE_CHECKING:
     from lampq_tvm.device.rpc import Session
@@ -25,7 +26,7 @@ SET_THREADS, BIG_CORES = "runtime.config_threadpool", 1  # with 0 threads: all o
 
 def count_cores() -> None:
     """Tell TVM, before its thread pool starts, how many cores there are: it takes half of them for hyper-threads."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))
 
 
 def cache_class() -> str | None:

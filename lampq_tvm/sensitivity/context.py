@@ -24,6 +24,7 @@ class Context:
         seed: of sampled labels.
         images: how many there are.
         labels_used: whether the data's labels mean something to the float model.
+        jobs: pieces computed at once; all usable cores where None.
     """
 
     calibration: Calibration
@@ -35,3 +36,4 @@ class Context:
     seed: int
     images: int
     labels_used: bool
+    jobs: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -28,18 +29,17 @@ def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_
     return run
 
 
-@torch.no_grad()
-def run_plan(calibration: Calibration, plan: BitPlan, images: Tensor) -> Tensor:
-    """Output of the float model with every layer at its plan's widths, attention and everything else in float.
+def planned_run(calibration: Calibration, plan: BitPlan) -> Callable[[Tensor], Tensor]:
+    """The float model with every layer at its plan's widths, attention and everything else in float.
 
     It is close to what the integer network computes and many times faster than its exact reference: enough to compare
     plans, not to report an accuracy.
 
-    Args:
-        images: float32 [B, C, H, W], normalized.
+    Returns:
+        A function that threads may share: images float32 [B, C, H, W], normalized, to the output [B, classes].
     """
     replace = {row.name: quantized_layer(calibration, row.name, row.w_bits, row.a_bits) for row in plan.layers}
-    return run_float(calibration.model, images, replace=replace)
+    return torch.no_grad()(lambda images: run_float(calibration.model, images, replace=replace))
 
 
 class FloatRun:

@@ -21,7 +21,7 @@ from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import divergence, hits, nll
 from lampq_tvm.sensitivity.fisher import traces
 from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
-from lampq_tvm.sensitivity.pieces import Piece, pieces
+from lampq_tvm.sensitivity.pieces import Piece, spread_pieces
 
 F64 = npt.NDArray[np.float64]
 SOURCES = ("accuracy", "loss", "divergence")  # of A(t): the columns of `drops`
@@ -101,11 +101,16 @@ def measure_lampq(context: Context, alpha: str, beta: int | None, gamma: float, 
     sampled = sampled_layers(model, mu)
     chosen = [layer for layers in sampled.values() for layer in layers]
     trace, sums = np.zeros(len(model.layers)), {layer.name: np.zeros((2, 3)) for layer in chosen}
-    for piece in track(pieces(model, context.batches), "sensitivity (lampq)"):
+
+    def of_piece(piece: Piece) -> tuple[F64, dict[str, F64]]:
+        """A piece's trace of every layer, and its drops."""
         name = f"trace/{context.labels}/{context.seed}/{piece.key}"
-        found = context.units.get(name, lambda p=piece: traces(model, p, context.labels, context.seed))  # type: ignore[misc]
-        trace += found["trace"].sum(1) / context.images
-        for layer, figures in drops(context, piece, chosen, pair).items():
+        found = context.units.get(name, lambda: traces(model, piece, context.labels, context.seed))
+        return found["trace"].sum(1), drops(context, piece, chosen, pair)
+
+    for traced, lost_here in track(spread_pieces(model, context.batches, context.jobs, of_piece), "sensitivity (lampq)"):
+        trace += traced / context.images
+        for layer, figures in lost_here.items():
             sums[layer] += figures / context.images
     source = alpha if context.labels_used else "divergence"
     column = SOURCES.index(source)

@@ -18,7 +18,7 @@ from lampq_tvm.sensitivity.fisher_output import output_errors
 from lampq_tvm.sensitivity.kl import divergences
 from lampq_tvm.sensitivity.lampq import measure_lampq
 from lampq_tvm.sensitivity.pairs import Pairing
-from lampq_tvm.sensitivity.pieces import Batches, Piece, pieces
+from lampq_tvm.sensitivity.pieces import Batches, Piece, spread_pieces
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.store import Units
 
@@ -40,6 +40,7 @@ def sensitivity(
     gamma: float = 4.0,
     mu: int = 3,
     seed: int = 0,
+    jobs: int | None = None,
 ) -> Sensitivity:
     """Loss of every layer at every pair of widths.
 
@@ -57,14 +58,15 @@ def sensitivity(
         gamma: factor by which a bit lowers LampQ's loss.
         mu: layers per type at which A(t) is measured.
         seed: of sampled labels.
+        jobs: pieces of images computed at once; all usable cores where None. The result does not depend on it.
 
     Raises:
         UsageError: an option is out of range, or there are no images.
     """
     _check(metric, widths, labels, alpha, gamma, mu, calibration)
-    images, accuracy = _float_accuracy(calibration, batches, units)
+    images, accuracy = _float_accuracy(calibration, batches, units, jobs)
     known = "empirical" if labels == "empirical" and accuracy is not None else "sampled"
-    context = Context(calibration, batches, widths, units, pairs, known, seed, images, accuracy is not None)
+    context = Context(calibration, batches, widths, units, pairs, known, seed, images, accuracy is not None, jobs)
     names = tuple(layer.name for layer in calibration.model.layers)
     details: dict[str, Any] = {"images": images, "float_accuracy": accuracy, "labels": known, "pairs": pairs.mode}
     details["labels_used"] = accuracy is not None
@@ -72,32 +74,39 @@ def sensitivity(
         loss, more = measure_lampq(context, alpha, beta, gamma, mu)
         return Sensitivity(metric, False, names, widths, loss, {**details, **more})
     loss = np.zeros((len(names), len(widths), len(widths)))
-    for piece in track(pieces(calibration.model, batches), f"sensitivity ({metric})"):
+
+    def of_piece(piece: Piece) -> F64:
+        """Sum over a piece's images."""
         if metric == "kl":
-            loss += divergences(context, piece) / images
-        else:
-            # Half of E[(g . dY)^2] is the second-order divergence, the unit of `kl`.
-            name = f"fisher_output/{known}/{seed}/{list(widths)}/{piece.key}"
-            found = units.get(name, lambda p=piece: output_errors(context, p))  # type: ignore[misc]
-            loss += 0.5 * found["error"] / images
+            return divergences(context, piece)
+        # Half of E[(g . dY)^2] is the second-order divergence, the unit of `kl`.
+        name = f"fisher_output/{known}/{seed}/{list(widths)}/{piece.key}"
+        return 0.5 * units.get(name, lambda: output_errors(context, piece))["error"]
+
+    for found in track(spread_pieces(calibration.model, batches, jobs, of_piece), f"sensitivity ({metric})"):
+        loss += found / images
     return Sensitivity(metric, True, names, widths, loss, details)
 
 
-def _float_accuracy(calibration: Calibration, batches: Batches, units: Units) -> tuple[int, float | None]:
+def _float_accuracy(
+    calibration: Calibration, batches: Batches, units: Units, jobs: int | None
+) -> tuple[int, float | None]:
     """Number of images, and the share that the float model gets right: None where their labels cannot be used."""
     model, images, right, classes = calibration.model, 0, 0.0, 1
 
     def run(piece: Piece) -> dict[str, F64]:
-        """Right answers (no number where the labels do not fit the output) and size of the output."""
+        """Images, right answers (no number where the labels do not fit the output) and size of the output."""
         with torch.no_grad():
             output = run_float(model, piece.images(model))
         fits = piece.labels is not None and ((piece.labels >= 0) & (piece.labels < output.shape[1])).all()
         count = hits(output, piece.labels).sum() if model.has_classifier and fits and piece.labels is not None else np.nan
-        return {"figures": np.array([count, output.shape[1]], np.float64)}
+        return {"figures": np.array([len(piece.pixels), count, output.shape[1]], np.float64)}
 
-    for piece in pieces(model, batches):
-        count, size = units.get(f"float/{piece.key}", lambda p=piece: run(p))["figures"]  # type: ignore[misc]
-        images, classes, right = images + len(piece.pixels), int(size), right + float(count)
+    def of_piece(piece: Piece) -> F64:
+        return units.get(f"float/{piece.key}", lambda: run(piece))["figures"]
+
+    for many, count, size in spread_pieces(model, batches, jobs, of_piece):
+        images, classes, right = images + int(many), int(size), right + float(count)
     usable = np.isfinite(right) and labels_mean_something(right / images, images, classes)
     return images, right / images if usable else None
 

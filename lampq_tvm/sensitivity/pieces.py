@@ -1,10 +1,10 @@
-"""The images that a sensitivity is measured on, in pieces whose activations fit in memory."""
+"""The images that a sensitivity is measured on, in pieces whose activations fit in memory, several at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,13 @@ from torch import Tensor
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.execute import normalize
 from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import digest
 
 Batches = Callable[[], Iterable[tuple[npt.NDArray[np.uint8], Any]]]
+R = TypeVar("R")
 PIECE_BYTES = 256 << 20  # of activations held at once
+COPIES = 4  # of them while a piece is computed: values, gradients, and what a layer's products need
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,17 @@ class Piece:
 
 def piece_size(model: ImportedModel) -> int:
     """Images per piece: inputs and outputs of all layers stay below `PIECE_BYTES`."""
-    per_image = sum(4 * layer.macs // layer.params * (layer.in_features + layer.out_features) for layer in model.layers)
-    return max(1, min(256, PIECE_BYTES // max(1, per_image)))
+    return max(1, min(256, PIECE_BYTES // max(1, model.activation_bytes)))
+
+
+def spread_pieces(model: ImportedModel, batches: Batches, jobs: int | None, function: Callable[[Piece], R]) -> Iterator[R]:
+    """`function` of every piece, in their order; the result does not depend on how many are computed at once.
+
+    Raises:
+        UsageError: there is no image.
+    """
+    wide = COPIES * min(PIECE_BYTES, 256 * model.activation_bytes)
+    return spread(function, pieces(model, batches), fitting_jobs(jobs, wide), lambda piece: f"piece {piece.index}")
 
 
 def pieces(model: ImportedModel, batches: Batches) -> Iterator[Piece]:

@@ -41,7 +41,7 @@ ENTRIES = {
 }
 # What a result does not depend on: how it is stored (the schema is in every key), shown and shared, and how errors read.
 PLAIN = ("__init__.py", "api", "errors.py", "files", "files.py", "locks.py", "progress.py", "resources.py", "store.py")
-PLAIN += ("memfile.py", "scratch.py")
+PLAIN += ("memfile.py", "scratch.py", "spread.py")
 
 
 @pytest.fixture(autouse=True)

@@ -56,3 +56,13 @@ def test_save_and_load(tmp_path):
         assert all(np.array_equal(again.weights[name][b], v) for b, v in by_bits.items())
     for name, rows in calibration.samples.items():
         assert np.array_equal(again.samples[name], rows)
+
+
+def test_the_same_bytes_whatever_the_number_of_jobs(tmp_path):
+    images = tiny_images(24)
+    for jobs in (1, 2, 5):
+        batches = [(images[i : i + 8], None) for i in range(0, 24, 8)]
+        found = fit.calibrate(tiny_model(), batches, units=Units(tmp_path / f"u{jobs}"), widths=(3, 4, 8), count=24, jobs=jobs)
+        found.save(tmp_path / str(jobs))
+    for file in ("calibration.st", "model.st"):
+        assert len({(tmp_path / str(jobs) / file).read_bytes() for jobs in (1, 2, 5)}) == 1

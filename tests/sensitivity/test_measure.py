@@ -10,7 +10,7 @@ from lampq_tvm.frontend.execute import model_tensors, normalize, run_float
 from lampq_tvm.quantize.fake import fake_quantize_layer
 from lampq_tvm.sensitivity.criteria import divergence, hits, label_loss, nll
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, traces
-from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer, run_plan
+from lampq_tvm.sensitivity.float_run import FloatRun, planned_run, quantized_layer
 from lampq_tvm.sensitivity.lampq import omegas, sampled_layers
 from lampq_tvm.sensitivity.measure import METRICS, sensitivity
 from lampq_tvm.sensitivity.pairs import Pairing
@@ -192,7 +192,7 @@ def test_no_images_are_named(calibrated, units):
         sensitivity(calibrated, lambda: iter([]), units=units)
 
 
-def test_run_plan_replaces_every_layer(calibrated, batches):
+def test_a_planned_run_replaces_every_layer(calibrated, batches):
     model = calibrated.model
     images = normalize(next(iter(batches()))[0], model.input)
     exact = run_float(model, images)
@@ -200,7 +200,17 @@ def test_run_plan_replaces_every_layer(calibrated, batches):
     for bits in (8, 4, 2):
         plan = uniform_plan(model, bits, bits)
         replace = {x.name: quantized_layer(calibrated, x.name, bits, bits) for x in model.layers}
-        output = run_plan(calibrated, plan, images)
+        output = planned_run(calibrated, plan)(images)
         assert torch.equal(output, run_float(model, images, replace=replace))
         errors.append(float((output - exact).square().mean()))
     assert errors[0] < errors[1] < errors[2]
+
+
+@pytest.mark.parametrize("metric", ["fisher_output", "lampq", "kl"])
+def test_the_same_bytes_whatever_the_number_of_jobs(calibrated, batches, tmp_path, monkeypatch, metric):
+    monkeypatch.setattr("lampq_tvm.sensitivity.pieces.PIECE_BYTES", 10 * 4 * 17 * 300)
+    for jobs in (1, 2, 5):
+        units = Units(tmp_path / f"units{jobs}")
+        found = sensitivity(calibrated, batches, metric=metric, widths=(2, 4, 8), units=units, jobs=jobs)
+        found.save(tmp_path / f"{jobs}.st")
+    assert len({(tmp_path / f"{jobs}.st").read_bytes() for jobs in (1, 2, 5)}) == 1
