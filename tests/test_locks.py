@@ -72,7 +72,15 @@ def test_a_killed_holder_holds_nothing(tmp_path):
         assert time.monotonic() - start < 5
 
 
-def test_a_waiting_process_can_be_interrupted(tmp_path):
+@pytest.fixture
+def interruptible():
+    """A shell's background job ignores Ctrl-C, and so would the processes that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_waiting_process_can_be_interrupted(tmp_path, interruptible):
     first = hold(tmp_path / "a.lock", 600)
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "a.lock"), "0"]
     second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

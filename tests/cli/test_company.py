@@ -80,7 +80,15 @@ def test_every_way_to_an_artifact_gives_the_same_bytes(lampq, data, tmp_path, mo
     assert (tmp_path / "9.lampq").read_bytes() == expected
 
 
-def test_a_waiting_command_ends_on_ctrl_c(lampq, data, tmp_path, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """A shell's background job ignores Ctrl-C, and so would the commands that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_waiting_command_ends_on_ctrl_c(lampq, data, tmp_path, monkeypatch, interruptible):
     """With 130 and the line that goes on; and the stage is there for whoever comes after a killed one."""
     monkeypatch.setenv("LAMPQ_CACHE", str(tmp_path / "cache"))
     locks = tmp_path / "cache" / "locks"
