@@ -11,6 +11,7 @@ from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.novelty import ENOUGH
 from lampq_tvm.frontend.execute import normalize, run_float
 from lampq_tvm.frontend.model import Linear, Op
+from lampq_tvm.spread import one_thread
 
 FEWEST = 32  # different images; ranges of fewer rest on what the weights tell
 SATURATED = 0.05  # share of a layer's values; of one value an image 2 / (128 + 1) leave the range of 128 (Wilks, 1941)
@@ -40,6 +41,7 @@ def saturation(calibration: Calibration, images: npt.NDArray[np.uint8]) -> str |
     return f"{what}; give more or other calibration images (--calib-images N)"
 
 
+@one_thread()
 @torch.no_grad()
 def worst_saturation(calibration: Calibration, images: npt.NDArray[np.uint8]) -> tuple[str, float]:
     """(layer, share of its input's values) that the 8-bit quantizers clip most on images [M, C, H, W]."""

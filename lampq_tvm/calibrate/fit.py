@@ -32,13 +32,14 @@ from lampq_tvm.frontend.model import (
 )
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.weights import layer_weight, pixel_units
-from lampq_tvm.spread import fitting_jobs, spread
+from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
 
 Arrays = dict[str, npt.NDArray[Any]]
 FittedOp = PatchEmbed | Linear | Attention | AttentionPool
 
 
+@one_thread()
 def calibrate(
     model: ImportedModel,
     batches: Iterable[tuple[npt.NDArray[np.uint8], Any]],

@@ -20,12 +20,14 @@ from lampq_tvm.sensitivity.lampq import measure_lampq
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.pieces import Batches, Piece, spread_pieces
 from lampq_tvm.sensitivity.table import Sensitivity
+from lampq_tvm.spread import one_thread
 from lampq_tvm.store import Units
 
 METRICS = ("fisher_output", "lampq", "kl")
 F64 = npt.NDArray[np.float64]
 
 
+@one_thread()
 def sensitivity(
     calibration: Calibration,
     batches: Batches,
