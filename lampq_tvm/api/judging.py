@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ from lampq_tvm.api.stages import Stages, check_unchanged, class_count
 from lampq_tvm.data import Dataset
 from lampq_tvm.errors import InfeasibleError, UnsupportedError, UsageError
 from lampq_tvm.progress import note, track
+from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units
 
 if TYPE_CHECKING:
     from lampq_tvm.allocate.budget import DropBudget
 
 CHUNK = 128  # images of one unit of work; the first one says whether labels mean anything
+AT_ONCE = 32  # of them, whose values the integer network holds together
 OPTION = "--max-drop"
 
 
@@ -83,8 +86,12 @@ def right(stages: Stages, data: Dataset, plan: BitPlan | None, label: str) -> np
         pixels, labels = next(data.batches(CHUNK, start, start + CHUNK))
         return {"right": np.asarray(logits(pixels).argmax(1) == labels)}
 
-    starts = track(range(0, len(data), CHUNK), label)
-    found = [units.get(f"{i}", functools.partial(answers, i))["right"] for i in starts]
+    def unit(start: int) -> np.ndarray:
+        return units.get(f"{start}", functools.partial(answers, start))["right"]
+
+    starts = range(0, len(data), CHUNK)
+    jobs = fitting_jobs(stages.options.jobs, AT_ONCE * stages.model.activation_bytes)
+    found = list(track(spread(unit, starts, jobs, lambda start: f"image {start}"), label, len(starts)))
     check_unchanged(data, units)
     return np.concatenate(found).astype(bool)
 
@@ -96,8 +103,14 @@ def _logits(stages: Stages, plan: BitPlan | None) -> Callable[[np.ndarray], np.n
 
     if plan is None:
         return functools.partial(float_logits, stages.model)
-    network = functools.cache(lambda: quantize(stages.calibration, plan))
-    return lambda pixels: np.asarray(run_reference(network(), pixels))
+    network, making = functools.cache(lambda: quantize(stages.calibration, plan)), threading.Lock()
+
+    def logits(pixels: np.ndarray) -> np.ndarray:
+        with making:  # once, whoever comes first
+            made = network()
+        return np.asarray(run_reference(made, pixels))
+
+    return logits
 
 
 def _too_few(count: int, least: int, drop: DropBudget, apart: bool) -> InfeasibleError:
