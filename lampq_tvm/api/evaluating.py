@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lampq_tvm.api.options import check_device
+from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
 from lampq_tvm.api.running import cached_model, class_count, float_logits, input_spec, load
 from lampq_tvm.build.artifact import read_artifact
 from lampq_tvm.data import Reading, open_dataset
@@ -55,9 +55,12 @@ def eval(
         hand, the first two where the images have no labels.
 
     Raises:
-        UsageError: neither labels nor the float model are there to compare with.
+        UsageError: a number is out of range, or neither labels nor the float model are there to compare with.
     """
     check_device(device)
+    check_range("--images", images, 1, LARGE)
+    check_range("--jobs", jobs, 1, MOST_THREADS)
+    check_range("--threads", threads, 1, MOST_THREADS)
     how = Reading(class_order, None if class_map is None else Path(class_map), skip_broken)
     opened = read_artifact(artifact)
     model = cached_model(opened) if fp32 else None

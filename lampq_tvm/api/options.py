@@ -19,6 +19,8 @@ from lampq_tvm.frontend.preprocessing import check_scale
 METRICS = ("fisher_output", "lampq", "kl")  # the first is the default
 ALPHAS = ("accuracy", "loss")
 SOFTMAXES = ("uniform", "log_sqrt2")
+MOST_THREADS = 1024
+LARGE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,7 @@ class Options:
         _choice("--alpha", self.alpha, ALPHAS)
         _choice("--softmax", self.softmax, SOFTMAXES)
         for name, value, low, high in self._ranges():
-            if value is not None and not low <= value <= high:
-                raise UsageError(f"{value} is out of range", where=name, hint=f"give {low}..{high}")
+            check_range(name, value, low, high)
         if self.attention_bits not in (*range(2, 9), FLOAT_BITS):
             what = f"{self.attention_bits} is out of range"
             raise UsageError(what, where="--attention-bits", hint=f"give 2..8, or {FLOAT_BITS} for float16")
@@ -136,17 +137,16 @@ class Options:
 
     def _ranges(self) -> list[tuple[str, int | None, int, int]]:
         """(option, value, low, high) of every whole number."""
-        large = 1 << 30
         return [
             ("--seed", self.seed, 0, 2**63 - 1),
             ("--a-bits", self.a_bits, 2, 8),
-            ("--calib-images", self.calib_images, 1, large),
-            ("--sens-images", self.sens_images, 1, large),
-            ("--val-images", self.val_images, 1, large),
+            ("--calib-images", self.calib_images, 1, LARGE),
+            ("--sens-images", self.sens_images, 1, LARGE),
+            ("--val-images", self.val_images, 1, LARGE),
             ("--batch", self.batch, 1, 1024),
-            ("--threads", self.threads, 1, 1024),
-            ("--trials", self.trials, 0, large),
-            ("--jobs", self.jobs, 1, 1024),
+            ("--threads", self.threads, 1, MOST_THREADS),
+            ("--trials", self.trials, 0, LARGE),
+            ("--jobs", self.jobs, 1, MOST_THREADS),
             ("--size", self.size, 1, 1 << 14),
         ]
 
@@ -224,7 +224,7 @@ def parse_model_args(pairs: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"{pair!r} is not k=v", where="--model-arg", hint="for example depth=6")
         try:
             found[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[key] = text
     return found
 
@@ -237,6 +237,12 @@ def parse_floats(text: str | None, where: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as e:
         raise UsageError(f"{text!r} is not a list of numbers", where=where, hint="for example 0.485,0.456,0.406") from e
+
+
+def check_range(where: str, value: int | None, low: int, high: int) -> None:
+    """Raise UsageError unless a whole number lies in low..high; None is not looked at."""
+    if value is not None and not low <= value <= high:
+        raise UsageError(f"{value} is out of range", where=where, hint=f"give {low}..{high}")
 
 
 def _choice(where: str, value: str, allowed: Sequence[str]) -> None:

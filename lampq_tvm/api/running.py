@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lampq_tvm.api.checks import check_output, read_input, require_file
-from lampq_tvm.api.options import check_device
+from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
 from lampq_tvm.build.artifact import Artifact, read_artifact
-from lampq_tvm.errors import CorruptError, UnsupportedError, UsageError
+from lampq_tvm.errors import CorruptError, UnsupportedError
 from lampq_tvm.frontend.model import ImportedModel, InputSpec
 from lampq_tvm.progress import note
 from lampq_tvm.store import cache_dir, write_atomic
@@ -45,6 +45,7 @@ def load(artifact: str | Path, device: str | None = None, threads: int | None = 
         DeviceError: the device cannot be reached.
     """
     check_device(device)
+    check_range("--threads", threads, 1, MOST_THREADS)
     from lampq_tvm.runtime.runner import load as load_runner
 
     return load_runner(require_file(artifact, "the artifact"), device=device or "local", threads=threads)
@@ -69,8 +70,8 @@ def run(
         repeat: how often the whole input is run; the output is the last run's.
     """
     check_device(device)
-    if repeat < 1:
-        raise UsageError(f"{repeat} runs", where="--repeat", hint="give 1 or more")
+    check_range("--repeat", repeat, 1, LARGE)
+    check_range("--threads", threads, 1, MOST_THREADS)
     spec = input_spec(read_artifact(artifact))
     images = read_input(input, (spec.channels, spec.height, spec.width))
     check_output(output)
@@ -96,8 +97,8 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
         and `peak_rss_bytes` of this process (None where the artifact runs elsewhere). On a GPU the times are the kernels'
         alone, `device` is its name, and `end_to_end_median_ms`, `end_to_end_p95_ms` (copies included) and `clocks` are added.
     """
-    if repeat < 1:
-        raise UsageError(f"{repeat} runs", where="--repeat", hint="give 1 or more")
+    check_range("--repeat", repeat, 1, LARGE)
+    check_range("--threads", threads, 1, MOST_THREADS)
     check_device(device)
     place = device or "local"
     if place == "emulated":

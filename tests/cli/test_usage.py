@@ -68,7 +68,13 @@ def test_help_is_fast():
         (["compile", "m", "-o", "x", "--device", "ssh://pi@board"], 3, "not there yet"),
         (["compile", "m", "-o", "x", "--device", "tracker://host:9190/key"], 3, "not there yet"),
         (["bench", "x", "--device", "ssh://pi@board"], 3, "not there yet"),
+        (["compile", "m", "-o", "x", "--model-arg", f"depth={'[' * 5000}"], 3, "timm has no model"),
         (["run", "x", "--input", "i", "--output", "o", "--repeat", "0"], 2, "--repeat"),
+        (["run", "x", "--input", "i", "--output", "o", "--threads", "-1"], 2, "--threads: -1 is out of range"),
+        (["bench", "x", "--threads", "0"], 2, "--threads: 0 is out of range"),
+        (["eval", "x", "--data", "d", "--images", "-5"], 2, "--images: -5 is out of range"),
+        (["eval", "x", "--data", "d", "--images", "0"], 2, "--images: 0 is out of range"),
+        (["eval", "x", "--data", "d", "--jobs", "-1"], 2, "--jobs: -1 is out of range"),
         (["report", "x.lampq"], 3, "not there yet"),
     ],
 )
