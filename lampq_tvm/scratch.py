@@ -63,13 +63,18 @@ def _claim(root: Path) -> Path:
             if alone:
                 remove_left(root)
             folder = Path(tempfile.mkdtemp(dir=root, prefix=f"{os.getpid()}-"))
-            atexit.register(_release, folder, os.getpid())
             handle = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT)  # held until this process and its forks are gone
             if alone:
                 fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as e:
         raise OutputError(f"cannot write: {e.strerror or e}", where=str(root), hint=HINT) from e
-    check_room(folder, ROOM_BYTES)
+    try:
+        check_room(folder, ROOM_BYTES)
+    except OutputError:  # a server asks again for every client
+        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    atexit.register(_release, folder, os.getpid())
     return folder
 
 

@@ -134,14 +134,16 @@ class _Crew(Generic[T, R]):
         self.function, self.jobs, self.name = function, jobs, name
         self.tasks: queue.SimpleQueue[tuple[int, T] | None] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
+        self.begun: queue.SimpleQueue[None] = queue.SimpleQueue()  # an entry for each thread that may be ended
         self.threads: list[threading.Thread] = []
 
     def give(self, index: int, item: T) -> None:
         """Hand out an item; a thread more is started for each until there are `jobs`."""
         self.tasks.put((index, item))
         if len(self.threads) < self.jobs:
-            self.threads.append(threading.Thread(target=self._work, name=f"lampq-{len(self.threads)}", daemon=True))
-            self.threads[-1].start()
+            thread = threading.Thread(target=self._work, name=f"lampq-{len(self.threads)}", daemon=True)
+            thread.start()
+            self.threads.append(thread)
 
     def take(self) -> tuple[int, R]:
         """(number of an item, its result), of the next one that ends; raises what it raised."""
@@ -155,21 +157,26 @@ class _Crew(Generic[T, R]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for the threads; where something went wrong, end them at their next step."""
-        with contextlib.suppress(queue.Empty):
-            while kind is not None:
-                self.tasks.get_nowait()
-        for _thread in self.threads:
+        if kind is not None:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self.tasks.get_nowait()
+            # A thread that is about to begin or to end would print it as an error: all have begun, and none ends before.
+            for _thread in self.threads:
+                self.begun.get()
+            for thread in self.threads:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stopped))
+        for _more in range(len(self.threads) + 1):  # one for a thread at whose start Ctrl-C came
             self.tasks.put(None)
         for thread in self.threads:
-            if kind is not None and thread.ident is not None:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped))
             thread.join()
 
     def _work(self) -> None:
         """Compute items until there are no more."""
-        if (torch := _torch()) is not None:
-            torch.set_num_threads(1)  # OpenMP's number belongs to each thread
         with contextlib.suppress(_Stopped):
+            self.begun.put(None)
+            if (torch := _torch()) is not None:
+                torch.set_num_threads(1)  # OpenMP's number belongs to each thread
             while (task := self.tasks.get()) is not None:
                 try:
                     self.results.put((task[0], self.function(task[1]), None))

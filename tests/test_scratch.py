@@ -95,6 +95,15 @@ def test_a_full_disk_is_told_before_the_work(small_files):
         raise AssertionError("work began")
 
 
+def test_a_claim_that_fails_leaves_nothing(cache, small_files):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(OutputError, match="no room"):
+            scratch_dir()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [path.name for path in (cache / "scratch").iterdir()] == [".lock"]
+
+
 def test_a_disk_that_fills_is_told(tmp_path, small_files, monkeypatch):
     monkeypatch.setattr("lampq_tvm.scratch.ROOM_BYTES", 1 << 10)
     check_room(tmp_path, 1 << 19)

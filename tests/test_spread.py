@@ -153,6 +153,24 @@ except KeyboardInterrupt:
 """
 
 
+BROKEN = """
+import sys
+from lampq_tvm.spread import spread
+
+sys.setswitchinterval(1e-6)  # threads take turns at every step
+for i in range(150):
+    try:
+        list(spread(lambda x: 1 // (x - i % 4), range(20), 8))
+    except ZeroDivisionError:
+        pass
+"""
+
+
+def test_a_failure_while_threads_begin_or_end_is_told_once():
+    done = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ctrl_c_ends_at_once():
     child = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
