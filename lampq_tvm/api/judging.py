@@ -43,7 +43,7 @@ def check_judgeable(stages: Stages) -> None:
     if model.weights == "random":
         what = "the weights are random, so there is no accuracy to keep"
         raise UsageError(what, where=OPTION, hint="give --checkpoint or --pretrained, or a --budget instead")
-    for data in (stages.data, stages.judging_pool):
+    for data in (*([stages.data] if stages.labels_used else []), stages.judging_pool):
         if data.labels is None:
             what = "accuracy is judged by labels, and there are none"
             raise UsageError(what, where=str(data.path), hint="give labelled images, or a --budget instead")

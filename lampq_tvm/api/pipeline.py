@@ -34,8 +34,9 @@ class Pipeline(Stages):
 
     @property
     def labels_used(self) -> bool:
-        """Whether what the images show decides anything: a plan made before does not ask."""
-        return self.plan_file is None and super().labels_used
+        """Whether what the images show decides anything: a plan made before does not ask, unless they judge it."""
+        o = self.options
+        return super().labels_used if self.plan_file is None else o.drop is not None and o.val_data is None
 
     def check(self, output: Path | None = None) -> None:
         """Everything that can be refused before long work, in the order model, target, files, output, budget.

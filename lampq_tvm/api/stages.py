@@ -13,7 +13,7 @@ from lampq_tvm.api.cache import Cache
 from lampq_tvm.api.checks import require_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
-from lampq_tvm.data import FORMAT_HINT, Dataset, Reading, open_dataset
+from lampq_tvm.data import Dataset, Reading, open_dataset
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.frontend.model_files import file_digest, file_suffix, model_files
@@ -122,10 +122,9 @@ class Stages:
         o, model = self.options, self.model
         if o.data is not None:
             classes = class_count(model) if model.has_classifier and model.weights == "trained" else None
-            data = open_dataset(o.data, model.input, classes=classes, labels_used=self.labels_used, how=o.reading)
-            if o.drop is not None and not data.has_labels:
-                raise UsageError("accuracy needs labels, the data has none", where="--max-drop", hint=FORMAT_HINT)
-            if self.labels_used and not data.has_labels:
+            how = self._reading(o.data)
+            data = open_dataset(o.data, model.input, classes=classes, labels_used=self.labels_used, how=how)
+            if self.labels_used and not data.has_labels and o.drop is None:
                 note("no labels: sensitivity draws them from the model, and accuracy does not refine the plan")
             return data
         if model.weights == "trained":
@@ -158,9 +157,13 @@ class Stages:
         o, model = self.options, self.model
         if o.val_data is None:
             return self.data
-        # Only folders have an order of classes.
-        how = Reading(skip_broken=o.skip_broken) if o.val_data.suffix.lower() == ".npz" else o.reading
-        return open_dataset(o.val_data, model.input, classes=class_count(model), how=how)
+        return open_dataset(o.val_data, model.input, classes=class_count(model), how=self._reading(o.val_data))
+
+    def _reading(self, path: Path) -> Reading:
+        """How one of the sources is read: an order of classes is meant for the folders among them."""
+        o = self.options
+        folders = [p for p in (o.data, o.val_data) if p is not None and p.suffix.lower() != ".npz"]
+        return o.reading if path in folders or not folders else Reading(skip_broken=o.skip_broken)
 
     @functools.cached_property
     def held_back(self) -> Dataset:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from lampq_tvm.allocate.paired import Paired
@@ -122,6 +123,39 @@ def test_a_given_plan_is_judged_too(lampq, files, argv, tmp_path):
     assert lampq(*argv, "--data", files / "data.npz").code == 0
     kept = Pipeline(options(files, max_drop=8.0, val_data=files / "fresh.npz"), plan).plan
     assert kept.notes["drop_bound_points"] <= 8 and kept.budgets[-1] == "max-drop 8"
+
+
+def test_a_given_plan_asks_for_labels_only_where_they_judge(lampq, files, argv, tmp_path):
+    plan, out = tmp_path / "p.json", tmp_path / "a.lampq"
+    assert lampq(*argv, "--data", files / "data.npz").code == 0
+    held = np.load(files / "data.npz")
+    np.savez(tmp_path / "unlabelled.npz", images=held["images"])
+    root = saved_as_folders(tmp_path / "folders", held["images"], held["labels"])
+    common = ["compile", *argv[1:-2], "--plan", plan, "-o", out, "--max-drop", "8"]
+    found = lampq(*common, "--data", tmp_path / "unlabelled.npz")
+    assert found.code == 2 and "unlabelled.npz" in found.line and "labels" in found.line
+    found = lampq(*common, "--data", root)
+    assert found.code == 2 and "--class-order" in found.line
+    assert lampq(*common, "--data", tmp_path / "unlabelled.npz", "--val-data", files / "fresh.npz").code == 0
+
+
+def saved_as_folders(root: Path, pixels, labels) -> Path:
+    """Class folders `1`, `2`, `10`, `20`, whose natural order is that of the labels."""
+    folders = [root / name for name in ("1", "2", "10", "20")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        Image.fromarray(image).save(folders[label] / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("order", ["natural", "text"])
+def test_the_order_of_classes_is_that_of_the_source_of_folders(files, tmp_path, order):
+    held = np.load(files / "data.npz")
+    root = saved_as_folders(tmp_path / "folders", held["images"], held["labels"])
+    pipeline = Pipeline(options(files, max_drop=6.0, val_data=root, class_order=order))
+    assert np.array_equal(pipeline.data.labels, held["labels"])
+    assert np.array_equal(np.sort(pipeline.judging_pool.labels), np.sort(held["labels"])) == (order == "natural")
 
 
 def test_plans_with_float_layers_are_judged(lampq, files, argv, tmp_path):
