@@ -67,6 +67,7 @@ def load_into(module: nn.Module, held: Mapping[Any, Any], path: Path, entry: Cal
     problem = _wrong_numbers(own, chosen, held)
     if problem:
         raise UsageError(problem[0], where=str(path), hint=problem[1])
+    _check_choice(chosen, [c for c in others if c.rank == chosen.rank and not _wrong_numbers(own, c, held)], path)
     _say(chosen, others, path)
     module.load_state_dict({name: _as_own(name, value, own[name], path) for name, value in chosen.tensors.items()})
 
@@ -116,6 +117,14 @@ def _check_extent(tried: list[Candidate], path: Path) -> None:
             if value.numel() * value.element_size() > size and not value.is_meta:
                 what = f"{name} is {list(value.shape)}, larger than the file that holds it"
                 raise UsageError(what, where=str(path), hint="save contiguous tensors")
+
+
+def _check_choice(chosen: Candidate, rivals: list[Candidate], path: Path) -> None:
+    """Refuse to choose among weights that differ and are equally likely to be meant."""
+    for one in rivals:
+        if not all(torch.equal(value.float(), one.tensors[name].float()) for name, value in chosen.tensors.items()):
+            what = f"the weights {chosen.place} and those {one.place} fit alike and differ"
+            raise UsageError(what, where=str(path), hint="save the state dictionary that is meant alone")
 
 
 def _wrong_numbers(own: Mapping[str, Tensor], one: Candidate, held: Mapping[Any, Any]) -> tuple[str, str] | None:

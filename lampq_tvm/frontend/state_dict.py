@@ -19,6 +19,7 @@ PREFIXES = 4  # of one dictionary that are tried
 # Parts of names that torch's wrappers put anywhere, and that no module calls its own.
 WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 AVERAGED = ("ema", "averaged", "swa")  # of several that fit, averaged weights are what a training script evaluates
+USUAL = {"state_dict", "model", "module"}  # what training scripts call the weights that they go on with
 SHOWN = 3
 
 
@@ -47,11 +48,12 @@ class Candidate:
         return " ".join([*parts, *([f"behind {self.prefix!r}"] if self.prefix else [])])
 
     @property
-    def rank(self) -> tuple[int, int, str]:
-        """Order of preference among those that fit: averaged weights, a teacher's, then the least wrapped."""
+    def rank(self) -> tuple[int, int, int]:
+        """Order of preference among those that fit: averaged weights, a teacher's, the least wrapped, the usual words."""
         words = [word for part in (*self.at, self.prefix) for word in part.lower().replace(".", "_").split("_")]
         kind = 0 if any(word in AVERAGED for word in words) else 1 if "teacher" in words else 2
-        return kind, len(self.at) + self.prefix.count("."), self.place
+        around = (*self.at, *self.prefix.split(".")[:-1])
+        return kind, len(around), sum(part not in USUAL for part in around)
 
 
 def candidates(held: Mapping[Any, Any], own: Collection[str]) -> list[Candidate]:

@@ -106,6 +106,18 @@ def test_averaged_weights_come_first_and_what_is_left_out_is_said(module, tmp_pa
     assert "left out 1 tensors that are not behind 'backbone.': head.mlp.0.weight" in capsys.readouterr().err
 
 
+def test_weights_that_differ_and_fit_alike_are_not_chosen_among(module, save, tmp_path, capsys) -> None:
+    state, other = module.state_dict(), {k: torch.zeros_like(v) for k, v in module.state_dict().items()}
+    both = {**{f"left.{k}": v for k, v in state.items()}, **{f"right.{k}": v for k, v in other.items()}}
+    refused(save(both), "left.", "right.", "fit alike and differ")
+    torch.save({"best": other, "model": state, "last": other}, tmp_path / "m.pth")
+    assert same(tmp_path / "m.pth", state) and "took the weights under 'model'" in capsys.readouterr().err
+    torch.save({"best": state, "last": state}, tmp_path / "e.pth")
+    assert same(tmp_path / "e.pth", state)
+    torch.save({"best": state, "last": other}, tmp_path / "d.pth")
+    refused(tmp_path / "d.pth", "'best'", "'last'", "fit alike and differ")
+
+
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int32", "int64", "bool", "complex64"])
 def test_numbers_that_are_no_floats_are_refused(module, save, kind) -> None:
     state = module.state_dict()
