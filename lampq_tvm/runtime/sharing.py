@@ -21,7 +21,8 @@ class Turn:
 
     def __init__(self) -> None:
         self.renew()
-        _turns.add(self)
+        with _forking:  # which goes through them
+            _turns.add(self)
 
     def renew(self) -> None:
         """Held by nobody: of its parent's threads a forked child has but the one that forked."""

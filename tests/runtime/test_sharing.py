@@ -159,6 +159,34 @@ def test_a_forked_child_that_ends_as_programs_do(path, tmp_path):
     assert subprocess.run(command, timeout=START_S, env={**os.environ, **LEAN}).returncode == 0
 
 
+LOADING = """
+import os, sys, threading
+from lampq_tvm.runtime.sharing import Turn
+
+sys.setswitchinterval(1e-6)  # threads take turns at every step
+models, end = [Turn() for _ in range(2000)], threading.Event()
+
+def load():
+    mine = []
+    while not end.is_set():
+        mine = [*mine[-50:], Turn()]
+
+threads = [threading.Thread(target=load) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for _ in range(60):
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+end.set()
+"""
+
+
+def test_a_process_that_loads_models_may_fork():
+    done = subprocess.run([sys.executable, "-c", LOADING], timeout=START_S, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def held() -> tuple[int, int, int, int]:
     """What this process has: mappings, kilobytes, open files, threads."""
     gc.collect()
