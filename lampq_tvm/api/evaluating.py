@@ -17,12 +17,13 @@ from lampq_tvm.data import Reading, open_dataset
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.progress import track
-from lampq_tvm.spread import spread
+from lampq_tvm.spread import fitting_jobs, spread
 
 if TYPE_CHECKING:
     from lampq_tvm.runtime.runner import Runner
 
 EVAL_BATCH = 32
+RUN_BYTES = 512 << 20  # of values while a batch runs; each runner has the artifact's parameters besides
 
 
 def eval(
@@ -48,7 +49,7 @@ def eval(
         images: how many images are drawn; all where None.
         fp32: run the float model beside it where it is still in the cache and torch is installed.
         class_order, class_map, skip_broken: as of `Options`.
-        jobs: batches worked on at once on this machine; all usable cores where None.
+        jobs: batches worked on at once on this machine, fewer where memory is short; all usable cores where None.
 
     Returns:
         `n`, `top1`, `fp32_top1` and `agreement_fp32`, shares of 1; the last two are None where the float model is not at
@@ -73,7 +74,7 @@ def eval(
         raise UsageError("no labels, and no float model to compare with", where=str(data), hint=hint)
     dataset.verify()
     here = device in (None, "local") and opened.manifest["arch"] != "cuda"
-    wanted = (jobs or threads) if here else 1
+    wanted = fitting_jobs(jobs or threads, RUN_BYTES + Path(artifact).stat().st_size) if here else 1
     with Runners(lambda: load(artifact, device, 1 if here else threads)) as runners:
         answers = partial(_answers, runners, model)
         batches, count = dataset.batches(EVAL_BATCH), -(-len(dataset) // EVAL_BATCH)

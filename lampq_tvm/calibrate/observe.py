@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,7 @@ def _pieces(model: ImportedModel, batches: Iterable[tuple[npt.NDArray[np.uint8],
         first += len(images)
 
 
+@lru_cache(maxsize=16)  # pieces of a set whose size is known ask the same
 def _rank_limit(images: int, seed: int, tokens: int) -> np.uint64:
     """Rank that a row must not exceed to be among the SAMPLE_ROWS of lowest rank of the first `images` images."""
     lowest = np.zeros(0, np.uint64)

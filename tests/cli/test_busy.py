@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 
+from lampq_tvm import spread
 from lampq_tvm.api import evaluating
 from tests.cli.conftest import FEW, MODEL
 
@@ -65,6 +66,16 @@ def test_eval_says_the_same_whatever_the_number_of_jobs(lampq, data, tmp_path, m
         loaded.clear()
     ((line, times),) = at_once.items()
     assert times == 3 and json.loads(line)["n"] == 16 and json.loads(line)["agreement_fp32"] is not None
+
+
+def test_eval_loads_fewer_runners_where_memory_is_short(lampq, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluating, "EVAL_BATCH", 1)
+    assert lampq("compile", *MODEL, *FEW, "--data", data, "-o", tmp_path / "a.lampq").code == 0
+    loaded, real = [], evaluating.load
+    monkeypatch.setattr(evaluating, "load", lambda *given: loaded.append(given[2]) or real(*given))
+    monkeypatch.setattr(spread.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1 << 30}))
+    assert lampq("eval", tmp_path / "a.lampq", "--data", data, "--jobs", "8").code == 0
+    assert len(loaded) == 1
 
 
 def files(cache):
