@@ -28,7 +28,8 @@ from lampq_tvm.errors import LampqError, full_disk
 
 INTERRUPTED = 130
 STDOUT = 1
-COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "xgboost", "PIL", "ziglang")  # absent on a board
+# Absent on a board.
+COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "scipy", "packaging", "xgboost", "PIL", "ziglang")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 for verb in (compile, plan, run, eval, bench, inspect, targets, tune, measure, doctor, cache, report):

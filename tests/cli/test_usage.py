@@ -112,6 +112,16 @@ def test_a_bug_of_ours_is_one_line_and_a_saved_traceback(lampq, monkeypatch, cac
     assert "1 / 0" in lampq("targets").err
 
 
+@pytest.mark.parametrize("name", ["torch", "scipy", "packaging"])
+def test_a_package_that_a_board_lacks_is_named(lampq, monkeypatch, name):
+    def absent():
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("lampq_tvm.api.looking.targets", absent)
+    found = lampq("targets")
+    assert found.code == 2 and f"needs {name}, which is not installed" in found.line and "lampq-tvm[compile]" in found.line
+
+
 def test_interrupt_says_how_to_go_on(lampq, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
