@@ -19,17 +19,18 @@ demo: $(STAMP)
 	$(BIN)/python bench/demo.py
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Everything is installed by its hash; the project itself comes last and fetches nothing.
+# Everything is installed by its hash; the project itself comes last and fetches nothing. uv compiles bytecode only where it is
+# told to, and commands that may not write any would compile torch's sources each time.
 $(STAMP): pyproject.toml $(PINS)
 	@if command -v uv >/dev/null 2>&1; then \
 	    { test -x $(BIN)/python || uv venv --quiet $(VENV); } && \
-	    uv pip install --python $(BIN)/python --require-hashes -r $(PINS) && \
+	    uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r $(PINS) && \
 	    uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else \
 	    { test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); } && \

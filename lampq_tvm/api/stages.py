@@ -195,8 +195,7 @@ class Stages:
         """Say what is odd about the calibration images; random ones for random weights mean nothing anyhow."""
         if self.options.data is None or self._images_told:
             return
-        from lampq_tvm.calibrate.doubts import poor_images
-        from lampq_tvm.calibrate.novelty import ENOUGH
+        from lampq_tvm.calibrate.novelty import ENOUGH, poor_images
 
         self._images_told = True
         images, _ = next(self.calib_data.batches(ENOUGH))

@@ -1,4 +1,4 @@
-"""How many different images and patches calibration saw: what is seen again tells nothing new."""
+"""How many different images and patches calibration saw, and which are too few: what is seen again tells nothing new."""
 
 from __future__ import annotations
 
@@ -6,7 +6,23 @@ import numpy as np
 import numpy.typing as npt
 
 ENOUGH = 128  # images, from which on their number does not matter
+FEWEST = 32  # different images; ranges of fewer rest on what the weights tell
+CONTRAST = 32  # levels between an image set's darkest and brightest pixels
 Hashes = npt.NDArray[np.uint64]
+
+
+def poor_images(images: npt.NDArray[np.uint8]) -> list[str]:
+    """What is odd about calibration images [N, C, H, W], all of them or `ENOUGH`; a line each."""
+    found = []
+    different = len(np.unique(images.reshape(len(images), -1), axis=0))
+    if different < FEWEST:
+        alike = "" if different == len(images) else f" among {len(images)}"
+        what = f"calibration saw {different} different image{'s' * (different > 1)}{alike}"
+        found.append(f"{what}; give {ENOUGH} or more (--calib-images N, with --data that holds as many)")
+    if int(images.max()) - int(images.min()) < CONTRAST:
+        what = f"the calibration images hold pixels of {images.min()}..{images.max()} alone"
+        found.append(f"{what}; give images as the model will meet them")
+    return found
 
 
 def image_hashes(images: npt.NDArray[np.uint8], patch: int) -> tuple[Hashes, Hashes]:

@@ -25,6 +25,12 @@ store.write_atomic = count
 sys.exit(run_command(sys.argv[2:]))
 """
 
+WITHOUT_TORCH = """
+import sys
+from lampq_tvm.__main__ import run_command
+sys.exit(run_command(sys.argv[1:]) or "torch" in sys.modules)
+"""
+
 
 def command(data, out):
     return ["plan", *MODEL, *FEW, "--data", str(data), "--budget", "4bit", "--no-update", "-o", str(out)]
@@ -87,3 +93,10 @@ def test_a_damaged_stage_is_made_again(lampq, data, tmp_path, monkeypatch, whole
         stage.write_bytes(content)
     assert lampq(*command(data, tmp_path / "again.json")).code == 0
     assert ((tmp_path / "again.json").read_bytes(), files(tmp_path / "whole")) == whole
+
+
+def test_what_is_finished_needs_no_torch(lampq, data, tmp_path):
+    """Importing it takes longer than everything else that a command does whose stages are all kept."""
+    compiled = ["compile", *MODEL, *FEW, "--data", str(data), "-o", str(tmp_path / "a.lampq")]
+    assert lampq(*compiled).code == 0
+    subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *compiled], check=True, capture_output=True)
