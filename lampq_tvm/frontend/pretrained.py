@@ -11,9 +11,7 @@ from timm.models import _builder, _hub
 
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.quiet import quiet
-from lampq_tvm.frontend.timm_source import check_name
-
-HINT = "check the network, or give the weights with --checkpoint"
+from lampq_tvm.frontend.timm_source import check_name, not_fetched
 
 
 def pretrained_file(name: str) -> Path:
@@ -32,8 +30,7 @@ def pretrained_file(name: str) -> Path:
             if kind == "url":
                 return Path(_hub.download_cached_file(place, check_hash=False))
     except Exception as e:  # the hub's client and the socket raise different kinds
-        reason = f"{type(e).__name__}: {next(iter(str(e).strip().splitlines()), '')}".split(". ")[0][:160]
-        raise UsageError(f"the pretrained weights cannot be fetched ({reason})", where=name, hint=HINT) from e
+        raise not_fetched(name, e) from e
     raise UsageError("timm has no weights of this model", where=name, hint="give the weights with --checkpoint")
 
 

@@ -77,9 +77,14 @@ def _pretrained(name: str, args: dict[str, Any]) -> nn.Module:
             module: nn.Module = timm.create_model(name, pretrained=True, **args)
             return module
     except Exception as e:  # the hub's client, the socket and timm raise different kinds
-        reason = f"{type(e).__name__}: {next(iter(str(e).strip().splitlines()), '')}".split(". ")[0][:160]
-        hint = "check the network, or give the weights with --checkpoint"
-        raise UsageError(f"the pretrained weights cannot be fetched ({reason})", where=name, hint=hint) from e
+        raise not_fetched(name, e) from e
+
+
+def not_fetched(name: str, e: Exception) -> UsageError:
+    """The error for published weights of a model that cannot be had."""
+    reason = f"{type(e).__name__}: {next(iter(str(e).strip().splitlines()), '')}".split(". ")[0][:160]
+    hint = "check the network, or give the weights with --checkpoint"
+    return UsageError(f"the pretrained weights cannot be fetched ({reason})", where=name, hint=hint)
 
 
 def _wrong_args(name: str, args: dict[str, Any], e: Exception) -> UsageError:
