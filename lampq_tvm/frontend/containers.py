@@ -21,6 +21,7 @@ CONVERT = "convert it to safetensors where you trust it"
 AGAIN = "download or write it again"
 LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save before 1.6 starts with this number
 HEAD_BYTES = 512
+INDEX_BYTES = 16 << 20  # of a JSON file that are looked at
 # What other files start with, and what to do about them.
 OTHERS = (
     (b"version https://git-lfs", "a pointer of git LFS, not the file itself", "fetch it with `git lfs pull`"),
@@ -80,6 +81,7 @@ def sniff(path: Path) -> str:
             raise UsageError(f"the checkpoint {reason}", where=where, hint="check the path")
         with path.open("rb") as f:
             head = f.read(HEAD_BYTES)
+            begin = head if head.lstrip()[:1] != b"{" else head + f.read(INDEX_BYTES)
     except OSError as e:
         raise UsageError(f"the checkpoint cannot be read ({e.strerror})", where=where, hint="check its permissions") from e
     if head[:4] == b"PK\x03\x04":
@@ -96,7 +98,7 @@ def sniff(path: Path) -> str:
         if head.lstrip().startswith(start):
             raise UsageError(f"{what}, not a checkpoint", where=where, hint=hint)
     if head.lstrip()[:1] == b"{":
-        what = "the index of a checkpoint in several files" if b"weight_map" in path.read_bytes()[: 1 << 24] else "a JSON file"
+        what = "the index of a checkpoint in several files" if b"weight_map" in begin else "a JSON file"
         hint = "load them where they come from and save one safetensors file"
         raise UsageError(f"{what}, not a checkpoint", where=where, hint=hint)
     raise UsageError("not a whole safetensors or torch checkpoint", where=where, hint=AGAIN)
