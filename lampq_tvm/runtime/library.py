@@ -25,10 +25,11 @@ def load_library(library: bytes) -> Any:
             return load_path(path_of(handle))
     except (OSError, RuntimeError):  # hardened systems allow no such files, or run nothing in them
         from lampq_tvm.scratch import scratch
+        from lampq_tvm.store import write_atomic
 
         with scratch("library") as folder:
             path = Path(folder) / "lib.so"
-            path.write_bytes(library)
+            write_atomic(path, library)
             return load_path(str(path))
 
 
