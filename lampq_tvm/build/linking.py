@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def _forget_libraries(command: Sequence[str]) -> bool:
     if not (Path(command[0]).is_relative_to(zig_cache().parent) and zig_cache().is_dir()):
         return False
     note(f"{zig_cache()}: the linker fails with what it holds; it is made again")
-    left = zig_cache().with_name(f"zig.{os.getpid()}")
-    zig_cache().rename(left)
+    left = Path(tempfile.mkdtemp(dir=zig_cache().parent, prefix="zig."))
+    with contextlib.suppress(FileNotFoundError):  # another thread or process was first
+        zig_cache().rename(left / "zig")
     shutil.rmtree(left, ignore_errors=True)
     return True
