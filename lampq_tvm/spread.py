@@ -53,11 +53,13 @@ def _torch() -> Any:
 
 
 class _Torch:
-    """Threads that torch took for one operation before `one_thread`, and how many are inside of it."""
+    """Threads that torch took for one operation before `one_thread`, how many are inside of it, and who wants it alone."""
 
-    lock = threading.Lock()
+    lock = threading.Condition()
     users = 0
     before = 1
+    alone: int | None = None
+    own = threading.local()  # .depth: how often the thread is inside
 
 
 @contextlib.contextmanager
@@ -71,17 +73,41 @@ def one_thread() -> Iterator[None]:
         yield
         return
     with _Torch.lock:
+        _Torch.lock.wait_for(lambda: _Torch.alone in (None, threading.get_ident()))
         if not _Torch.users:
             _Torch.before = torch.get_num_threads()
         _Torch.users += 1
+        _Torch.own.depth = getattr(_Torch.own, "depth", 0) + 1
         torch.set_num_threads(1)
     try:
         yield
     finally:
         with _Torch.lock:
             _Torch.users -= 1
+            _Torch.own.depth = getattr(_Torch.own, "depth", 1) - 1
             if not _Torch.users:
                 torch.set_num_threads(_Torch.before)
+            _Torch.lock.notify_all()
+
+
+@contextlib.contextmanager
+def torch_alone() -> Iterator[None]:
+    """No other thread is inside `one_thread` meanwhile, or here.
+
+    Importing a model draws from torch's random numbers, and `torch.export` turns switches of the whole process while it traces:
+    another thread's sums would come in another order.
+    """
+    me = threading.get_ident()
+    with _Torch.lock:
+        own = getattr(_Torch.own, "depth", 0)
+        _Torch.lock.wait_for(lambda: _Torch.alone in (None, me) and _Torch.users <= own)
+        outer, _Torch.alone = _Torch.alone, me
+    try:
+        yield
+    finally:
+        with _Torch.lock:
+            _Torch.alone = outer
+            _Torch.lock.notify_all()
 
 
 def spread(

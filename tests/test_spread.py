@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lampq_tvm import spread as module
-from lampq_tvm.spread import AHEAD, fitting_jobs, one_thread, spread, usable_cores
+from lampq_tvm.spread import AHEAD, fitting_jobs, one_thread, spread, torch_alone, usable_cores
 
 
 @pytest.fixture
@@ -197,3 +197,33 @@ def test_fewer_at_once_where_memory_is_short(monkeypatch):
     assert fitting_jobs(3, 1 << 30) == 3
     assert fitting_jobs(16, 64 << 30) == 1
     assert fitting_jobs(None, 1) == usable_cores()
+
+
+def test_an_import_is_alone_with_torch():
+    """While a model is imported no other thread computes: torch.export turns switches that change the order of sums."""
+    seen: list[str] = []
+    inside, leave = threading.Event(), threading.Event()
+
+    def compute():
+        with one_thread():
+            inside.set()
+            leave.wait(30)
+            seen.append("computed")
+
+    def bring():
+        with torch_alone(), one_thread():
+            seen.append("imported")
+
+    first = threading.Thread(target=compute)
+    first.start()
+    inside.wait(30)
+    second = threading.Thread(target=bring)
+    second.start()
+    second.join(0.3)
+    assert seen == []
+    leave.set()
+    first.join(30)
+    second.join(30)
+    assert seen == ["computed", "imported"]
+    with one_thread(), torch_alone(), one_thread():  # a thread does not wait for itself
+        pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,10 @@ from lampq_tvm.progress import note
 from lampq_tvm.scratch import scratch
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
-from lampq_tvm.spread import one_thread
+from lampq_tvm.spread import one_thread, torch_alone
 from lampq_tvm.store import Units, cache_dir, digest
 from lampq_tvm.targets import Target, resolve_target
 
-# torch's random generator and its exporter belong to the whole process.
-IMPORTING = threading.Lock()
 CHANGED_HINT = "give it again when nothing writes there"
 JUDGED = 4  # times the images that a plan without a loss would need: a few losses then do not refuse it
 JUDGED_LEAST = 128  # images, however large the drop: enough to see whether labels mean anything
@@ -85,7 +82,7 @@ class Stages:
         from lampq_tvm.frontend.load import load_model
 
         o = self.options
-        with IMPORTING, one_thread():
+        with torch_alone(), one_thread():
             found = load_model(
                 o.model,
                 checkpoint=o.checkpoint,

@@ -99,7 +99,7 @@ MAPS = {
 
 @pytest.mark.parametrize("name", MAPS)
 def test_a_class_map_says_what_folders_are(tmp_path, name):
-    (tmp_path / name).write_text(MAPS[name])
+    (tmp_path / name).write_text(MAPS[name], "utf-8")
     root = class_folders(tmp_path / "d", ["cat", "dog"])
     assert labels(root, 3, class_map=tmp_path / name) == {0: 1, 1: 2}
 

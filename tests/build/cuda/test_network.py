@@ -126,14 +126,13 @@ def test_few_blocks_do_not_store_their_norms(arch, batch, stored):
 def test_buckets_and_tuned_tiles(tmp_path):
     assert buckets(1) == [1] and buckets(8) == [1, 8] and buckets(64) == [1, 8, 32, 64] and buckets(5) == [1, 5]
     qm = quantized("one block", "8/8")
-    records = CudaRecords("sm_87", tmp_path)
     for launch in lower_cuda(qm, "sm_87").launches:
         for kernel in ([launch.kernel.partition("_o")[0]] if "W" in launch.params else []):
             kernel = kernel.replace("_s8", "_normed_s8") if "stream" in launch.reads else kernel
             facts = {"us": 1, "default_us": 2, "device": "a GPU", "trials": 1, "failed": 0}
             sizes = dataclasses.asdict(CudaTiles(16, 64, 8, 2, 1, 2))
             CudaRecord(arch="sm_87", kernel=kernel, sizes=sizes, **facts).save(tmp_path)
-    other = lower_cuda(qm, "sm_87", records=records)
+    other = lower_cuda(qm, "sm_87", records=CudaRecords("sm_87", tmp_path))
     assert {launch.kernel for launch in other.launches} != {launch.kernel for launch in lower_cuda(qm, "sm_87").launches}
 
 
