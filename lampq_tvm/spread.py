@@ -12,6 +12,7 @@ import importlib.util
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,6 +24,7 @@ R = TypeVar("R")
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time a period, or "max", and the period
 MEMORY_SHARE = 0.5  # of the free memory, that items in flight may take together
+START_S = 0.05  # a thread that was started has begun by then
 AHEAD = 2  # items given out for each thread: one computed, one waiting, or its result waiting for its turn
 
 
@@ -168,8 +170,14 @@ class _Crew(Generic[T, R]):
         self.tasks.put((index, item))
         if len(self.threads) < self.jobs:
             thread = threading.Thread(target=self._work, name=f"lampq-{len(self.threads)}", daemon=True)
-            thread.start()
-            self.threads.append(thread)
+            try:
+                thread.start()
+                self.threads.append(thread)
+            except BaseException:  # Ctrl-C, while the thread runs already
+                time.sleep(START_S)
+                if thread.ident is not None and thread not in self.threads:
+                    self.threads.append(thread)
+                raise
 
     def take(self) -> tuple[int, R]:
         """(number of an item, its result), of the next one that ends; raises what it raised."""
