@@ -125,7 +125,13 @@ def test_every_mode_is_read_as_torchvision_reads_it(tmp_path, mode):
 def test_colours_of_other_spaces(tmp_path, mode, kind):
     loader = pytest.importorskip("torchvision.datasets.folder").default_loader
     file = save(tmp_path / "x.jpg", Image.fromarray(COLOURS).convert(mode), kind)
-    np.testing.assert_array_equal(prepare_file(file, RGB).transpose(1, 2, 0), np.asarray(loader(file)))
+    try:
+        expected = np.asarray(loader(file))
+    except OSError:  # pillow 12 cannot read the YCbCr TIFF that it writes
+        with pytest.raises(UsageError, match="a broken image"):
+            prepare_file(file, RGB)
+        return
+    np.testing.assert_array_equal(prepare_file(file, RGB).transpose(1, 2, 0), expected)
 
 
 def test_a_palette_with_transparency(tmp_path):
