@@ -5,17 +5,20 @@
 
 Each job is a fresh process with a cache of its own: `make demo`'s, a compile of DeiT-T from nothing (32 + 64 random images),
 and the calibration of ViT-B on 32 images, whose own seconds are shown, without imports. `times_idle` is the ratio to the same
-checkout's median on the idle machine. CPU seconds show what work there was, `waits` how often a thread gave up its core.
+checkout's median on the idle machine. CPU seconds show what work there was, `waits` how often a thread gave up its core. A job
+that is not finished after `--limit` seconds is killed: its row says `over`, and its seconds are those until then.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +26,7 @@ from typing import Any
 
 from common import ROOT, arguments, finish, machine
 
-COLUMNS = ("job", "tree", "busy", "seconds", "times_idle", "cpu_seconds", "waits", "peak_rss_mib", "n")
+COLUMNS = ("job", "tree", "busy", "seconds", "times_idle", "cpu_seconds", "waits", "peak_rss_mib", "over", "n")
 BUSY = "while True: pass"
 CALIBRATION = """
 import sys, time
@@ -71,10 +74,15 @@ def timed(job: str, tree: Path, args: Any) -> dict[str, Any]:
         command = [sys.executable, *commands(args, tree, folder)[job]]
         start = time.perf_counter()
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, env=env, cwd=tree, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=env, cwd=tree, stdout=log, stderr=log, start_new_session=True)
+            timer = threading.Timer(args.limit, os.killpg, (process.pid, signal.SIGKILL))
+            timer.start()
             _, status, usage = os.wait4(process.pid, 0)
+            timer.cancel()
         seconds, text = time.perf_counter() - start, (folder / "log").read_text()
-    if os.waitstatus_to_exitcode(status) != 0:
+    code = os.waitstatus_to_exitcode(status)
+    over = code == -signal.SIGKILL and seconds >= args.limit
+    if code != 0 and not over:
         sys.exit(f"busy: {job} of {tree} failed:\n{text[-2000:]}")
     own = [float(line.split()[1]) for line in text.splitlines() if line.startswith("SECONDS ")]
     return {
@@ -82,6 +90,7 @@ def timed(job: str, tree: Path, args: Any) -> dict[str, Any]:
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "waits": usage.ru_nvcsw,
         "peak_rss_mib": usage.ru_maxrss / 1024,
+        "over": int(over),
     }
 
 
@@ -100,9 +109,10 @@ def main() -> None:
     parser.add_argument("--deit", default="deit_tiny_patch16_224", help="model that is compiled")
     parser.add_argument("--vit", default="vit_base_patch16_224", help="model that is calibrated")
     parser.add_argument("--images", type=int, default=32, help="of calibration")
+    parser.add_argument("--limit", type=float, default=3600, help="seconds after which a job is killed")
     args = parser.parse_args()
     trees = [tree.resolve() for tree in args.tree or [ROOT]]
-    facts = {"machine": machine(), "arguments": {"rounds": args.rounds, "images": args.images}}
+    facts = {"machine": machine(), "arguments": {"rounds": args.rounds, "images": args.images, "limit_s": args.limit}}
     runs: dict[tuple[str, Path, int], list[dict[str, Any]]] = {}
     for count in (0, args.busy):
         for job in commands(args, trees[0], Path()):
@@ -110,7 +120,11 @@ def main() -> None:
                 with busy_loops(count):
                     found = timed(job, tree, args)
                 runs.setdefault((job, tree, count), []).append(found)
-                print(f"{job}, {tree.name}, beside {count}: {found['seconds']:.1f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{job}, {tree.name}, beside {count}: {found['seconds']:.1f} s{' (killed)' * found['over']}",
+                    file=sys.stderr,
+                    flush=True,
+                )
     rows = []
     for (job, tree, count), found in runs.items():
         row = median_row(found)
