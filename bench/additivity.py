@@ -21,8 +21,8 @@ from lampq_tvm.latency.measure import whole_model
 from lampq_tvm.lower.module import lower_calls
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.records.cpu import Records
 from lampq_tvm.targets import resolve_target
-from lampq_tvm.tune.records import Records
 
 TARGETS = ("raspberry-pi-4", "raspberry-pi-5", "jetson-agx-orin-64gb:cpu", "jetson-agx-thor:cpu", "host")
 COLUMNS = ("model", "target", "kind", "calls", "sum_ms", "whole_ms", "error_percent")

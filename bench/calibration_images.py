@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from common import CHECKPOINT, MODEL, SAMPLE, Pieces, arguments, finish, machine, test_sample
 
-from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.api.running import float_logits
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.doubts import saturation
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.calibrate.novelty import poor_images
 from lampq_tvm.frontend.load import load_model
-from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.store import Units

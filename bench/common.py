@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import BitPlan, LayerPlan
-from lampq_tvm.api.cache import source_digest
+from lampq_tvm.cache import source_digest
 from lampq_tvm.cli.output import print_table
-from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.plan import BitPlan, LayerPlan
 from lampq_tvm.store import digest, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent

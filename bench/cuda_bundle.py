@@ -23,11 +23,10 @@ from common import paired_plan
 from cuda_cases import small_kernels
 from cuda_fused import fused_products
 
-from lampq_tvm.allocate.plan import BitPlan, uniform_plan
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
-from lampq_tvm.build.artifact import pack
-from lampq_tvm.build.cuda.compiler import CompiledKernel, build_cuda, compile_kernels
+from lampq_tvm.artifact.container import pack
+from lampq_tvm.compiler.cuda.build import CompiledKernel, build_cuda, compile_kernels
 from lampq_tvm.errors import LampqError
 from lampq_tvm.kernels.cuda.attention import build_attention
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
@@ -39,12 +38,13 @@ from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.lower.cuda.launch import Launch, Value
+from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
+from lampq_tvm.records.cuda import attention_key, product_key
 from lampq_tvm.store import write_atomic
 from lampq_tvm.targets import Target, resolve_target
 from lampq_tvm.tune.cuda.case import EPS, CudaCase, attention_case, norm_case, product_case
-from lampq_tvm.tune.cuda.records import attention_key, product_key
 from lampq_tvm.tune.cuda.space import candidates
 
 EDGES = ((1, 10, 96), (17, 34, 40), (63, 65, 129), (64, 64, 64), (65, 130, 33), (197, 576, 192), (200, 70, 768))

@@ -21,8 +21,8 @@ from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warp
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.tiles import default_tiles, tiles_of
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.records.cuda import CudaRecord
 from lampq_tvm.resources import data_dir
-from lampq_tvm.tune.cuda.records import CudaRecord
 
 PRODUCT = re.compile(r"([a-z]+)_m(\d+)_n(\d+)_k(\d+)(?:_p(\d+))?(?:_normed)?_(s8|w4a8|s4|f16)")
 ATTENTION = re.compile(r"attention_i(\d+)_t(\d+)_h(\d+)x(\d+)")

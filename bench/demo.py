@@ -57,9 +57,9 @@ def float_model(threads: int) -> tuple[Call, int]:
 def compile_rows(out: Path, threads: int) -> dict[str, Path]:
     """The three artifacts, by the name of their row."""
     from lampq_tvm import compile
-    from lampq_tvm.allocate.plan import uniform_plan
     from lampq_tvm.api.options import Options
     from lampq_tvm.api.pipeline import Pipeline
+    from lampq_tvm.plan import uniform_plan
 
     common: dict[str, Any] = {
         "checkpoint": CHECKPOINT,

@@ -17,7 +17,6 @@ import numpy as np
 from common import arguments, finish, machine
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.device.native import count_classes
 from lampq_tvm.device.native_core import NativeCore
@@ -25,6 +24,7 @@ from lampq_tvm.frontend.load import load_model
 from lampq_tvm.latency import bench
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.lower.module import default_schedules, lower_calls
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel

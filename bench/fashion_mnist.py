@@ -22,13 +22,13 @@ from common import MODEL, Pieces, arguments, finish, machine, model_options
 from demo import float_model
 from make_sample import read_idx
 
-from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.api.compiling import compile_pipeline
 from lampq_tvm.api.looking import inspect
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import load
 from lampq_tvm.device.provision import provision_fashion_mnist
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.model import QPatchEmbed, QProduct, QuantizedModel
 
 BATCH = 250

@@ -24,8 +24,8 @@ from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import default_schedules, lower_calls
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.records.cpu import Records
 from lampq_tvm.targets import Target, resolve_target
-from lampq_tvm.tune.records import Records
 
 HOTTEST = 10
 COLUMNS = ("schedule", "kernel", "calls", "executions", "length", "million_instructions", "million_cycles")

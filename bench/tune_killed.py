@@ -23,9 +23,9 @@ from typing import Any
 
 from common import ROOT, arguments, finish, machine
 
+from lampq_tvm.records.cpu import read_record
 from lampq_tvm.store import cache_dir
 from lampq_tvm.tune.log import decode
-from lampq_tvm.tune.records import read_record
 
 COLUMNS = ("model", "target", "seconds", "tasks", "unbuilt", "candidates", "failed", "kills", "lost", "repeated", "median_gain")
 

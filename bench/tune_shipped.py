@@ -23,10 +23,10 @@ from estimates import network
 from lampq_tvm.cli.output import print_table
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 from lampq_tvm.latency.work import at_widths
+from lampq_tvm.records.cpu import Record, read_record
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import write_atomic
 from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
-from lampq_tvm.tune.records import Record, read_record
 from lampq_tvm.tune.run import tunable_kernels, tune_kernels
 
 PAIRS = {"avx2": ((8, 8), (4, 8), (4, 4)), "neon": ((8, 8), (4, 8), (4, 4), (2, 4))}  # elsewhere all widths share their kernels

@@ -38,6 +38,11 @@ def usable_cores() -> int:
         return cores
 
 
+def count_cores() -> None:
+    """Tell TVM, before its thread pool starts, how many cores there are: it takes half of them for hyper-threads."""
+    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))
+
+
 def fitting_jobs(jobs: int | None, item_bytes: int) -> int:
     """How many items to compute at once: `jobs` (all usable cores where None), fewer where memory is short.
 

@@ -1,6 +1,6 @@
 """Looks for known faults in every pinned release, of whatever Python and machine; fails where there is one or it cannot look.
 
-    make audit        (or: python requirements/audit.py [any options of pip-audit, such as --vulnerability-service osv])
+make audit        (or: python requirements/audit.py [any options of pip-audit, such as --vulnerability-service osv])
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from lampq_tvm.device.machine import local_arch, local_features
 from lampq_tvm.device.rpc import Session, connect
 from lampq_tvm.errors import DeviceError, OutputError
 from lampq_tvm.targets import FEATURES, GENERIC, TRIPLES, Target, resolve_target
+from lampq_tvm.targets.machine import local_arch, local_features
 
 ISAS = ("vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon")
 BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}

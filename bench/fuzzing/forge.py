@@ -14,7 +14,7 @@ import numpy as np
 
 from fuzzing import mutate
 from fuzzing.child import Make
-from lampq_tvm.build.artifact import ALIGN, HEAD, MAGIC, Artifact, pack
+from lampq_tvm.artifact.container import ALIGN, HEAD, MAGIC, Artifact, pack
 from lampq_tvm.tune.log import encode
 
 TRIALS = [

@@ -15,22 +15,22 @@ import numpy as np
 from fuzzing import forge, mutate
 from fuzzing.child import Make
 from fuzzing.samples import FEW, MODEL, SAID, SHAPE
-from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.api.checks import read_input
-from lampq_tvm.build.artifact import read_artifact
+from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.data import open_dataset
 from lampq_tvm.device import board, cost
 from lampq_tvm.frontend.load import load_model
-from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.frontend.timm_source import build_timm
 from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.network.model import InputSpec
+from lampq_tvm.plan import BitPlan
+from lampq_tvm.records.cpu import Record
+from lampq_tvm.records.cuda import CudaRecord
+from lampq_tvm.records.held import parse_held, read_held
 from lampq_tvm.resources import data_dir
 from lampq_tvm.runtime.runner import Runner
 from lampq_tvm.store import load_stage
-from lampq_tvm.tune.cuda.records import CudaRecord
-from lampq_tvm.tune.held import parse_held, read_held
 from lampq_tvm.tune.log import TrialLog
-from lampq_tvm.tune.records import Record
 
 SPEC = InputSpec(1, 16, 16, (0.5,), (0.5,))
 DATA = ["--data", "data.npz", *FEW]
@@ -184,5 +184,3 @@ def _run_artifact(path: Path) -> None:
         image = np.zeros((1, *runner.image_shape), np.uint8)
         runner(image)
         runner.trace(image)
-
-

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from lampq_tvm.frontend.execute import normalize
-from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.frontend.timm_source import build_timm
+from lampq_tvm.network.execute import normalize
+from lampq_tvm.network.model import InputSpec
 
 CALIBRATION = 8
 TINY, SMALL = "deit_tiny_patch16_224", "deit_small_patch16_224"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.api.compiling import compile_pipeline
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.errors import LampqError
+from lampq_tvm.plan import uniform_plan
 from peers.case import CALIBRATION, Case
 from peers.peer import MISSING, Peer, Runner
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from lampq_tvm.api.cache import source_digest
+from lampq_tvm.cache import source_digest
 from lampq_tvm.device.emulate import EmulatedBoard
 from lampq_tvm.device.provision import once
 from lampq_tvm.errors import LampqError

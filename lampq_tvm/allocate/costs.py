@@ -10,9 +10,9 @@ import numpy as np
 
 from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.ilp import Row
-from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.errors import CorruptError, DeviceError
-from lampq_tvm.frontend.model import (
+from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.network.model import (
     Activation,
     Attention,
     AttentionPool,
@@ -25,7 +25,7 @@ from lampq_tvm.frontend.model import (
     Rotary,
     UnitHeads,
 )
-from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize.scores import distinct
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
 

@@ -132,9 +132,7 @@ def _run(
     return None if solved is None else [max(v, key=lambda p, v=v: (v[p].x, -p)) for v in solved.variables]  # type: ignore[misc]
 
 
-def _dense(
-    loss: Sequence[np.ndarray], rows: Sequence[Row], limits: Sequence[float], kept: Sequence[Sequence[int]]
-) -> Dense:
+def _dense(loss: Sequence[np.ndarray], rows: Sequence[Row], limits: Sequence[float], kept: Sequence[Sequence[int]]) -> Dense:
     """The program as arrays, each row in units that make its limit `LIMIT` (its largest cost 1 where the limit is 0)."""
     shape = (len(loss), max(len(x) for x in loss))
     losses, costs = np.full(shape, np.inf), np.zeros((len(rows), *shape))

@@ -10,8 +10,8 @@ from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.costs import Limit, figure_text, layer_ms
 from lampq_tvm.allocate.ilp import Row, solve
 from lampq_tvm.errors import InfeasibleError
-from lampq_tvm.frontend.model import Layer
 from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.network.model import Layer
 from lampq_tvm.sensitivity.pairs import Pair
 
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from lampq_tvm.allocate.costs import Limit, plan_choice
-from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.allocate.problem import Problem
 from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.errors import UsageError
-from lampq_tvm.quantize.fake import fake_quantize_layer
+from lampq_tvm.plan import BitPlan
 from lampq_tvm.sensitivity.pairs import Pair
 
 # Relative error by width, Lemma 3's table: the same width for Gaussian weights and activations.

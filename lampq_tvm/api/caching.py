@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lampq_tvm.api.cache import SOURCES, lock_path
+from lampq_tvm.cache import SOURCES, lock_path
 from lampq_tvm.errors import UsageError
 from lampq_tvm.locks import locked
 from lampq_tvm.progress import note
@@ -56,9 +56,7 @@ class Entry:
     used: float
 
 
-def cache(
-    *, clear: bool = False, max_size: str | int | None = None, older_than: str | float | None = None
-) -> dict[str, Any]:
+def cache(*, clear: bool = False, max_size: str | int | None = None, older_than: str | float | None = None) -> dict[str, Any]:
     """What lies in the cache, after removing what is asked for.
 
     Nothing is removed that a command at work holds or has used. Tuning records, which take hours, are only ever shown.

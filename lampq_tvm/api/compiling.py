@@ -16,13 +16,13 @@ from lampq_tvm.api.measuring import tune_pipeline
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note
-from lampq_tvm.build.artifact import Artifact, pack, read_artifact, unpack, write_artifact
-from lampq_tvm.build.linking import linker_version
+from lampq_tvm.artifact.container import Artifact, pack, read_artifact, unpack, write_artifact
+from lampq_tvm.compiler.linking import linker_version
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
+from lampq_tvm.records.held import held_records
 from lampq_tvm.spread import spread
 from lampq_tvm.store import write_atomic
-from lampq_tvm.tune.held import held_records
 
 if TYPE_CHECKING:
     from lampq_tvm.runtime.runner import Runner
@@ -103,7 +103,7 @@ def _cpu_compiler(pipeline: Pipeline) -> _Compiler:
     target, records = pipeline.target, tuned_records()
 
     def compile() -> tuple[dict[str, bytes], dict[str, Any], dict[bytes, str]]:
-        from lampq_tvm.build.compiler import build as compile_quantized
+        from lampq_tvm.compiler.build import build as compile_quantized
 
         return (*compile_quantized(pipeline.quantized, target, batch=pipeline.options.batch, tiles=records), {})
 
@@ -114,8 +114,8 @@ def _cuda_compiler(pipeline: Pipeline) -> _Compiler:
     target, held = pipeline.target, held_records(database(), pipeline.target.isa)
 
     def compile() -> tuple[dict[str, bytes], dict[str, Any], dict[bytes, str]]:
-        from lampq_tvm.build.cuda.compiler import build_cuda
-        from lampq_tvm.tune.cuda.records import CudaRecords
+        from lampq_tvm.compiler.cuda.build import build_cuda
+        from lampq_tvm.records.cuda import CudaRecords
 
         records = CudaRecords(target.isa, held=held)
         made = build_cuda(pipeline.quantized, target, batch=pipeline.options.batch, records=records)

@@ -12,10 +12,10 @@ import numpy as np
 
 from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
 from lampq_tvm.api.running import cached_model, class_count, float_logits, input_spec, load
-from lampq_tvm.build.artifact import read_artifact
+from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.data import Reading, open_dataset
 from lampq_tvm.errors import UnsupportedError, UsageError
-from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.progress import track
 from lampq_tvm.spread import fitting_jobs, spread
 

@@ -73,7 +73,7 @@ def _host() -> dict[str, Any]:
 
 def _cuda_compilers() -> dict[str, Any]:
     """Which CUDA majors kernels can be compiled for."""
-    from lampq_tvm.build.cuda.nvrtc import available
+    from lampq_tvm.compiler.cuda.nvrtc import available
 
     majors = available()
     text = f"CUDA {', '.join(map(str, majors))}" if majors else "none: install lampq-tvm[compile] to compile for a GPU"

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
-from lampq_tvm.build.linking import linker_version
-from lampq_tvm.device.machine import local_identity
+from lampq_tvm.compiler.linking import linker_version
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.store import Units, cache_dir
 from lampq_tvm.targets import Target, check_runs_here
+from lampq_tvm.targets.machine import local_identity
 
 if TYPE_CHECKING:
+    from lampq_tvm.records.cpu import Records
     from lampq_tvm.runtime.cuda.driver import Driver
-    from lampq_tvm.tune.records import Records
 
 
 def measured_table(stages: Stages) -> LatencyTable:
@@ -41,9 +41,7 @@ def measured_table(stages: Stages) -> LatencyTable:
 
     def compute() -> LatencyTable:
         units = Units(folder / "units")
-        return measure_kernels(
-            stages.calibration, target, device, batch=o.batch, threads=o.threads, units=units, tiles=records
-        )
+        return measure_kernels(stages.calibration, target, device, batch=o.batch, threads=o.threads, units=units, tiles=records)
 
     return stages.cache.file(folder, "latency.json", LatencyTable, compute)
 
@@ -69,7 +67,7 @@ def open_gpu(options: Options, target: Target) -> Driver:
 def _cuda_table(stages: Stages) -> LatencyTable:
     """Latencies on this machine's GPU, or from the board's figures where estimates are allowed and none is at hand."""
     from lampq_tvm.latency.cuda import cuda_table
-    from lampq_tvm.tune.cuda.records import CudaRecords
+    from lampq_tvm.records.cuda import CudaRecords
 
     o, target = stages.options, stages.target
     on_paper = o.device is None and o.allow_estimates and not runs_here(target)
@@ -100,7 +98,7 @@ def estimating(target: Target) -> tuple[Any, ...]:
 
 def tuned_records() -> Records:
     """The user's records first, then the shipped ones."""
-    from lampq_tvm.tune.records import Records
+    from lampq_tvm.records.cpu import Records
 
     return Records(database())
 

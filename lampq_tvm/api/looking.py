@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lampq_tvm.build.artifact import read_artifact
-from lampq_tvm.build.cuda.plan import Value
+from lampq_tvm.artifact.container import read_artifact
+from lampq_tvm.artifact.launches import Value
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.memfile import memory_file, path_of
 
@@ -71,7 +71,7 @@ def assembly(artifact: str | Path) -> str:
     """
     opened = read_artifact(artifact)
     if opened.manifest["arch"] == "cuda":
-        from lampq_tvm.build.cuda.disassembly import listing
+        from lampq_tvm.compiler.cuda.disassembly import listing
 
         places = dict.fromkeys((k["offset"], k["size"]) for k in opened.manifest["cuda"]["kernels"])
         return "\n".join(listing(opened.sections["cubins"][start : start + size]) for start, size in places)

@@ -78,7 +78,7 @@ def _tune_cuda(pipeline: Pipeline) -> Path:
     """Tune on this machine's GPU, every batch size that an artifact holds kernels for."""
     o, target = pipeline.options, pipeline.target
     open_gpu(o, target).close()  # before any work
-    from lampq_tvm.build.cuda.compiler import buckets
+    from lampq_tvm.compiler.cuda.build import buckets
     from lampq_tvm.tune.cuda.search import tune_cuda
     from lampq_tvm.tune.cuda.tunable import tunables
 

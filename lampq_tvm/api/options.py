@@ -11,10 +11,10 @@ from typing import Any
 
 from lampq_tvm.allocate.budget import DEFAULT as DEFAULT
 from lampq_tvm.allocate.budget import Budget, DropBudget, parse_budget, parse_drop
-from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.data.reading import Reading
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.preprocessing import check_scale
+from lampq_tvm.plan import FLOAT_BITS
 
 METRICS = ("fisher_output", "lampq", "kl")  # the first is the default
 ALPHAS = ("accuracy", "loss")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import FLOAT_BITS, BitPlan, uniform_plan
 from lampq_tvm.api.checks import check_output, require_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
@@ -16,6 +15,7 @@ from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
+from lampq_tvm.plan import FLOAT_BITS, BitPlan, uniform_plan
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.sensitivity.table import Sensitivity
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.plan import BitPlan
 
 
 def plan(model: str | Path, *, output: str | Path | None = None, **options: Any) -> BitPlan:

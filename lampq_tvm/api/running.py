@@ -15,9 +15,9 @@ import numpy as np
 
 from lampq_tvm.api.checks import check_output, read_input, require_file
 from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
-from lampq_tvm.build.artifact import Artifact, read_artifact
+from lampq_tvm.artifact.container import Artifact, read_artifact
 from lampq_tvm.errors import CorruptError, UnsupportedError
-from lampq_tvm.frontend.model import ImportedModel, InputSpec
+from lampq_tvm.network.model import ImportedModel, InputSpec
 from lampq_tvm.progress import note
 from lampq_tvm.store import cache_dir, write_atomic
 from lampq_tvm.targets import resolve_target
@@ -188,7 +188,7 @@ def float_logits(model: ImportedModel, pixels: np.ndarray) -> np.ndarray:
     """Logits float32 [B, classes] of the float model for images uint8 [B, C, H, W]."""
     import torch
 
-    from lampq_tvm.frontend.execute import normalize, run_float
+    from lampq_tvm.network.execute import normalize, run_float
 
     with torch.inference_mode():
         logits: np.ndarray = run_float(model, normalize(pixels, model.input)).numpy()

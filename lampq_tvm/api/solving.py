@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import BitPlan
 from lampq_tvm.api.running import float_logits
 from lampq_tvm.api.stages import Stages, check_unchanged
 from lampq_tvm.data import BATCH
-from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.plan import BitPlan
 from lampq_tvm.progress import track
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units, digest
@@ -115,7 +115,7 @@ def images_at_once(model: ImportedModel) -> int:
 
 def close_logits(stages: Stages, candidate: BitPlan) -> Callable[[np.ndarray], np.ndarray]:
     """A plan's layers in the float model: many times faster, enough to compare plans."""
-    from lampq_tvm.frontend.execute import normalize
+    from lampq_tvm.network.execute import normalize
     from lampq_tvm.sensitivity.float_run import planned_run
 
     spec, run = stages.model.input, planned_run(stages.calibration, candidate)

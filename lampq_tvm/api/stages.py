@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.api.cache import Cache
 from lampq_tvm.api.checks import require_file
 from lampq_tvm.api.options import Options
+from lampq_tvm.cache import Cache
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import Dataset, Reading, open_dataset
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.frontend.model_files import file_digest, file_suffix, model_files
 from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
+from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.progress import note
 from lampq_tvm.scratch import scratch
 from lampq_tvm.sensitivity.pairs import Pairing

@@ -8,29 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.quantizers.uniform import ActQuantizer
 from lampq_tvm.store import load_stage, save_stage
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
-
-
-@dataclass(frozen=True)
-class ActQuantizer:
-    """Uniform quantizer of an activation: x is about scale * (code - zero), code in -2^(bits-1) .. 2^(bits-1)-1."""
-
-    bits: int
-    scale: float
-    zero: int
-
-    @property
-    def low(self) -> int:
-        """Smallest code."""
-        return -(1 << (self.bits - 1))
-
-    @property
-    def high(self) -> int:
-        """Largest code."""
-        return (1 << (self.bits - 1)) - 1
 
 
 @dataclass(frozen=True)

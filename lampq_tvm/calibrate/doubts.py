@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.frontend.execute import normalize, run_float
-from lampq_tvm.frontend.model import Linear, Op
+from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.network.model import Linear, Op
 from lampq_tvm.spread import one_thread
 
 SATURATED = 0.05  # share of a layer's values; of one value an image 2 / (128 + 1) leave the range of 128 (Wilks, 1941)

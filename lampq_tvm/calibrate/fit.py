@@ -10,15 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lampq_tvm.calibrate.calibration import WIDTHS, ActQuantizer, Calibration
+from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.calibrate.compensate import WIDEST, compensated_codes
 from lampq_tvm.calibrate.margins import widen
 from lampq_tvm.calibrate.observe import Observed, observe
 from lampq_tvm.calibrate.repq import reparameterize
 from lampq_tvm.calibrate.search import quantizer, search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
-from lampq_tvm.frontend.execute import unit_heads
-from lampq_tvm.frontend.model import (
+from lampq_tvm.network.execute import unit_heads
+from lampq_tvm.network.model import (
     Activation,
     Attention,
     AttentionPool,
@@ -30,8 +30,9 @@ from lampq_tvm.frontend.model import (
     Rotary,
     UnitHeads,
 )
+from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.progress import track
-from lampq_tvm.quantize.weights import layer_weight, pixel_units
+from lampq_tvm.quantizers.uniform import ActQuantizer
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
 

@@ -20,8 +20,8 @@ import torch
 
 from lampq_tvm.calibrate.novelty import ENOUGH
 from lampq_tvm.calibrate.observe import Observed
-from lampq_tvm.frontend.execute import UNARY
-from lampq_tvm.frontend.model import (
+from lampq_tvm.network.execute import UNARY
+from lampq_tvm.network.model import (
     Activation,
     Attention,
     Gate,

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.execute import normalize, run_float
-from lampq_tvm.frontend.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.network.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Linear, Op, PatchEmbed
 from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.calibrate.observe import Observed
-from lampq_tvm.frontend.model import Attention, ImportedModel, LayerNorm, Linear, MeanTokens, Op, Regroup, TakeToken
+from lampq_tvm.network.model import Attention, ImportedModel, LayerNorm, Linear, MeanTokens, Op, Regroup, TakeToken
 
 F64 = npt.NDArray[np.float64]
 SMALLEST = 1e-2  # of the mean range: channels that hardly move are not blown up

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lampq_tvm.calibrate.calibration import ActQuantizer
-from lampq_tvm.quantize.fake import fake_quantize
+from lampq_tvm.calibrate.fake import fake_quantize
+from lampq_tvm.quantizers.uniform import ActQuantizer
 
 BINS = 2048
 SHRINK = tuple(0.88**i for i in range(26))  # fractions of an end, 1 .. 0.04

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lampq_tvm.quantize.weights import weight_range
+from lampq_tvm.quantizers.weights import weight_range
 
 SHRINK = torch.linspace(1.0, 0.3, 36)
 FINALISTS = 6

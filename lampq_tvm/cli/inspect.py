@@ -27,8 +27,8 @@ def inspect(
 def show(found: dict[str, Any], json: bool) -> None:
     """Print what `api.inspect` returned."""
     from lampq_tvm.cli.output import print_json, print_table
-    from lampq_tvm.frontend.model import InputSpec
     from lampq_tvm.frontend.preprocessing import input_rows
+    from lampq_tvm.network.model import InputSpec
 
     if json:
         print_json(found)

@@ -12,7 +12,7 @@ from lampq_tvm.data.formats import FORMAT_HINT
 from lampq_tvm.data.image import pillow
 from lampq_tvm.data.prepare import scaled_size
 from lampq_tvm.errors import UsageError, printable
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 from lampq_tvm.progress import note
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from lampq_tvm.data.image import look, read_bytes
 from lampq_tvm.data.prepare import prepare_array, prepare_file, scaled_size
 from lampq_tvm.errors import UsageError, printable
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 from lampq_tvm.progress import note, track
 
 BATCH = 32  # images in flight

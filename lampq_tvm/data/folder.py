@@ -14,7 +14,7 @@ from lampq_tvm.data.image import pillow
 from lampq_tvm.data.reading import Reading
 from lampq_tvm.data.walk import LeftOut, entries, images_below, is_folder, is_image
 from lampq_tvm.errors import UsageError, printable
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 from lampq_tvm.progress import note
 
 # What parts of a data set are called; two names of one part are no sign of a split.

@@ -12,7 +12,7 @@ from lampq_tvm.data.folder import open_folder
 from lampq_tvm.data.formats import FORMAT_HINT
 from lampq_tvm.data.reading import Reading
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 
 
 def open_dataset(

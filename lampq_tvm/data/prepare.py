@@ -9,7 +9,7 @@ import numpy as np
 
 from lampq_tvm.data.image import MOST_PIXELS, check_size, pillow, read_pixels
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 
 
 def prepare_array(images: np.ndarray, spec: InputSpec) -> np.ndarray:

@@ -22,12 +22,12 @@ from typing import Annotated
 import numpy as np
 import pydantic
 
-from lampq_tvm.device.board import Board
 from lampq_tvm.device.classes import CLASSES
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.files import Schema, read_toml
 from lampq_tvm.resources import data_dir
 from lampq_tvm.store import digest
+from lampq_tvm.targets.board import Board
 
 SHARPNESS = 4
 

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from lampq_tvm.device.board import Board, find_board
 from lampq_tvm.device.counter import VARIABLE
 from lampq_tvm.device.handshake import ask
 from lampq_tvm.device.key import BYTES, KEY, read_key, write_key
@@ -30,6 +29,7 @@ from lampq_tvm.errors import DeviceError, LampqError
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.scratch import scratch_dir
 from lampq_tvm.store import cache_dir, digest, write_atomic
+from lampq_tvm.targets.board import Board, find_board
 
 DEFAULT_BOARD = "raspberry-pi-5"
 START_S = 300

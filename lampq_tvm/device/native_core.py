@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.device.board import find_board
 from lampq_tvm.device.case_file import read_outputs, write_case
 from lampq_tvm.device.classes import CLASSES, CYCLES, FRACTION, ROW, Block, Counted
 from lampq_tvm.device.cost import core_of
@@ -21,6 +20,7 @@ from lampq_tvm.errors import DeviceError
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.scratch import scratch
 from lampq_tvm.store import digest
+from lampq_tvm.targets.board import find_board
 
 TIMEOUT_S = 120
 
@@ -83,9 +83,7 @@ class NativeCore:
         with scratch("native") as temp:
             write_case(Path(temp) / "case", arrays, outputs)
             case = Path(temp) / "case"
-            return self.count_case(
-                library, case, outputs, name=name, timeout_s=timeout_s, blocks=blocks, threads=threads
-            )
+            return self.count_case(library, case, outputs, name=name, timeout_s=timeout_s, blocks=blocks, threads=threads)
 
     def count_case(
         self,

@@ -23,7 +23,7 @@ from lampq_tvm import __version__
 from lampq_tvm.device.counter import count_call, read_counter
 from lampq_tvm.device.folders import delete
 from lampq_tvm.device.handshake import frame
-from lampq_tvm.device.machine import local_arch, local_features
+from lampq_tvm.targets.machine import local_arch, local_features
 
 PDEATHSIG = 1
 GRACE_S = 0.5
@@ -122,9 +122,8 @@ def _leave(server: int, others: Iterable[int]) -> None:
 
 def preload() -> None:
     """Import what sessions need before the first fork, so that they start at once."""
-    import tvm.rpc.server  # noqa: F401
-
-    import lampq_tvm.runtime.machine  # noqa: F401
+    import tvm.rpc.server
+    import tvm.runtime.vm  # noqa: F401
 
 
 def _run(connection: socket.socket, folder: Path, limit_s: float) -> None:
@@ -132,7 +131,7 @@ def _run(connection: socket.socket, folder: Path, limit_s: float) -> None:
     from tvm.support.utils import TempDirectory
     from tvm_ffi import register_global_func
 
-    from lampq_tvm.runtime.machine import count_cores
+    from lampq_tvm.spread import count_cores
 
     count_cores()
     os.chdir(folder)

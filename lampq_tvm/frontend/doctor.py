@@ -10,9 +10,9 @@ from typing import Any
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.layers import layer_table
 from lampq_tvm.frontend.load import import_source
-from lampq_tvm.frontend.model import InputSpec, Layer
 from lampq_tvm.frontend.refusals import known_refusals
 from lampq_tvm.frontend.source import Request, open_source
+from lampq_tvm.network.model import InputSpec, Layer
 
 
 @dataclass(frozen=True)

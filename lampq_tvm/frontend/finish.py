@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lampq_tvm.frontend.model import (
+from lampq_tvm.frontend.trace import Base, Trace
+from lampq_tvm.network.model import (
     Activation,
     Attention,
     AttentionPool,
@@ -24,7 +25,6 @@ from lampq_tvm.frontend.model import (
     TakeToken,
     UnitHeads,
 )
-from lampq_tvm.frontend.trace import Base, Trace
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor, fx
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.graph import Graph, module_path, operator, parameter_name
-from lampq_tvm.frontend.model import Layer
 from lampq_tvm.frontend.refusals import has_attention
+from lampq_tvm.network.model import Layer
 
 # Where the weight stands among the arguments of each spelling, and whether it is stored as [K, N].
 WEIGHT = {"linear": (1, False), "conv2d": (1, False), "convolution": (1, False), "addmm": (2, True)}

@@ -10,9 +10,9 @@ import numpy as np
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.layers import layer_table
-from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.frontend.prove import recognize_and_prove
 from lampq_tvm.frontend.source import Request, Source, open_source, refused
+from lampq_tvm.network.model import ImportedModel
 
 
 def load_model(

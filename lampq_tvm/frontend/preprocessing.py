@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 
 LARGEST_STD = 1.01  # 1 leaves pixels as they are, 256/255 divides them by 256
 SMALLEST_STD = 1 / 256  # 1/255 gives the network pixels of 0..255

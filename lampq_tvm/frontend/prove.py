@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.execute import run_float
 from lampq_tvm.frontend.finish import Recognized
 from lampq_tvm.frontend.graph import Graph
-from lampq_tvm.frontend.model import ImportedModel, InputSpec
 from lampq_tvm.frontend.recognize import recognize
+from lampq_tvm.network.execute import run_float
+from lampq_tvm.network.model import ImportedModel, InputSpec
 
 TOLERANCE = 1e-4
 

@@ -1,4 +1,4 @@
-"""An exported graph becomes the operators of `frontend.model`, or is refused by the name of what stands in the way.
+"""An exported graph becomes the operators of `network.model`, or is refused by the name of what stands in the way.
 
 The graph is interpreted node by node over abstract values (`frontend.abstract`); the rules of each kind of operator are
 in the `rules_*` files. What comes out is compared with the graph afterwards (`frontend.prove`), so a rule that is wrong

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.frontend.abstract import KNOWN, Elements, Scores, Turned, Unit
-from lampq_tvm.frontend.model import Attention, AttentionPool, Linear, Rotary, UnitHeads
 from lampq_tvm.frontend.rules_linear import matmul_constant
 from lampq_tvm.frontend.trace import Base, Trace, parent
+from lampq_tvm.network.model import Attention, AttentionPool, Linear, Rotary, UnitHeads
 
 OPERANDS = (Elements, Unit, Turned)
 
@@ -117,9 +117,7 @@ def _attention(trace: Trace, scores: Scores, v: Elements) -> Elements:
     return moved
 
 
-def _changed(
-    trace: Trace, qkv: Base, scores: Scores, factor: float | Tensor, size: tuple[int, int]
-) -> tuple[Base, float]:
+def _changed(trace: Trace, qkv: Base, scores: Scores, factor: float | Tensor, size: tuple[int, int]) -> tuple[Base, float]:
     """(what the attention reads: qkv, or what the model makes of q and k before; the factor of the scores)."""
     q, k = scores.q, scores.k
     if isinstance(q, Unit) and isinstance(k, Unit) and q.eps == k.eps:

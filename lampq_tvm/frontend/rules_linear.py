@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx
 
 from lampq_tvm.frontend.abstract import KNOWN, Elements
-from lampq_tvm.frontend.model import Linear
 from lampq_tvm.frontend.rules_elementwise import add, multiply, read
 from lampq_tvm.frontend.trace import Trace
+from lampq_tvm.network.model import Linear
 
 
 def linear(trace: Trace, x: Any, weight: Any, bias: Tensor | None = None) -> Elements:

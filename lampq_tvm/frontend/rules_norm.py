@@ -10,8 +10,8 @@ from torch import Tensor, fx
 
 from lampq_tvm.frontend.abstract import Elements, Statistic, Unit
 from lampq_tvm.frontend.graph import module_path
-from lampq_tvm.frontend.model import Gate, LayerNorm, Linear, MeanTokens, TakeToken
 from lampq_tvm.frontend.trace import Base, Trace
+from lampq_tvm.network.model import Gate, LayerNorm, Linear, MeanTokens, TakeToken
 
 # The steps of a LayerNorm written out: (what is done, kind before) -> kind after.
 STEPS = {

@@ -13,11 +13,11 @@ from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.checkpoint import metadata_model_args
 from lampq_tvm.frontend.export import export_module, input_shape, load_pt2
 from lampq_tvm.frontend.graph import Graph
-from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.frontend.model_files import file_suffix, model_files
 from lampq_tvm.frontend.onnx_import import import_onnx
 from lampq_tvm.frontend.preprocessing import check_scale
 from lampq_tvm.frontend.timm_source import build_timm
+from lampq_tvm.network.model import InputSpec
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 BATCH = 2  # two images, so that a model that mixes images is noticed

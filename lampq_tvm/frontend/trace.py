@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.abstract import NOTHING, Elements
 from lampq_tvm.frontend.graph import Graph, module_path, parameter_name
-from lampq_tvm.frontend.model import LayerNorm, Linear, Op, PatchEmbed, Regroup, Residual, TakeToken
+from lampq_tvm.network.model import LayerNorm, Linear, Op, PatchEmbed, Regroup, Residual, TakeToken
 
 HINT = "recognized are ViT, DeiT, DINOv2, CLIP, SigLIP, BEiT, EVA-02 and Swin built of LayerNorm, attention and MLP"
 STREAMS = (PatchEmbed, Residual, LayerNorm, Linear, Regroup)

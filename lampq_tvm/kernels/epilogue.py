@@ -1,9 +1,9 @@
 """What becomes of a product's sums: codes, a look-up, an addition to the stream, or floats.
 
-    codes, table    sat(rne(fma(fl(acc), M[n], B[n]))), then table[code + 128]
-    residual        fl(stream[m, n] + fma(fl(acc), S[n], B[n]))
-    float           fma(fl(acc), S[n], B[n])
-    stream          fl(pos[m mod period, n] + fma(fl(acc), S[n], B[n]))
+codes, table    sat(rne(fma(fl(acc), M[n], B[n]))), then table[code + 128]
+residual        fl(stream[m, n] + fma(fl(acc), S[n], B[n]))
+float           fma(fl(acc), S[n], B[n])
+stream          fl(pos[m mod period, n] + fma(fl(acc), S[n], B[n]))
 """
 
 from __future__ import annotations

@@ -58,9 +58,7 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
                 for t in range(tokens):
                     scores[t] = T.cast(
                         table[
-                            T.cast(
-                                T.round(T.min(T.cast(top[0] - scores[t], "float32") * scale[head], T.float32(255))), "int32"
-                            )
+                            T.cast(T.round(T.min(T.cast(top[0] - scores[t], "float32") * scale[head], T.float32(255))), "int32")
                         ],
                         "int32",
                     )
@@ -74,9 +72,7 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
                 inverse[0] = T.float32(1) / T.cast(top[0], "float32")
                 for c in range(head_dim):
                     out[job // queries // heads * queries + job % queries, head * head_dim + c] = code(
-                        T.fma(
-                            T.cast(sums[c], "float32") * inverse[0], m_[head * head_dim + c], b_[head * head_dim + c]
-                        ),
+                        T.fma(T.cast(sums[c], "float32") * inverse[0], m_[head * head_dim + c], b_[head * head_dim + c]),
                         bounds,
                     )
 

@@ -1,6 +1,6 @@
 """Table softmax of a row of integer scores.
 
-    d = max(row) - row;  i = min(255, rne(fl(fl(d) * S)));  p = P[i];  R = sum of p
+d = max(row) - row;  i = min(255, rne(fl(fl(d) * S)));  p = P[i];  R = sum of p
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ import tvm
 from tvm.ir import IRModule
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.build.linking import link_library
+from lampq_tvm.compiler.linking import link_library
 from lampq_tvm.device.native import link_kernels
 from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.device.rpc import Session, connect, played_board
 from lampq_tvm.latency.table import Timing
 from lampq_tvm.runtime.library import load_path
-from lampq_tvm.runtime.machine import count_cores
 from lampq_tvm.scratch import scratch
+from lampq_tvm.spread import count_cores
 from lampq_tvm.targets import Target
 
 ROUND_MS = 2.0  # a sample is at least this long, so that the timer's resolution does not show
@@ -72,9 +72,7 @@ class KernelBench:
         threads: cores to use; all where None.
     """
 
-    def __init__(
-        self, functions: Mapping[str, PrimFunc], target: Target, session: Session | None, threads: int | None
-    ) -> None:
+    def __init__(self, functions: Mapping[str, PrimFunc], target: Target, session: Session | None, threads: int | None) -> None:
         count_cores()
         self.functions = dict(functions)
         module = IRModule({name: f.with_attr("global_symbol", name) for name, f in functions.items()})

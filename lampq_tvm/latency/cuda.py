@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import FLOAT_BITS, uniform_plan
-from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
+from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.latency.bench import SAMPLES, timing
 from lampq_tvm.latency.paper import Counted, counted, on_paper
@@ -18,13 +17,14 @@ from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.lower.cuda.launch import Launch
 from lampq_tvm.lower.cuda.network import lower_cuda
+from lampq_tvm.plan import FLOAT_BITS, uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.records.cuda import CudaRecords
 from lampq_tvm.runtime.cuda.gpu import Gpu
 from lampq_tvm.store import Units
 from lampq_tvm.targets import Target
-from lampq_tvm.tune.cuda.records import CudaRecords
 
 REPEATS = 20  # launches of a kernel in a sample, so that the clock's resolution does not show
 

@@ -8,17 +8,17 @@ from functools import partial
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import uniform_plan
-from lampq_tvm.build.compiler import compile_library, payload
 from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.compiler.build import compile_library, payload
 from lampq_tvm.device.count import counting_session
 from lampq_tvm.device.rpc import Session
-from lampq_tvm.frontend.model import ImportedModel
 from lampq_tvm.latency.bench import SAMPLES, CountedBench, KernelBench, estimated_ms, open_device, timing
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import plan_work
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import default_schedules, lower
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
@@ -109,7 +109,7 @@ def float_model(model: ImportedModel, batch: int, threads: int | None) -> Timing
     """Time of the float model in torch on this machine."""
     import torch
 
-    from lampq_tvm.frontend.execute import run_float
+    from lampq_tvm.network.execute import run_float
 
     spec = model.input
     x = torch.zeros(batch, spec.channels, spec.height, spec.width)

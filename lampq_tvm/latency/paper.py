@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
-from lampq_tvm.device.board import Board
+from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.latency.table import Timing
 from lampq_tvm.lower.cuda.launch import Launch
@@ -25,6 +24,7 @@ from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.parse import parse
 from lampq_tvm.ptx.run import launch as interpret
 from lampq_tvm.targets import Target
+from lampq_tvm.targets.board import Board
 
 LAUNCH_MS = 0.00206
 ISSUE, TENSOR, CACHED, MEMORY = 1.25, 2.47, 0.21, 1.25

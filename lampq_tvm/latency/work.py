@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lampq_tvm.calibrate.calibration import WIDTHS
-from lampq_tvm.frontend.model import Op
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.kernel import Call
 from lampq_tvm.lower.module import lower_calls
+from lampq_tvm.network.model import Op
 from lampq_tvm.quantize.model import QPatchEmbed, QProduct, QuantizedModel
 
 

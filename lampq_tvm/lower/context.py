@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
+from lampq_tvm.network.model import InputSpec
 
 TilesFor = Callable[[Kernel], Tiles | None]
 

@@ -15,7 +15,6 @@ from tvm import relax
 from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
 
-from lampq_tvm.frontend.model import canonical_json
 from lampq_tvm.kernels.image import build_pixels
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
@@ -25,6 +24,7 @@ from lampq_tvm.lower.memory import Arena, plan_memory
 from lampq_tvm.lower.operators import lower_op
 from lampq_tvm.lower.shared import shared_names, with_shared
 from lampq_tvm.lower.tensors import Tensors
+from lampq_tvm.network.model import canonical_json
 from lampq_tvm.quantize.model import QuantizedModel
 
 

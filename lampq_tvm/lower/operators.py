@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.attention import AttentionShape, bias_shape
 from lampq_tvm.kernels.elementwise import build_average, build_to_codes
 from lampq_tvm.kernels.image import build_patches
@@ -20,6 +19,7 @@ from lampq_tvm.kernels.tunable import AttentionKernel, LayerNormKernel, ProductK
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.kernel import Arguments, Call
 from lampq_tvm.lower.tokens import lower_add, lower_attention_pool, lower_gate, lower_regroup, lower_rotary, lower_unit_heads
+from lampq_tvm.network.model import Op
 from lampq_tvm.quantize import model as q
 
 

@@ -28,11 +28,7 @@ def lower_regroup(op: q.QRegroup, c: Context) -> list[Call]:
     arguments.recipe(**stored).arrays(f"{op.name}.fill")
     sizes = (c.batch, op.rows, taken, parts, channels, dtype)
     name = "regroup_" + "_".join(map(str, sizes))
-    return [
-        arguments.call(
-            name, lambda: build_regroup(*sizes, c.isa), op.name, (c.batch * taken, parts * channels), dtype
-        )
-    ]
+    return [arguments.call(name, lambda: build_regroup(*sizes, c.isa), op.name, (c.batch * taken, parts * channels), dtype)]
 
 
 def lower_add(op: q.QAdd, c: Context) -> list[Call]:
@@ -81,9 +77,7 @@ def lower_rotary(op: q.QRotary, c: Context) -> list[Call]:
     partner = tuple(c.tensors[f"{op.name}.partner"].tolist())
     name = f"rotary_r{rows}_t{count}_h{op.heads}_d{op.head_dim}_p{zlib.crc32(repr(partner).encode()):08x}"
     return [
-        arguments.call(
-            name, lambda: build_rotary(rows, count, op.heads, partner, c.isa), op.name, (rows, channels), "int8"
-        )
+        arguments.call(name, lambda: build_rotary(rows, count, op.heads, partner, c.isa), op.name, (rows, channels), "int8")
     ]
 
 

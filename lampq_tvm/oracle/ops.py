@@ -133,9 +133,7 @@ def layer_norm_codes(x: F32, G: F32, B: F32, eps: float, bits: int) -> I8:
     return saturate(layer_norm_float(x, G, B, eps), bits)
 
 
-def attention(
-    qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int, bits: int, bias: I32 | None = None
-) -> I8:
+def attention(qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int, bits: int, bias: I32 | None = None) -> I8:
     """Softmax attention on codes qkv [B, T, 3 * heads * head_dim]: codes [B, T, heads * head_dim].
 
     B counts the windows of all images where there are windows. bias [groups, heads, T, T] is added to the scores in int32,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.model import Op
+from lampq_tvm.network.model import Op
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize import model as q
 

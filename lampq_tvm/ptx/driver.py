@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from lampq_tvm.build.cuda.plan import Extent
+from lampq_tvm.artifact.launches import Extent
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.module import Module

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.allocate.plan import FLOAT_BITS, BitPlan
-from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
+from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend import model as f
+from lampq_tvm.network import model as f
+from lampq_tvm.plan import FLOAT_BITS, BitPlan
 from lampq_tvm.quantize import constants, scores
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.product import Product, input_quantizer, layer_product, token_count
+from lampq_tvm.quantizers.uniform import ActQuantizer
 
 F32 = npt.NDArray[np.float32]
 

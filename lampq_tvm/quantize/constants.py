@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
-from lampq_tvm.calibrate.calibration import ActQuantizer
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.plan import FLOAT_BITS
+from lampq_tvm.quantizers.uniform import ActQuantizer
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
+from lampq_tvm.plan import FLOAT_BITS
 
 LANES = 32
 LARGEST_HALF = 65504.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
+from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import exact
 from lampq_tvm.quantize import model as q
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import BitPlan
-from lampq_tvm.frontend.model import InputSpec, Op, op_from_json, op_to_json
+from lampq_tvm.network.model import InputSpec, Op, op_from_json, op_to_json
+from lampq_tvm.plan import BitPlan
 from lampq_tvm.store import load_stage, save_stage
 
 

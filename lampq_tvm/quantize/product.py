@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.allocate.plan import FLOAT_BITS, LayerPlan
-from lampq_tvm.calibrate.calibration import ActQuantizer, Calibration
-from lampq_tvm.frontend.model import ImportedModel, PatchEmbed, Regroup
+from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.calibrate.planned import planned_codes
+from lampq_tvm.network.model import ImportedModel, PatchEmbed, Regroup
+from lampq_tvm.network.pixels import layer_weight, pixel_units
+from lampq_tvm.plan import FLOAT_BITS, LayerPlan
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
-from lampq_tvm.quantize.weights import half_weights, layer_weight, pixel_units, planned_codes
+from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.weights import half_weights
 
 F64 = npt.NDArray[np.float64]
 PIXELS = ActQuantizer(bits=8, scale=1.0, zero=-128)

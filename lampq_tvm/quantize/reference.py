@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.model import Op
+from lampq_tvm.network.model import Op
+from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import exact, heads
 from lampq_tvm.quantize import model as q
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,18 +14,13 @@ from tvm.runtime.vm import VirtualMachine
 
 from lampq_tvm.runtime.library import load_library
 from lampq_tvm.runtime.sharing import take_lane
-from lampq_tvm.spread import usable_cores
+from lampq_tvm.spread import count_cores
 
 if TYPE_CHECKING:
     from lampq_tvm.device.rpc import Session
 
 T = TypeVar("T")
 SET_THREADS, BIG_CORES = "runtime.config_threadpool", 1  # with 0 threads: all of them, as at first
-
-
-def count_cores() -> None:
-    """Tell TVM, before its thread pool starts, how many cores there are: it takes half of them for hyper-threads."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))
 
 
 def cache_class() -> str | None:

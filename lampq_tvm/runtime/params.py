@@ -9,10 +9,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from lampq_tvm.build.artifact import HINT, Artifact
+from lampq_tvm.artifact.bits import unpack_bits
+from lampq_tvm.artifact.container import HINT, Artifact
 from lampq_tvm.errors import CorruptError
 from lampq_tvm.files import reason
-from lampq_tvm.runtime.bits import unpack_bits
 from lampq_tvm.runtime.words import pack_words
 
 FLOAT_BITS = 16  # weights of this width are float16 and stored as they are

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from lampq_tvm.build.artifact import HINT, Artifact, read_artifact
+from lampq_tvm.artifact.container import HINT, Artifact, read_artifact
 from lampq_tvm.errors import CorruptError, DeviceError, LampqError, UnsupportedError, UsageError
 from lampq_tvm.files import reason
 from lampq_tvm.progress import note

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lampq_tvm.frontend.execute import run_float
-from lampq_tvm.frontend.model import ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.network.execute import run_float
+from lampq_tvm.network.model import ImportedModel, Linear, Op, PatchEmbed
 from lampq_tvm.sensitivity.criteria import label_loss, sampled_loss
 from lampq_tvm.sensitivity.pieces import Piece
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.frontend.execute import model_tensors
-from lampq_tvm.frontend.model import Layer
-from lampq_tvm.quantize.fake import fake_quantize_layer
+from lampq_tvm.calibrate.fake import fake_quantize_layer
+from lampq_tvm.network.execute import model_tensors
+from lampq_tvm.network.model import Layer
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, score_loss
 from lampq_tvm.sensitivity.pieces import Piece

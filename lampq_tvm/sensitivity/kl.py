@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.frontend.model import Layer
+from lampq_tvm.network.model import Layer
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import divergence
 from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer

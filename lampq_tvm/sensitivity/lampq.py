@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.frontend.model import ImportedModel, Layer
+from lampq_tvm.network.model import ImportedModel, Layer
 from lampq_tvm.progress import track
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import divergence, hits, nll

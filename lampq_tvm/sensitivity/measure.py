@@ -10,7 +10,7 @@ import torch
 
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.execute import run_float
+from lampq_tvm.network.execute import run_float
 from lampq_tvm.progress import track
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import hits, labels_mean_something
@@ -90,9 +90,7 @@ def sensitivity(
     return Sensitivity(metric, True, names, widths, loss, details)
 
 
-def _float_accuracy(
-    calibration: Calibration, batches: Batches, units: Units, jobs: int | None
-) -> tuple[int, float | None]:
+def _float_accuracy(calibration: Calibration, batches: Batches, units: Units, jobs: int | None) -> tuple[int, float | None]:
     """Number of images, and the share that the float model gets right: None where their labels cannot be used."""
     model, images, right, classes = calibration.model, 0, 0.0, 1
 

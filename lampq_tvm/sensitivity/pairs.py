@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lampq_tvm.frontend.model import Layer
+from lampq_tvm.network.model import Layer
 
 Pair = tuple[int, int]
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.execute import normalize
-from lampq_tvm.frontend.model import ImportedModel
+from lampq_tvm.network.execute import normalize
+from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import digest
 

@@ -16,16 +16,16 @@ import numpy as np
 import tvm
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.build.linking import link_library
+from lampq_tvm.compiler.linking import link_library
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
+from lampq_tvm.records.cpu import Judged
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.runtime.machine import cache_class
 from lampq_tvm.scratch import scratch
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.case import Case
-from lampq_tvm.tune.records import Judged
 
 START_S = 120
 JOB_S = 60

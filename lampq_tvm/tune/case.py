@@ -12,7 +12,7 @@ from lampq_tvm.kernels.attention import bias_shape
 from lampq_tvm.kernels.shapes import padded
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 from lampq_tvm.oracle import ops
-from lampq_tvm.quantize.weights import weight_range
+from lampq_tvm.quantizers.weights import weight_range
 from lampq_tvm.runtime.params import lay_out
 from lampq_tvm.store import digest
 
@@ -60,9 +60,7 @@ def _(kernel: AttentionKernel) -> Case:
     if shape.groups:
         bias[:] = rng.integers(-spread // 4, spread // 4, bias.shape)
     added = bias[..., : shape.tokens] if shape.groups else None
-    expected = ops.attention(
-        qkv.reshape(shape.batch, shape.tokens, -1), S, P, M, B, shape.heads, shape.head_dim, 8, added
-    )
+    expected = ops.attention(qkv.reshape(shape.batch, shape.tokens, -1), S, P, M, B, shape.heads, shape.head_dim, 8, added)
     return Case((qkv, S, P, M, B, CODES, bias), expected.reshape(len(qkv), -1))
 
 

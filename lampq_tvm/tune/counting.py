@@ -16,10 +16,10 @@ from lampq_tvm.device.case_file import write_case
 from lampq_tvm.device.native import link_kernels
 from lampq_tvm.device.native_core import KernelFailedError, NativeCore
 from lampq_tvm.device.rpc import played_board
+from lampq_tvm.records.cpu import Judged
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.bench import JOB_S, Measuring
 from lampq_tvm.tune.case import Case
-from lampq_tvm.tune.records import Judged
 
 
 class Counting(Measuring):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tvm
 
-from lampq_tvm.api.cache import source_digest
+from lampq_tvm.cache import source_digest
 from lampq_tvm.errors import UsageError
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
@@ -18,12 +18,12 @@ from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.operators import lower_op
 from lampq_tvm.progress import note, track
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.records.cpu import Record, Records, read_record
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target, check_runs_here
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.log import TrialLog, open_log
-from lampq_tvm.tune.records import Record, Records, read_record
 
 CODE = ("kernels", "tune/bench.py", "tune/case.py", "tune/worker.py")
 COUNTER = ("device/call.c", "device/classes.h", "device/count.c", "device/cost.py", "tune/counting.py")

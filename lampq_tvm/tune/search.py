@@ -21,11 +21,11 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from lampq_tvm.errors import DeviceError, GateError, OutputError, full_disk
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
+from lampq_tvm.records.cpu import Record, TileSizes
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.log import TrialLog
 from lampq_tvm.tune.propose import computation, context, sampled, tiles_of
-from lampq_tvm.tune.records import Record, TileSizes
 from lampq_tvm.tune.space import space_of
 
 BATCH = 8

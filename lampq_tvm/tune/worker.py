@@ -24,7 +24,7 @@ import numpy as np
 import tvm
 
 from lampq_tvm.errors import DeviceError, LampqError
-from lampq_tvm.runtime.machine import count_cores
+from lampq_tvm.spread import count_cores
 from lampq_tvm.targets import resolve_target
 
 SAMPLE_MS = 1.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lampq_tvm.frontend.model import ImportedModel, InputSpec, Layer
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
+from lampq_tvm.network.model import ImportedModel, InputSpec, Layer
 from lampq_tvm.sensitivity.table import Sensitivity
 from tests.sensitivity import conftest as vit
 

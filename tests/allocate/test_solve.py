@@ -5,10 +5,10 @@ import pytest
 
 from lampq_tvm.allocate.budget import parse_budget
 from lampq_tvm.allocate.costs import plan_bytes
-from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.allocate.problem import choose_pairing, monotone
 from lampq_tvm.allocate.solve import allocate
 from lampq_tvm.errors import CorruptError, DeviceError, InfeasibleError, UsageError
+from lampq_tvm.plan import uniform_plan
 
 
 def budgets(*texts):

@@ -8,7 +8,7 @@ from lampq_tvm.api.held_back import contents, held_back
 from lampq_tvm.data import open_dataset
 from lampq_tvm.data.reading import Reading
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 
 SPEC = InputSpec(1, 8, 8, (0.5,), (0.5,))
 

@@ -17,10 +17,10 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
-from lampq_tvm.api.cache import LIBRARIES, SOURCES, library_version
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
-from lampq_tvm.build.cuda.nvrtc import PACKAGES
+from lampq_tvm.cache import LIBRARIES, SOURCES, library_version
+from lampq_tvm.compiler.cuda.nvrtc import PACKAGES
 from lampq_tvm.errors import UsageError
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.store import digest
@@ -37,7 +37,7 @@ ENTRIES = {
     "latency": ("lampq_tvm.latency.measure", "lampq_tvm.latency.cuda"),
     "plan": ("lampq_tvm.sensitivity.float_run", "lampq_tvm.quantize.reference", "lampq_tvm.data"),
     "quantize": ("lampq_tvm.quantize.build",),
-    "build": ("lampq_tvm.build.compiler", "lampq_tvm.build.cuda.compiler", *RUNNERS),
+    "build": ("lampq_tvm.compiler.build", "lampq_tvm.compiler.cuda.build", *RUNNERS),
 }
 # What a result does not depend on: how it is stored (the schema is in every key), shown and shared, and how errors read.
 PLAIN = ("__init__.py", "api", "errors.py", "files", "files.py", "locks.py", "progress.py", "resources.py", "store.py")

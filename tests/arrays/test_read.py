@@ -156,9 +156,10 @@ def refuse(path, match):
 def bomb(path, n_bytes, chunk=1 << 24):
     """An `.npz` of zeros, a thousandth of what it holds."""
     header = npy(np.zeros(0, np.uint8), shape=(n_bytes >> 20, 1024, 1024))
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(
-        "images.npy", "w", force_zip64=True
-    ) as member:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("images.npy", "w", force_zip64=True) as member,
+    ):
         member.write(header)
         for _ in range(n_bytes // chunk):
             member.write(bytes(chunk))

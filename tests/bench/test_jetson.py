@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lampq_tvm.build.artifact import write_artifact
+from lampq_tvm.artifact.container import write_artifact
 from lampq_tvm.resources import PACKAGE
 from tests.runtime.cuda.artifact import expected, small_artifact
 from tests.runtime.cuda.conftest import built_stub as built_stub

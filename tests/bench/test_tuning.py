@@ -2,9 +2,9 @@
 
 import sys
 
+from lampq_tvm.records.cpu import Record, TileSizes
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.tune.log import encode
-from lampq_tvm.tune.records import Record, TileSizes
 
 sys.path.insert(0, str(PACKAGE.parent / "bench"))  # the benches are scripts: their folder is on the path when they run
 

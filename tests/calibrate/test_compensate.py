@@ -8,7 +8,7 @@ import torch
 
 from lampq_tvm.calibrate.compensate import compensated_codes
 from lampq_tvm.calibrate.search_weights import search_weights
-from lampq_tvm.quantize.weights import weight_codes
+from lampq_tvm.quantizers.weights import weight_codes
 from tests.calibrate.test_search import normal
 
 

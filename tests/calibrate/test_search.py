@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lampq_tvm.calibrate.fake import fake_quantize
 from lampq_tvm.calibrate.search import output_error, output_mixer, quantizer, search_activation
 from lampq_tvm.calibrate.search_weights import _output_error, search_heads, search_weights
-from lampq_tvm.quantize.fake import fake_quantize
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lampq_tvm.build.artifact import ALIGN, HEAD, MAGIC, pack, read_artifact, unpack, write_artifact
+from lampq_tvm.artifact.container import ALIGN, HEAD, MAGIC, pack, read_artifact, unpack, write_artifact
 from lampq_tvm.errors import CorruptError, OutputError, UnsupportedError, UsageError
 
 SECTIONS = {"lib.so": bytes(range(70)), "plan.json": b"{}", "empty": b""}
@@ -101,5 +101,5 @@ def test_names_that_could_leave_a_folder_are_refused():
 
 
 def test_reading_needs_neither_torch_nor_tvm():
-    code = "import sys, lampq_tvm.build.artifact; sys.exit(any(m in sys.modules for m in ('torch', 'tvm', 'timm')))"
+    code = "import sys, lampq_tvm.artifact.container; sys.exit(any(m in sys.modules for m in ('torch', 'tvm', 'timm')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

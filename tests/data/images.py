@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 
 GREY = InputSpec(1, 8, 8, (0.5,), (0.5,))
 RGB = InputSpec(3, 8, 8, (0.5,) * 3, (0.5,) * 3, crop_pct=0.9)

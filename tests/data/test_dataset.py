@@ -4,7 +4,7 @@ from PIL import Image
 
 from lampq_tvm.data import Dataset, open_dataset, prepare_array, to_channels
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 from tests.data.images import GREY, RGB
 
 

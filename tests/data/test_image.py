@@ -12,7 +12,7 @@ from lampq_tvm.data import Reading, open_dataset, prepare_file
 from lampq_tvm.data.formats import SUFFIXES
 from lampq_tvm.data.image import look, read_pixels
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model import InputSpec
+from lampq_tvm.network.model import InputSpec
 from tests.data.images import GREY, RGB, RGBA, class_folders, write
 
 RNG = np.random.default_rng(7)

@@ -4,11 +4,11 @@ import subprocess
 
 import pytest
 
-from lampq_tvm.device.board import boards
 from lampq_tvm.device.classes import CLASSES
 from lampq_tvm.device.cost import Core, core_of
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.native_core import NativeCore
+from lampq_tvm.targets.board import boards
 
 CORES = sorted({board.cpu.core for board in boards().values() if board.cpu} - {None})
 

@@ -24,7 +24,7 @@ from tests.device.trivial import trivial_module
 LOOK = """
 import json, sys, platform, importlib.util
 import numpy as np
-from lampq_tvm.device.machine import check_runs_here, local_features
+from lampq_tvm.targets.machine import check_runs_here, local_features
 try:
     check_runs_here("aarch64", ["asimddp"])
     dot = True

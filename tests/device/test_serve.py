@@ -21,7 +21,7 @@ from lampq_tvm.resources import PACKAGE
 from lampq_tvm.runtime import Runner
 from lampq_tvm.targets import resolve_target
 from tests.boards import runs_here, target_of
-from tests.build.networks import artifact, images, quantized
+from tests.compiler.networks import artifact, images, quantized
 from tests.device.trivial import trivial_module
 
 

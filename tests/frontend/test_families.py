@@ -9,12 +9,12 @@ import torch
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.doctor import doctor
-from lampq_tvm.frontend.execute import run_float
 from lampq_tvm.frontend.layers import layer_table
 from lampq_tvm.frontend.load import import_source, load_model
-from lampq_tvm.frontend.model import Attention, ImportedModel, LayerNorm, MeanTokens, PatchEmbed, Regroup, TakeToken
 from lampq_tvm.frontend.source import Request, open_source
 from lampq_tvm.frontend.timm_source import build_timm
+from lampq_tvm.network.execute import run_float
+from lampq_tvm.network.model import Attention, ImportedModel, LayerNorm, MeanTokens, PatchEmbed, Regroup, TakeToken
 
 SMALL = {"img_size": 32, "depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 7}
 ACCEPTED = [

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.doctor import doctor
-from lampq_tvm.frontend.execute import run_float
 from lampq_tvm.frontend.load import load_model
 from lampq_tvm.frontend.onnx_ops import RULES
+from lampq_tvm.network.execute import run_float
 
 NORM = {"mean": [0.5], "std": [0.25]}
 ARGS = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 3, "num_classes": 5}

@@ -205,7 +205,7 @@ def test_the_filter_of_timm_may_fail(module: torch.nn.Module, tmp_path: Path) ->
 
 
 def test_types_import_without_torch() -> None:
-    code = "import sys, lampq_tvm.frontend.model; print([m for m in ('torch', 'timm', 'onnx') if m in sys.modules])"
+    code = "import sys, lampq_tvm.network.model; print([m for m in ('torch', 'timm', 'onnx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

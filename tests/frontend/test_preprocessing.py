@@ -10,9 +10,9 @@ import timm
 from lampq_tvm.api.options import Options
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend import source
-from lampq_tvm.frontend.model import InputSpec
 from lampq_tvm.frontend.preprocessing import check_scale, input_rows
 from lampq_tvm.frontend.source import Request, open_source
+from lampq_tvm.network.model import InputSpec
 
 NAME = "vit_tiny_patch16_224"
 ARGS = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2}

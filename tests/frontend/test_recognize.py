@@ -12,8 +12,8 @@ from lampq_tvm.frontend import prove
 from lampq_tvm.frontend.export import export_module
 from lampq_tvm.frontend.finish import Recognized
 from lampq_tvm.frontend.graph import Graph
-from lampq_tvm.frontend.model import Activation, Attention, LayerNorm, Linear, Regroup, Residual
 from lampq_tvm.frontend.prove import recognize_and_prove
+from lampq_tvm.network.model import Activation, Attention, LayerNorm, Linear, Regroup, Residual
 
 SHAPE = (2, 3, 8, 8)
 

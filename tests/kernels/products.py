@@ -69,9 +69,7 @@ def case_of(
     return Case(str(product), f"{product.shape.key}_{dot.name}_{tiles}", build, args, expected, over)
 
 
-def epilogue_case(
-    product: Product, acc: np.ndarray, rng: np.random.Generator
-) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+def epilogue_case(product: Product, acc: np.ndarray, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """The epilogue's constants, and what it makes of the sums."""
     shape = product.shape
     scale, b = data.requantizer(rng, acc)

@@ -8,7 +8,7 @@ from lampq_tvm.latency.bench import ASSUMED_IPC, estimated_ms
 from lampq_tvm.latency.measure import measure
 from lampq_tvm.store import Units
 from lampq_tvm.targets import resolve_target
-from tests.build.networks import calibration
+from tests.compiler.networks import calibration
 
 
 def test_a_table_of_estimates_adds_up(tmp_path):

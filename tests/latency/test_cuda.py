@@ -11,7 +11,7 @@ from lampq_tvm.ptx.driver import PtxDriver
 from lampq_tvm.quantize.model import QAttention, QAttentionPool, QRegroup, QUnitHeads
 from lampq_tvm.store import Units
 from lampq_tvm.targets import resolve_target
-from tests.build.networks import calibration, quantized
+from tests.compiler.networks import calibration, quantized
 
 
 def test_a_table_on_paper(tmp_path):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from lampq_tvm.build.cuda.compiler import compile_kernels
+from lampq_tvm.compiler.cuda.build import compile_kernels
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.levels import mma_for
@@ -19,7 +19,7 @@ from lampq_tvm.latency.paper import CACHED, ISSUE, LAUNCH_MS, MEMORY, TENSOR, Co
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.targets import find_board
-from tests.build.networks import quantized
+from tests.compiler.networks import quantized
 
 BOARD = find_board("jetson-agx-orin-64gb")
 

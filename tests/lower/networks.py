@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import BitPlan
-from lampq_tvm.frontend.model import InputSpec, Op
+from lampq_tvm.network.model import InputSpec, Op
+from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.model import QuantizedModel
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tvm
 
-from lampq_tvm.build.compiler import pipeline
+from lampq_tvm.compiler.build import pipeline
 from lampq_tvm.lower.memory import plan_memory
 from lampq_tvm.lower.module import default_schedules, lower, lower_calls
 from tests.boards import target_of

@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.model import AttentionPool
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
+from lampq_tvm.network.model import AttentionPool
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QAttention, QAttentionPool
 from lampq_tvm.runtime.params import kernel_params
-from tests.build.networks import FAMILIES, calibration, network, quantized
+from tests.compiler.networks import FAMILIES, calibration, network, quantized
 
 
 @pytest.mark.parametrize("family", FAMILIES)

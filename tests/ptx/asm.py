@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from lampq_tvm.build.cuda.nvrtc import compile_text
+from lampq_tvm.compiler.cuda.nvrtc import compile_text
 from lampq_tvm.ptx import Memory, launch, parse, unknown
 
 LETTERS = {16: ("h", "unsigned short"), 32: ("r", "unsigned"), 64: ("l", "unsigned long long")}

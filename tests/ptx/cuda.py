@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lampq_tvm.build.cuda.nvrtc import compile_text
+from lampq_tvm.compiler.cuda.nvrtc import compile_text
 from lampq_tvm.ptx import Memory, launch, parse, unknown
 
 AT = """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lampq_tvm.build.cuda.nvrtc import compile_text
+from lampq_tvm.compiler.cuda.nvrtc import compile_text
 from lampq_tvm.ptx import KernelError, Memory, launch, parse, unknown
 
 TEXT = r"""

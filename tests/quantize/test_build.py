@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lampq_tvm.allocate.plan import uniform_plan
+from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.errors import CorruptError, UnsupportedError
-from lampq_tvm.frontend import model as f
-from lampq_tvm.frontend.execute import normalize, run_float
+from lampq_tvm.network import model as f
+from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.constants import check_range
-from lampq_tvm.quantize.fake import fake_quantize_layer
 from lampq_tvm.quantize.reference import run_reference
 from tests.quantize.tiny import VARIANTS, tiny_calibration, tiny_images, tiny_model
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from lampq_tvm.calibrate.calibration import ActQuantizer
-from lampq_tvm.frontend.model import ACTIVATIONS
+from lampq_tvm.network.model import ACTIVATIONS
 from lampq_tvm.quantize import constants
-from lampq_tvm.quantize.weights import weight_codes
+from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.weights import weight_codes
 
 
 @pytest.mark.parametrize("kind", ["uniform", "log_sqrt2"])

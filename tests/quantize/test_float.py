@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from lampq_tvm.allocate.costs import payload_base
-from lampq_tvm.allocate.plan import BitPlan, uniform_plan
 from lampq_tvm.api.compiling import CLOSE, difference
-from lampq_tvm.build.compiler import payload
+from lampq_tvm.compiler.build import payload
 from lampq_tvm.errors import CorruptError
-from lampq_tvm.frontend.execute import normalize, run_float
+from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.oracle.run import run_oracle
+from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.constants import UNARY
 from lampq_tvm.quantize.reference import run_reference
-from lampq_tvm.quantize.weights import half_weights
+from lampq_tvm.quantizers.weights import half_weights
 from tests.quantize.tiny import VARIANTS, tiny_calibration, tiny_images
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fit import calibrate
-from lampq_tvm.frontend import model as f
+from lampq_tvm.network import model as f
 from lampq_tvm.store import Units
 
 VARIANTS = ("token", "norm_then_mean", "mean_then_norm", "two_heads", "headless", "windows", "cosine", "rotary", "pool")

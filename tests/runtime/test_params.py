@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lampq_tvm.artifact import bits as stored
+from lampq_tvm.artifact.bits import pack_bits, unpack_bits
 from lampq_tvm.kernels.isa import dot_for
-from lampq_tvm.runtime import bits as stored
-from lampq_tvm.runtime.bits import pack_bits, unpack_bits
 from lampq_tvm.runtime.params import kernel_params, lay_out, spread
 from tests.boards import ISAS
 from tests.kernels.data import codes, pack, pack_pairs, packed

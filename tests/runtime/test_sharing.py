@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lampq_tvm.build.artifact import Artifact, write_artifact
+from lampq_tvm.artifact.container import Artifact, write_artifact
 from lampq_tvm.errors import UsageError
 from lampq_tvm.runtime import Runner, load
 from tests.boards import runs_here, target_of
-from tests.build.networks import artifact, images, quantized
+from tests.compiler.networks import artifact, images, quantized
 
 HOST = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
 pytestmark = pytest.mark.skipif(HOST is None, reason="no x86 level to run here")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lampq_tvm.calibrate.fit import calibrate
-from lampq_tvm.frontend.execute import normalize, run_float
-from lampq_tvm.frontend.model import (
+from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.network.model import (
     Activation,
     Attention,
     ImportedModel,

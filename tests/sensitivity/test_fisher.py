@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lampq_tvm.frontend.execute import model_tensors, normalize, run_float
+from lampq_tvm.network.execute import model_tensors, normalize, run_float
 from lampq_tvm.sensitivity.criteria import label_loss, sampled_loss
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, squared_norms, traces
 from lampq_tvm.sensitivity.pieces import Piece, piece_size, pieces

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from lampq_tvm.allocate.budget import parse_budget
-from lampq_tvm.allocate.plan import uniform_plan
 from lampq_tvm.allocate.solve import allocate
+from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.execute import model_tensors, normalize, run_float
-from lampq_tvm.quantize.fake import fake_quantize_layer
+from lampq_tvm.network.execute import model_tensors, normalize, run_float
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.sensitivity.criteria import divergence, hits, label_loss, nll
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, traces
 from lampq_tvm.sensitivity.float_run import FloatRun, planned_run, quantized_layer

@@ -10,9 +10,9 @@ import tvm
 from lampq_tvm.kernels.attention import AttentionShape
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
+from lampq_tvm.records.cpu import Record
 from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
 from lampq_tvm.tune.case import make_case
-from lampq_tvm.tune.records import Record
 
 SMALL = ProductShape(18, 48, 40, "codes")
 
@@ -30,10 +30,7 @@ def target(isa: str) -> Target:
 
 def run_all(built: list[tuple[Kernel, object]], isa: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """(expected, got) of kernels with tiles, compiled together."""
-    functions = {
-        f"f{i}": k.build(tiles).with_attr("global_symbol", f"f{i}")
-        for i, (k, tiles) in enumerate(built)
-    }
+    functions = {f"f{i}": k.build(tiles).with_attr("global_symbol", f"f{i}") for i, (k, tiles) in enumerate(built)}
     module = tvm.compile(tvm.IRModule(functions), target=tvm.target.Target(target(isa).tvm))
     pairs = []
     for i, (kernel, _) in enumerate(built):

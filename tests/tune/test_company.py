@@ -6,8 +6,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from lampq_tvm.kernels.tunable import ProductKernel
+from lampq_tvm.records.cpu import read_record
 from lampq_tvm.tune.log import decode
-from lampq_tvm.tune.records import read_record
 from lampq_tvm.tune.run import tune_kernels
 from tests.tune.kernels import SMALL, levels, target
 

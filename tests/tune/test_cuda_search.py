@@ -14,12 +14,12 @@ from lampq_tvm.kernels.cuda.tiles import default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.ptx.driver import PtxDriver
+from lampq_tvm.records.cuda import CudaRecords
 from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.cuda import search
-from lampq_tvm.tune.cuda.records import CudaRecords
 from lampq_tvm.tune.cuda.search import propose, tune_cuda
 from lampq_tvm.tune.cuda.tunable import TunableAttention, TunableProduct, tunables
-from tests.build.networks import quantized
+from tests.compiler.networks import quantized
 from tests.lower.networks import one_block
 
 TARGET = resolve_target("h200@cuda12")

@@ -12,10 +12,10 @@ import pytest
 
 from lampq_tvm.errors import GateError
 from lampq_tvm.kernels.tunable import ProductKernel
+from lampq_tvm.records.cpu import Record, record_path
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.case import make_case
 from lampq_tvm.tune.log import decode
-from lampq_tvm.tune.records import Record, record_path
 from lampq_tvm.tune.run import tune_kernels
 from tests.tune.kernels import SMALL, levels, target
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lampq_tvm.build.cuda.plan import SHARED_KIB
+from lampq_tvm.artifact.launches import SHARED_KIB
 from lampq_tvm.kernels.cuda.half import FmaMma, HalfMma, TuringHalfMma
 from lampq_tvm.kernels.cuda.mma import Mma, TuringMma
 from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaHalfMma, WmmaMma

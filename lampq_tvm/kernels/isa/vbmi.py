@@ -31,8 +31,7 @@ class VbmiLevel(VnniLevel):
         """table[index] of uint8 [64]: two halves of the table, chosen by the index's highest bit."""
         quarters = [table.vload([64 * i], f"{table.dtype}x64") for i in range(4)]
         low, high = (
-            llvm("llvm.x86.avx512.vpermi2var.qi.512", f"{table.dtype}x64", a, index, b)
-            for a, b in (quarters[:2], quarters[2:])
+            llvm("llvm.x86.avx512.vpermi2var.qi.512", f"{table.dtype}x64", a, index, b) for a, b in (quarters[:2], quarters[2:])
         )
         upper = index >= T.broadcast(tirx.const(128, "uint8"), 64)
         return tirx.Select(upper, high, low)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
-from lampq_tvm.frontend.model import InputSpec, Op
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.launch import Value
+from lampq_tvm.network.model import InputSpec, Op
+from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize.model import QLayerNorm, QProduct, QRegroup, QRotary
-from lampq_tvm.tune.cuda.records import CudaRecords
+from lampq_tvm.records.cuda import CudaRecords
 
 
 @dataclass

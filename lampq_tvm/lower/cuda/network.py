@@ -12,7 +12,7 @@ from lampq_tvm.lower.cuda.operators import lower_op
 from lampq_tvm.lower.memory import Arena, Step, plan_memory
 from lampq_tvm.lower.shared import renamed, shared_names
 from lampq_tvm.quantize.model import QuantizedModel
-from lampq_tvm.tune.cuda.records import CudaRecords
+from lampq_tvm.records.cuda import CudaRecords
 
 
 @dataclass(frozen=True)

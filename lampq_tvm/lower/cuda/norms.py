@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from lampq_tvm.device.board import boards
-from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda.fits import product_fits
 from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.norm import build_norm
@@ -14,7 +12,9 @@ from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
+from lampq_tvm.network.model import Op
 from lampq_tvm.quantize import model as q
+from lampq_tvm.targets.board import boards
 
 REPEATED = 2  # blocks a multiprocessor that may make a LayerNorm again: so few work side by side, more would take turns
 MOST_CHANNELS = 1024  # of a LayerNorm behind a product, whose registers a lane's elements of a row would not fit

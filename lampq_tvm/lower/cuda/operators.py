@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.model import Op
 from lampq_tvm.kernels.cuda.attention import build_attention, scores_made
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
 from lampq_tvm.kernels.cuda.attention_shape import GROUP, CudaAttentionShape
@@ -20,6 +18,8 @@ from lampq_tvm.lower.cuda.launch import BITS, Launch, array, clamp
 from lampq_tvm.lower.cuda.norms import lower_norm
 from lampq_tvm.lower.cuda.products import lower_patch_embed, lower_product
 from lampq_tvm.lower.cuda.support import HEAD_STEP
+from lampq_tvm.network.model import Op
+from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import model as q
 
 

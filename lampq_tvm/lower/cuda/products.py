@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.epilogue import CODED
@@ -21,6 +20,7 @@ from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
 from lampq_tvm.lower.cuda.norms import following_norm
+from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import model as q
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend import model as m
+from lampq_tvm.network import model as m
 
 LARGEST_POOLED = 256  # channels of a pooling head: a thread for each word of them
 HEAD_STEP = 4  # channels of a head come in whole words of codes

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.allocate.plan import FLOAT_BITS
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.cuda import heads, tokens
 from lampq_tvm.kernels.cuda.emit import CudaKernel
@@ -16,6 +15,7 @@ from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import BITS, Launch, array, clamp, text_of
 from lampq_tvm.lower.cuda.support import HEAD_STEP, LARGEST_POOLED
+from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import model as q
 
 

@@ -36,8 +36,7 @@ def invert(instruction: Instruction) -> Meaning:
 
 @meaning("shl", "shr")
 def shift(instruction: Instruction) -> Meaning:
-    """Shift by an unsigned 32-bit amount, which counts as the width where it is larger; signed `shr` keeps the sign
-    """
+    """Shift by an unsigned 32-bit amount, which counts as the width where it is larger; signed `shr` keeps the sign"""
     types, _ = parts(instruction)
     kind = only(instruction, types, "b16 b32 b64 u16 u32 u64 s16 s32 s64")
     width, left = bits_of(kind), instruction.opcode == "shl"
@@ -142,8 +141,7 @@ def count(instruction: Instruction) -> Meaning:
 
 @meaning("prmt")
 def permute(instruction: Instruction) -> Meaning:
-    """Byte i of the result is byte `c >> 4i & 7` of the eight bytes `b:a`; with bit 3 set, that byte's sign eight times
-    """
+    """Byte i of the result is byte `c >> 4i & 7` of the eight bytes `b:a`; with bit 3 set, that byte's sign eight times"""
     types, _ = parts(instruction)
     only(instruction, types, "b32")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lampq_tvm.build.cuda.plan import Extent
+from lampq_tvm.artifact.launches import Extent
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.runtime.cuda.library import NAME, CudaError, LaunchAttribute, LaunchConfig, Library
 

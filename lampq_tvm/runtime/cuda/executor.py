@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.build.cuda.plan import Bucket, Launch, Plan, Value, read_plan
+from lampq_tvm.artifact.launches import Bucket, Launch, Plan, Value, read_plan
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.oracle.fma import fma32
 from lampq_tvm.runtime.cuda.driver import Driver

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lampq_tvm.build.cuda.plan import Extent
+from lampq_tvm.artifact.launches import Extent
 
 
 class Gpu(Protocol):

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.api.cache import source_digest
-from lampq_tvm.build.cuda.compiler import CompiledKernel, compile_kernels
+from lampq_tvm.cache import source_digest
+from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
 from lampq_tvm.errors import DeviceError, GateError, LampqError, OutputError, UnsupportedError
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import note, track
+from lampq_tvm.records.cuda import CudaRecord
 from lampq_tvm.runtime.cuda.gpu import Gpu
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.cuda.case import CudaCase
-from lampq_tvm.tune.cuda.records import CudaRecord
 from lampq_tvm.tune.cuda.tunable import Candidate, Tunable
 from lampq_tvm.tune.log import TrialLog, open_log
 
@@ -32,7 +32,7 @@ WARM_UP = 12  # times before the cost model is trusted
 REPEATS, SAMPLES, FINAL_SAMPLES = 20, 9, 41  # launches of a sample, samples of a candidate and of a finalist
 FINALISTS = 4
 CLEARLY = 0.02  # what tuned sizes must gain on the default ones
-CODE = ("kernels/cuda", "build/cuda", "tune/cuda")
+CODE = ("kernels/cuda", "compiler/cuda", "tune/cuda")
 NOWHERE = ("out", Value("x", 1, 1, "float32"))
 Costs = dict[str, float | None]  # microseconds by label, None where a candidate failed
 

@@ -18,8 +18,8 @@ from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.records.cuda import CudaRecords, Sizes, attention_key, product_key
 from lampq_tvm.tune.cuda.case import EPS, CudaCase, attention_case, product_case
-from lampq_tvm.tune.cuda.records import CudaRecords, Sizes, attention_key, product_key
 from lampq_tvm.tune.cuda.space import candidates
 
 WIDTHS = {"s8": (8, 8), "w4a8": (4, 8), "s4": (4, 4)}  # that a multiply-add is judged with

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lampq_tvm.build.cuda.nvrtc import compile_text
-from lampq_tvm.build.cuda.text import cuda_text
+from lampq_tvm.compiler.cuda.nvrtc import compile_text
+from lampq_tvm.compiler.cuda.text import cuda_text
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.parse import parse

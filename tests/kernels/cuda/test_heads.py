@@ -19,7 +19,7 @@ def qkv_case(sizes: tuple[int, int, int, int]) -> tuple[np.ndarray, dict[str, np
     images, count, head_count, head_dim = sizes
     rng = np.random.default_rng(sum(sizes))
     qkv = rng.normal(0, 2, (images * count, 3 * head_count * head_dim)).astype(np.float32)
-    qkv[0, : head_dim] = 0  # no length
+    qkv[0, :head_dim] = 0  # no length
     half = rng.permutation(head_dim).astype(np.int32)
     cos, sin = (rng.uniform(-1, 1, (count, head_dim)).astype(np.float32) for _ in range(2))
     inv = rng.uniform(10, 60, (3, head_count)).astype(np.float32)

@@ -12,8 +12,8 @@ import functools
 import numpy as np
 from safetensors.numpy import save
 
-from lampq_tvm.build.artifact import Artifact
-from lampq_tvm.build.cuda.nvrtc import Compiled, compile_text
+from lampq_tvm.artifact.container import Artifact
+from lampq_tvm.compiler.cuda.nvrtc import Compiled, compile_text
 from lampq_tvm.oracle.fma import fma32
 
 ROWS, WIDTH, CLASSES = 3, 64, 5

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lampq_tvm.device.cross import cross_compiler
-from lampq_tvm.device.machine import local_arch
+from lampq_tvm.targets.machine import local_arch
 from tests.runtime.cuda.artifact import compiled
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lampq_tvm.build.artifact import write_artifact
-from lampq_tvm.build.cuda.disassembly import tool
+from lampq_tvm.artifact.container import write_artifact
+from lampq_tvm.compiler.cuda.disassembly import tool
 from tests.runtime.cuda.artifact import small_artifact
 
 

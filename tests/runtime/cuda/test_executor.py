@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from lampq_tvm.build.cuda.plan import ALIGN
+from lampq_tvm.artifact.launches import ALIGN
 from lampq_tvm.errors import UsageError
 from lampq_tvm.oracle.ops import pixels_from_float
 from lampq_tvm.runtime import Runner

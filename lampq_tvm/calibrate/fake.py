@@ -1,0 +1,50 @@
+"""A layer's quantizers as float functions, for errors and sensitivities measured in the float model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.calibrate.planned import planned_codes
+from lampq_tvm.network.model import PatchEmbed
+from lampq_tvm.network.pixels import layer_weight, pixel_units
+from lampq_tvm.plan import FLOAT_BITS
+from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.weights import half_weights
+
+LARGEST_HALF = 65504.0
+
+
+def fake_quantize(x: Tensor, quantizer: ActQuantizer) -> Tensor:
+    """The values that the codes of x stand for: s (sat(rne(x / s + z)) - z), float32."""
+    codes = (x / quantizer.scale + quantizer.zero).round().clamp(quantizer.low, quantizer.high)
+    return (codes - quantizer.zero) * quantizer.scale
+
+
+def half(x: Tensor) -> Tensor:
+    """Values rounded to float16, float32."""
+    return x.clamp(-LARGEST_HALF, LARGEST_HALF).half().float()
+
+
+def fake_quantize_layer(
+    calibration: Calibration, layer: str, w_bits: int, a_bits: int
+) -> tuple[npt.NDArray[np.float32], Callable[[Tensor], Tensor]]:
+    """(weights [N, K] that the codes stand for, in units of the float model; function that quantizes the layer's input).
+
+    The patch embedding's input, the image, is exact at 8 bits: its function returns it unchanged.
+    """
+    model, op = calibration.model, calibration.model.op(layer)
+    if w_bits == FLOAT_BITS:
+        codes, scale = half_weights(layer_weight(model, layer))
+        units = pixel_units(model, op)[0] if isinstance(op, PatchEmbed) else 1.0
+        return (codes * scale[:, None] * units).astype(np.float32), lambda x: x if isinstance(op, PatchEmbed) else half(x)
+    scale = calibration.weights[layer][w_bits]
+    weight = planned_codes(calibration, layer, w_bits) * scale[:, None]
+    if isinstance(op, PatchEmbed):
+        return (weight * pixel_units(model, op)[0]).astype(np.float32), lambda x: x
+    quantizer = calibration.activations[layer][a_bits]
+    return weight.astype(np.float32), lambda x: fake_quantize(x, quantizer)

@@ -1,0 +1,20 @@
+"""The weight codes that a plan uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.network.pixels import layer_weight
+from lampq_tvm.quantizers.weights import weight_codes
+
+I8 = npt.NDArray[np.int8]
+
+
+def planned_codes(calibration: Calibration, layer: str, bits: int) -> I8:
+    """Weight codes [N, K] of a layer at a width: calibration's compensated ones, or rounded ones where it has none."""
+    codes = calibration.codes.get(layer, {}).get(bits)
+    if codes is not None:
+        return codes
+    return weight_codes(layer_weight(calibration.model, layer), calibration.weights[layer][bits], bits)

@@ -1,0 +1,1 @@
+"""A lowered module becomes one artifact file for a target."""

@@ -1,0 +1,113 @@
+"""A lowered module becomes the sections and the manifest of an artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from safetensors.numpy import save as save_tensors
+from tvm import relax
+
+from lampq_tvm import __version__
+from lampq_tvm.artifact.bits import pack_bits
+from lampq_tvm.compiler.linking import link_library
+from lampq_tvm.lower.context import TilesFor
+from lampq_tvm.lower.module import Lowered, lower
+from lampq_tvm.lower.shared import shared_names
+from lampq_tvm.plan import FLOAT_BITS
+from lampq_tvm.quantize.model import QAttention, QAttentionPool, QPatchEmbed, QProduct, QuantizedModel
+from lampq_tvm.records.cpu import Records
+from lampq_tvm.scratch import scratch
+from lampq_tvm.targets import Target
+
+
+def build(
+    qm: QuantizedModel, target: Target, *, batch: int = 1, database: Path | None = None, tiles: TilesFor | None = None
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Compile an integer network for a target.
+
+    Args:
+        qm: the network.
+        target: what to compile for.
+        batch: images per call of the compiled function.
+        database: the user's tuning records, looked up before the shipped ones.
+        tiles: tile sizes by product instead of any record's; default ones where it returns None.
+
+    Returns:
+        (sections, manifest) for `write_artifact`: `lib.so`, `payload.safetensors`, `plan.json`.
+    """
+    lowered = lower(qm, target.isa, batch, tiles or Records(database))
+    head = manifest(qm, target, batch)
+    head |= {"params": list(lowered.recipes), "values": [dataclasses.asdict(value) for value in lowered.values]}
+    head |= {"arena_bytes": lowered.arena_bytes, "largest_activation_bytes": lowered.largest_activation_bytes}
+    return {"lib.so": compile_library(lowered, target), **common_sections(qm)}, head
+
+
+def common_sections(qm: QuantizedModel) -> dict[str, bytes]:
+    """The sections of every artifact, whatever it runs on."""
+    return {"payload.safetensors": payload(qm), "plan.json": qm.plan.model_dump_json(indent=2).encode()}
+
+
+def compile_library(lowered: Lowered, target: Target) -> bytes:
+    """The shared library of a lowered module, the same bytes every time."""
+    executable = tvm.compile(lowered.module, target=tvm.target.Target(target.tvm), relax_pipeline=pipeline())
+    with scratch("build") as folder:
+        return link_library(executable, target, Path(folder) / "lib.so").read_bytes()
+
+
+def pipeline() -> tvm.transform.Pass:
+    """The passes a module of kernel calls with placed tensors needs to become the virtual machine's instructions."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )
+
+
+def payload(qm: QuantizedModel) -> bytes:
+    """The network's constants: weights at exactly their width, everything else as it is, equal tables once."""
+    copies = shared_names(qm.tensors)
+    products = [op for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)]
+    widths = {f"{op.name}.w": op.w_bits for op in products if op.w_bits < FLOAT_BITS}
+    kept = {k: v for k, v in qm.tensors.items() if k not in copies}
+    arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in kept.items()}
+    stored: bytes = save_tensors(dict(sorted(arrays.items())))
+    return stored
+
+
+def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:
+    """What the runtime and `inspect` need to know, but for kernels' parameters and values."""
+    return {
+        "model": qm.plan.model,
+        "target": target.name,
+        "arch": target.kind,
+        "isa": target.isa,
+        "features": list(target.features),
+        "batch": batch,
+        "input": dataclasses.asdict(qm.input),
+        "layers": layer_rows(qm),
+        "weights": qm.weights,
+        "has_classifier": qm.has_classifier,
+        "versions": {"lampq_tvm": __version__, "tvm": tvm.__version__},
+    }
+
+
+def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
+    """Rows of `inspect`: the plan's layers and, without parameters, the two attention products after their qkv layer."""
+    attention = iter([op for op in qm.ops if isinstance(op, QAttention | QAttentionPool)])
+    rows: list[dict[str, Any]] = []
+    for layer in qm.plan.layers:
+        rows.append(layer.model_dump(exclude={"reason"}))
+        if layer.type == "qkv":
+            op = next(attention)
+            widths = {"w_bits": op.bits, "a_bits": op.bits, "params": 0}
+            rows += [{"name": f"{op.name}.{kind}", "type": kind, **widths} for kind in ("scores", "values")]
+    return rows

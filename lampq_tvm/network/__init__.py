@@ -1,0 +1,1 @@
+"""The recognized network in float: its operators, and how it runs."""

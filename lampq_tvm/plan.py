@@ -1,0 +1,157 @@
+"""The bit plan: a readable JSON that says each layer's widths, which a person may edit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from lampq_tvm.errors import CorruptError
+from lampq_tvm.files import Schema, read_json
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.store import write_atomic
+
+HINT = "make it anew with lampq plan"
+FLOAT_BITS = 16  # of float16, the width of a layer that stays float
+
+
+def _width(bits: int) -> int:
+    """A width that there is; ValueError else."""
+    if not (2 <= bits <= 8 or bits == FLOAT_BITS):
+        raise ValueError(f"{bits} bits are not supported: give 2 to 8, or {FLOAT_BITS} for float16")
+    return bits
+
+
+Width = Annotated[int, pydantic.AfterValidator(_width)]
+
+
+class LayerPlan(Schema):
+    """One layer's widths.
+
+    Attributes:
+        name, type, params: as in the layer table.
+        w_bits: width of the weights, 2..8, or 16 for float16.
+        a_bits: width of the layer's input, 2..8, and 16 where the weights have 16 (the image is always 8).
+        reason: why this width was chosen, for people.
+    """
+
+    name: str
+    type: str
+    w_bits: Width
+    a_bits: Width
+    params: int = pydantic.Field(ge=0)
+    reason: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> LayerPlan:
+        if self.type != "patch_embed" and (self.a_bits == FLOAT_BITS) != self.is_float:
+            raise ValueError(f"layer {self.name!r}: w_bits and a_bits are both {FLOAT_BITS} or neither is")
+        return self
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the layer stays float16."""
+        return self.w_bits == FLOAT_BITS
+
+
+class BitPlan(Schema):
+    """Widths of a whole model.
+
+    Attributes:
+        model: the source it was made for.
+        attention_bits: width of q, k, v and p; 16 for float16.
+        softmax: quantizer of p, `uniform` or `log_sqrt2`.
+        layers: in the order of the layer table.
+        budgets: the budgets it was made for, as given.
+        notes: figures of the solver (predicted loss, ms, bytes) and the origin of the latencies.
+    """
+
+    version: Literal[1] = 1
+    model: str
+    attention_bits: Width = 8
+    softmax: str = pydantic.Field(default="uniform", pattern="^(uniform|log_sqrt2)$")
+    layers: tuple[LayerPlan, ...]
+    budgets: tuple[str, ...] = ()
+    notes: dict[str, Any] = {}
+
+    def layer(self, name: str) -> LayerPlan:
+        """The row of layer `name`."""
+        return next(row for row in self.layers if row.name == name)
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """What stays float16: names of layers, and `attention`."""
+        names = tuple(row.name for row in self.layers if row.is_float)
+        return (*names, "attention") if self.attention_bits == FLOAT_BITS else names
+
+    def with_floats(self, names: Collection[str]) -> BitPlan:
+        """The plan with some layers left in float16."""
+        rows = [row.model_copy(update=_float_widths(row.type)) if row.name in names else row for row in self.layers]
+        return self.model_copy(update={"layers": tuple(rows)})
+
+    @property
+    def avg_w_bits(self) -> float:
+        """Average weight width, weighted by parameters."""
+        return sum(r.w_bits * r.params for r in self.layers) / sum(r.params for r in self.layers)
+
+    @property
+    def avg_a_bits(self) -> float:
+        """Average activation width, weighted by parameters; the patch embedding's image stays out."""
+        rows = [r for r in self.layers if r.type != "patch_embed"]
+        return sum(r.a_bits * r.params for r in rows) / max(1, sum(r.params for r in rows))
+
+    def save(self, path: Path) -> None:
+        """Write as indented JSON."""
+        write_atomic(path, (json.dumps(self.model_dump(), indent=2) + "\n").encode())
+
+    @staticmethod
+    def load(path: Path) -> BitPlan:
+        """Read a plan.
+
+        Raises:
+            CorruptError: it is no plan, or a width is out of range. UnsupportedError: a newer version made it.
+        """
+        return read_json(Path(path), BitPlan, "the plan", unreadable=CorruptError, hint=HINT)
+
+    def check_fits(self, model: ImportedModel, where: str = "plan") -> None:
+        """Raise CorruptError unless the plan names exactly the model's layers with their types and sizes."""
+        layers = {layer.name: layer for layer in model.layers}
+        names = [row.name for row in self.layers]
+        for name in names:
+            if name not in layers:
+                near = ", ".join(list(layers)[:3])
+                raise CorruptError(f"the model has no layer {name!r}", where=where, hint=f"its layers are {near}, ...")
+        missing = [name for name in layers if name not in names]
+        if missing or len(set(names)) != len(names):
+            what = f"layer {missing[0]!r} has no row" if missing else "a layer has two rows"
+            raise CorruptError(what, where=where, hint="every layer of the model needs one row")
+        for row in self.layers:
+            if (row.type, row.params) != (layers[row.name].type, layers[row.name].params):
+                raise CorruptError(f"layer {row.name!r} has another type or size in this model", where=where)
+
+
+def float_pair(layer_type: str) -> tuple[int, int]:
+    """Widths (w, a) of a layer left in float16."""
+    return FLOAT_BITS, 8 if layer_type == "patch_embed" else FLOAT_BITS
+
+
+def _float_widths(layer_type: str) -> dict[str, int]:
+    return dict(zip(("w_bits", "a_bits"), float_pair(layer_type), strict=True))
+
+
+def uniform_plan(model: ImportedModel, w_bits: int, a_bits: int, attention_bits: int = 8, softmax: str = "uniform") -> BitPlan:
+    """The plan with every layer at w_bits / a_bits (the image stays at 8)."""
+    rows = tuple(
+        LayerPlan(
+            name=layer.name,
+            type=layer.type,
+            w_bits=w_bits,
+            a_bits=8 if layer.type == "patch_embed" else a_bits,
+            params=layer.params,
+        )
+        for layer in model.layers
+    )
+    return BitPlan(model=model.source, attention_bits=attention_bits, softmax=softmax, layers=rows)

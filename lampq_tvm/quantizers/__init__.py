@@ -1,0 +1,1 @@
+"""Quantizers: how values become codes and codes values; one file a kind."""
