@@ -1,5 +1,6 @@
 # make demo: set everything up and run the main job. make test: set everything up and pass the tests. No root needed.
-# make audit: look for known faults in what is pinned. make pins: bring the pins up to date.
+# make lint, make doctest: what comes before the tests in continuous integration. make fuzz MINUTES=10: the property tests with
+# new examples, again and again. make audit: look for known faults in what is pinned. make pins: bring the pins up to date.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,12 +9,13 @@ PINS   := requirements/workstation.txt
 # The tools of `pins` and `audit` live apart: nothing of theirs is seen by the project.
 TOOLS  := $(VENV)/maintain
 PYTEST_ARGS ?= -n auto
+MINUTES ?= 10
 # Releases younger than this are not pinned: most poisoned ones are found and withdrawn by then.
 NEWEST ?= $(shell date -u -d '45 days ago' +%F)
 RESOLVE = $(TOOLS)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --no-header \
           --no-emit-index-url --exclude-newer $(NEWEST)
 
-.PHONY: demo test lint pins audit clean
+.PHONY: demo test lint doctest fuzz pins audit clean
 
 demo: $(STAMP)
 	$(BIN)/python bench/demo.py
@@ -23,7 +25,19 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+doctest: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules lampq_tvm -p no:cacheprovider
+
+# Each round has a seed of its own, which is printed: --hypothesis-seed=SEED makes it again.
+fuzz: $(STAMP)
+	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+	    seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "seed $$seed"; \
+	    LAMPQ_FUZZ=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS) -m hypothesis \
+	        --hypothesis-seed=$$seed || exit 1; \
+	done
 
 # Everything is installed by its hash; the project itself comes last and fetches nothing. uv compiles bytecode only where it is
 # told to, and commands that may not write any would compile torch's sources each time.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
+BUGS = (AttributeError, NameError, AssertionError, ImportError)  # nothing that is read or measured raises these by its content
 # No space, no quota, read-only, beyond the limit of a file's size.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 LONGEST = 500  # characters of what is wrong: it may quote a file, whose words may be endless or move a terminal's cursor
@@ -93,3 +95,13 @@ def full_disk(error: OSError) -> OutputError | None:
         return None
     hint = "free some space, or name another folder (the cache's in LAMPQ_CACHE)"
     return OutputError(f"cannot write: {error.strerror}", where=error.filename and str(error.filename), hint=hint)
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether code of this package itself raised what only a mistake in it raises: no input's and no machine's fault."""
+    if not isinstance(error, BUGS):
+        return False
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and Path(frame.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.errors import UnsupportedError, UsageError, is_bug
 from lampq_tvm.files import reason
 from lampq_tvm.frontend.export import export_module
 from lampq_tvm.frontend.model_files import read_onnx
@@ -207,6 +207,8 @@ def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
         what = e.what if e.what.startswith("ONNX") else f"ONNX operator {node.op_type} would make {e.what}"
         raise UnsupportedError(what, where=where) from e
     except Exception as e:  # whatever torch raises on inputs that do not fit together
+        if is_bug(e):
+            raise
         raise UnsupportedError(f"ONNX operator {node.op_type} cannot run on its inputs ({reason(e)})", where=where) from e
     return results if isinstance(results, list) else [results]
 

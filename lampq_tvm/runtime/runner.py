@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from lampq_tvm.artifact.container import HINT, Artifact, read_artifact
-from lampq_tvm.errors import CorruptError, DeviceError, LampqError, UnsupportedError, UsageError
+from lampq_tvm.errors import CorruptError, DeviceError, LampqError, UnsupportedError, UsageError, is_bug
 from lampq_tvm.files import reason
 from lampq_tvm.progress import note
 from lampq_tvm.runtime.batches import split
@@ -195,6 +195,8 @@ def matching() -> Iterator[None]:
     except (LampqError, KeyboardInterrupt, MemoryError):
         raise
     except Exception as e:
+        if is_bug(e):
+            raise
         raise CorruptError(f"its code does not match its manifest ({reason(e)})", hint=HINT) from e
 
 

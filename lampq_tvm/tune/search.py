@@ -18,7 +18,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
-from lampq_tvm.errors import DeviceError, GateError, OutputError, full_disk
+from lampq_tvm.errors import DeviceError, GateError, OutputError, full_disk, is_bug
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.records.cpu import Record, TileSizes
@@ -149,6 +149,8 @@ class Search:
             what = f"a candidate cannot be built here ({e})"
             raise DeviceError(what, where=self.kernel.key, hint="free disk space or memory, run it again") from e
         except Exception as e:  # TVM, LLVM and the linker each have their own; any of them costs this candidate
+            if is_bug(e):
+                raise
             return {"outcome": "build", "why": (str(e).strip().splitlines() or [type(e).__name__])[-1][:200]}
         answer = self._judge([library], ROUNDS)
         if answer["outcome"] in ("crash", "hang"):  # once more: a busy machine must not condemn a candidate for good

@@ -4,11 +4,12 @@ import time
 from unittest import mock
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.allocate import ilp
 from lampq_tvm.allocate.ilp import Row, polish, solve
+from tests.examples import quick_examples
 
 
 def brute(loss, rows):
@@ -25,7 +26,7 @@ def value(loss, choice):
     return math.fsum(float(x[p]) for x, p in zip(loss, choice, strict=True))
 
 
-@settings(max_examples=150, deadline=None)
+@quick_examples(150)
 @given(
     seed=st.integers(0, 2**32 - 1),
     layers=st.integers(1, 5),
@@ -109,7 +110,7 @@ def test_limits_that_floats_miss_by_a_rounding_are_not_infeasible():
     assert solve([np.array([0.0]), np.array([0.0, 1.0])], [Row([np.array([0.1]), np.array([0.2, 0.1])], 0.3)]) == [0, 1]
 
 
-@settings(max_examples=60, deadline=None)
+@quick_examples(60)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(0, 12))
 def test_many_equal_layers_at_a_limit_between_their_sums(seed, steps):
     """Limits that are sums of costs, computed in another order than the plan's own."""

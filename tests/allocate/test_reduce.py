@@ -1,10 +1,11 @@
 import itertools
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.allocate.reduce import Dense, exchange, promising
+from tests.examples import quick_examples
 
 
 def program(seed, layers=4, choices=4, tight=0.5):
@@ -20,7 +21,7 @@ def optimum(dense):
     return min((p for p in plans if dense.within(p)), key=dense.total, default=None)
 
 
-@settings(max_examples=200, deadline=None)
+@quick_examples(200)
 @given(seed=st.integers(0, 2**32 - 1), tight=st.floats(0.05, 1.0), multipliers=st.tuples(*[st.floats(0.0, 3.0)] * 2))
 def test_the_optimum_is_never_left_out(seed, tight, multipliers):
     dense = program(seed, tight=tight)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attention, factors
@@ -15,10 +15,11 @@ from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import AttentionKernel
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import softmax_table
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.machine import Case
 
-BATCHES = settings(max_examples=2, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+BATCHES = examples(2)
 TABLES = ("uniform", "log_sqrt2", "random", "only the maximum")
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.oracle import ops
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.machine import Case
 
-BATCHES = settings(max_examples=2, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+BATCHES = examples(2)
 ROW_KINDS = 8
 
 

@@ -6,18 +6,19 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.isa import dot_for, weight_peak
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.oracle import ops
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.products import Product, case_of, inputs, product_case
 
 PAIRS = tuple(itertools.product(range(2, 9), repeat=2))
 # Compiling is what takes time: a few examples of many kernels each, and no shrinking, since a failure names its kernel.
-BATCHES = settings(max_examples=3, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+BATCHES = examples(3)
 extents = st.one_of(st.sampled_from(data.EDGES), st.integers(1, 70))
 widths = st.integers(2, 8)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.elementwise import build_average, build_to_codes
@@ -13,10 +13,11 @@ from lampq_tvm.kernels.image import build_patches, build_pixels
 from lampq_tvm.kernels.moves import build_prepend, build_take_token
 from lampq_tvm.kernels.pooling import build_mean_tokens
 from lampq_tvm.oracle import ops
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.machine import Case
 
-BATCHES = settings(max_examples=2, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+BATCHES = examples(2)
 few = st.integers(1, 4)
 small = st.one_of(st.sampled_from((1, 2, 17, 50, 65)), st.integers(1, 40))
 seeds = st.integers(0, 1 << 20)

@@ -6,10 +6,11 @@ import dataclasses
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.lower.memory import ALIGNMENT, Step, plan_memory
+from tests.examples import quick_examples
 
 
 @st.composite
@@ -38,7 +39,7 @@ def rounded(step: Step) -> int:
     return -(-step.size // ALIGNMENT) * ALIGNMENT
 
 
-@settings(max_examples=400, deadline=None)
+@quick_examples(400)
 @given(programs())
 def test_any_program(program):
     steps, apart = program

@@ -6,10 +6,11 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.oracle.fma import fma32
+from tests.examples import quick_examples
 
 BIG, EMIN = 2.0**128, -149
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -39,7 +40,7 @@ def test_any_operands(a, b, c):
     check(a, b, c)
 
 
-@settings(max_examples=400)
+@quick_examples(400)
 @given(near_one, near_one, powers)
 def test_sums_that_round_twice(a, b, c):
     check(a, b, c)

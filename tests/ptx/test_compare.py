@@ -1,8 +1,9 @@
 import operator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from tests.examples import quick_examples
 from tests.ptx import floats
 from tests.ptx.asm import Bench, Case, integers, signed
 
@@ -59,13 +60,13 @@ def bench(request):
     return Bench(list(cases()), *request.param)
 
 
-@settings(max_examples=4, deadline=None)
+@quick_examples(4)
 @given(values=integers)
 def test_integers(bench, values):
     bench.check(values)
 
 
-@settings(max_examples=4, deadline=None)
+@quick_examples(4)
 @given(low=floats.patterns(32), high=floats.patterns(32), half=floats.patterns(16))
 def test_floats(bench, low, high, half):
     bench.check([h << 32 | v for v, h in zip(low, high, strict=True)] + [h << 32 | v for v, h in zip(half, high, strict=True)])

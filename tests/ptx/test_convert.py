@@ -1,6 +1,7 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from tests.examples import quick_examples
 from tests.ptx import floats
 from tests.ptx.asm import Bench, Case, integers, signed
 
@@ -111,13 +112,13 @@ def real(request):
     return Bench(list(float_cases()), *request.param)
 
 
-@settings(max_examples=4, deadline=None)
+@quick_examples(4)
 @given(values=integers)
 def test_integers(whole, values):
     whole.check(values)
 
 
-@settings(max_examples=4, deadline=None)
+@quick_examples(4)
 @given(low=floats.patterns(32), high=floats.patterns(32), half=floats.patterns(16), values=integers)
 def test_floats(real, low, high, half, values):
     real.check([h << 32 | v for v, h in zip(low, high, strict=True)] + [h << 32 | v for v, h in zip(half, high, strict=True)])

@@ -1,6 +1,7 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from tests.examples import quick_examples
 from tests.ptx import floats
 from tests.ptx.asm import Bench, Case
 
@@ -43,7 +44,7 @@ def bench(request):
     return Bench(list(cases()), *request.param)
 
 
-@settings(max_examples=10, deadline=None)
+@quick_examples(10)
 @given(low=floats.patterns(16), high=floats.patterns(16))
 def test_halves_are_exact_rational_arithmetic_rounded_once(bench, low, high):
     bench.check([h << 16 | v for v, h in zip(low, high, strict=True)])

@@ -1,6 +1,7 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from tests.examples import quick_examples
 from tests.ptx.asm import Bench, Case, integers, signed
 
 
@@ -86,7 +87,7 @@ def bench(request):
     return Bench(list(cases()), *request.param)
 
 
-@settings(max_examples=8, deadline=None)
+@quick_examples(8)
 @given(values=integers)
 def test_every_lane_equals_plain_python(bench, values):
     bench.check(values)

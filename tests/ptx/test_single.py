@@ -1,8 +1,9 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
+from tests.examples import quick_examples
 from tests.ptx import floats
 from tests.ptx.asm import Bench, Case
 
@@ -42,13 +43,13 @@ def double():
     return Bench(list(cases(64)), "sm_87", 12)
 
 
-@settings(max_examples=8, deadline=None)
+@quick_examples(8)
 @given(values=floats.patterns(32))
 def test_float32_is_exact_rational_arithmetic_rounded_once(single, values):
     single.check(values)
 
 
-@settings(max_examples=5, deadline=None)
+@quick_examples(5)
 @given(values=floats.patterns(64))
 def test_float64_is_exact_rational_arithmetic_rounded_once(double, values):
     double.check(values)

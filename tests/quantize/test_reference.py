@@ -17,6 +17,7 @@ from lampq_tvm.quantize import exact, reference
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.reference import run_reference
+from tests.examples import quick_examples
 from tests.oracle.test_fma import floats, near_one, powers, round_to_float32
 from tests.quantize.tiny import VARIANTS, tiny_calibration, tiny_images
 
@@ -64,6 +65,7 @@ def test_eight_bits_stay_close_to_float(variant):
     assert errors[0] < 0.01 and errors == sorted(errors)
 
 
+@quick_examples(100)
 @given(st.one_of(floats, near_one), st.one_of(floats, near_one), st.one_of(floats, powers))
 def test_fma(a, b, c):
     found = exact.fma(*(torch.tensor([x], dtype=torch.float32) for x in (a, b, c)))

@@ -12,6 +12,7 @@ from lampq_tvm.artifact.bits import pack_bits, unpack_bits
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.runtime.params import kernel_params, lay_out, spread
 from tests.boards import ISAS
+from tests.examples import quick_examples
 from tests.kernels.data import codes, pack, pack_pairs, packed
 
 widths = st.integers(1, 8)
@@ -23,6 +24,7 @@ def slow_stream(values: np.ndarray, bits: int) -> bytes:
     return total.to_bytes(-(-values.size * bits // 8), "little")
 
 
+@quick_examples(100)
 @given(bits=widths, count=st.integers(0, 100), seed=st.integers(0, 99))
 def test_codes_are_stored_at_exactly_their_width(bits, count, seed):
     values = np.random.default_rng(seed).integers(-(1 << (bits - 1)), 1 << (bits - 1), count).astype(np.int8)
@@ -40,6 +42,7 @@ def test_chunks_join_without_a_seam(bits, monkeypatch):
     assert (unpack_bits(stream, bits, values.shape) == values).all()
 
 
+@quick_examples(100)
 @given(
     n=st.integers(1, 40), k=st.integers(1, 140), w_bits=st.integers(2, 8), a_bits=st.integers(2, 8), isa=st.sampled_from(ISAS)
 )

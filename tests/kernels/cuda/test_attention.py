@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.cuda.attention import build_attention
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.levels import attention_mma
 from lampq_tvm.oracle import ops
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
 from tests.kernels.test_attention import TABLES, softmax
 
 ARCHS = ("sm_72", "sm_75", "sm_87", "sm_90")
-FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+FEW = examples(25)
 
 
 def biased(shape: CudaAttentionShape, every: np.ndarray, rng, masked: float = 0.1) -> tuple[np.ndarray, dict[str, np.ndarray]]:

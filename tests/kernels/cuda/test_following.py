@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.cuda import following
@@ -16,6 +16,7 @@ from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.oracle import ops
 from lampq_tvm.ptx import KernelError
 from lampq_tvm.runtime.words import pack_words
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_halves, pack_rows, run_outs, unpack_rows
 from tests.kernels.products import Product, inputs
@@ -23,7 +24,7 @@ from tests.kernels.products import Product, inputs
 ARCHS = ("sm_72", "sm_75", "sm_87", "sm_90")
 TILES = (CudaTiles(16, 64, 8, 2, 1, 2), CudaTiles(32, 64, 32, 3, 1, 2, 2), CudaTiles(128, 64), CudaTiles(48, 32, 16, 3, 3, 1))
 EPS = 1e-6
-FEW = settings(max_examples=30, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+FEW = examples(30)
 
 
 def check(product: Product, arch: str, tiles: CudaTiles | None = None, times: int = 1) -> None:

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
@@ -25,6 +25,7 @@ from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import UNARY
 from lampq_tvm.runtime.words import pack_words
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_halves, pack_rows, run, unpack_rows
 from tests.kernels.cuda.test_attention import biased
@@ -34,7 +35,7 @@ PLAIN = ("sm_53", "sm_72")  # without `mma.sync` for this: large kernels for the
 TILES = (CudaTiles(16, 64, 8, 2, 1, 2), CudaTiles(32, 32, 24, 4, 1, 1), CudaTiles(64, 128, 32, 2, 4, 1))
 EPILOGUES = ("codes", "half", "table", "float", "residual", "stream", "act")
 EPS = 1e-6
-FEW = settings(max_examples=20, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+FEW = examples(20)
 
 
 def check_product(shape: ProductShape, kind: str, arch: str, *, act="gelu", normed=False, to_half=True, tiles=None, seed=0):

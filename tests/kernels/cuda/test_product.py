@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lampq_tvm.kernels.cuda.levels import mma_for
@@ -18,6 +18,7 @@ from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.oracle import ops
 from lampq_tvm.runtime.words import pack_words
+from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
 from tests.kernels.products import Product, epilogue_case, inputs
@@ -34,7 +35,7 @@ CONSTANTS = {  # the kernel's names of what `epilogue_case` returns
 }
 EPS = 1e-6
 extents, widths = st.integers(1, 70), st.integers(2, 8)
-FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+FEW = examples(40)
 
 
 @dataclass(frozen=True)
