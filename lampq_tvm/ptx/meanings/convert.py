@@ -129,7 +129,7 @@ def _bounded(function: Callable[[Array], Array], to: str, flags: frozenset[str])
     return lambda a: canonical(function(a), to)
 
 
-def _unit(a: Array, one: np.floating) -> Array:  # type: ignore[type-arg]
+def _unit(a: Array, one: np.floating) -> Array:
     return np.where(a > 0, np.minimum(a, one), one - one)
 
 
