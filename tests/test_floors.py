@@ -13,9 +13,9 @@ import lampq_tvm
 PACKAGE = Path(lampq_tvm.__file__).parent
 # From the ground up; rooms of one floor do not know each other. `docs/architecture.md` says what each of them is.
 FLOORS = (
-    ("errors", "memfile", "progress", "quantizers", "spread"),
-    ("arrays", "files", "locks", "resources"),
-    ("store", "targets"),
+    ("errors", "memfile", "progress", "spread"),
+    ("arrays", "files", "locks", "registry", "resources"),
+    ("quantizers", "store", "targets"),
     ("artifact", "cache", "network", "scratch"),
     ("data", "device", "frontend", "kernels", "plan"),
     ("calibrate", "records"),
