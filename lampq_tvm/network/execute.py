@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
@@ -98,10 +98,29 @@ def run_float(
     Returns:
         The output value: logits [B, classes], or features [B, C] of a model without a head.
     """
+    given = {"image": images, **(values or {})}
+    return run_to(model, given, (model.output,), tensors=tensors, replace=replace, observe=observe)[model.output]
+
+
+def run_to(
+    model: ImportedModel,
+    given: Mapping[str, Tensor],
+    wanted: Collection[str],
+    *,
+    tensors: Mapping[str, Tensor] | None = None,
+    replace: Mapping[str, Replacement] | None = None,
+    observe: Observer | None = None,
+) -> dict[str, Tensor]:
+    """Run the network from some of its values to others; arguments not named here as in `run_float`.
+
+    Args:
+        given: values by operator name (`image` for the network's input): all that the wanted ones depend on.
+        wanted: names of values.
+    """
     known = model_tensors(model)
     weights = ChainMap(dict(tensors), known) if tensors else known
-    live: dict[str, Tensor] = {"image": images, **(values or {})}
-    needed = _needed(model, set(live))
+    live = dict(given)
+    needed = _needed(model, set(live), set(wanted))
     last = {name: op.name for op in needed for name in op.inputs}
     for op in needed:
         inputs = tuple(live[name] for name in op.inputs)
@@ -110,14 +129,14 @@ def run_float(
         if observe:
             observe(op, inputs, live[op.name])
         for name in set(op.inputs):
-            if last[name] == op.name and name != model.output:
+            if last[name] == op.name and name not in wanted:
                 del live[name]
-    return live[model.output]
+    return {name: live[name] for name in wanted}
 
 
-def _needed(model: ImportedModel, given: set[str]) -> list[Op]:
-    """Operators on the way from the given values to the output, in execution order."""
-    wanted, ops = {model.output} - given, []
+def _needed(model: ImportedModel, given: set[str], ends: set[str]) -> list[Op]:
+    """Operators on the way from the given values to some others, in execution order."""
+    wanted, ops = ends - given, []
     for op in reversed(model.ops):
         if op.name in wanted:
             ops.append(op)

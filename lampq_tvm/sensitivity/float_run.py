@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fake import fake_quantize_layer
+from lampq_tvm.network.between import live_before
 from lampq_tvm.network.execute import Replacement, model_tensors, run_float, run_op
 from lampq_tvm.network.model import ImportedModel, Op
 from lampq_tvm.plan import BitPlan
@@ -53,7 +54,7 @@ class FloatRun:
     def __init__(self, model: ImportedModel, images: Tensor) -> None:
         self.model, self.images = model, images
         self.order = {op.name: i for i, op in enumerate(model.ops)}
-        wanted = _live_at_layers(model, self.order)
+        wanted = {name for layer in model.layers for name in live_before(model, layer.name)}
         self.values: dict[str, Tensor] = {}
 
         def keep(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -69,10 +70,3 @@ class FloatRun:
         start = self.order[layer]
         before = {name: value for name, value in self.values.items() if self.order[name] < start}
         return run_float(self.model, self.images, replace={layer: function}, values=before)
-
-
-def _live_at_layers(model: ImportedModel, order: dict[str, int]) -> set[str]:
-    """Values made before a layer and read by it or after it, over all layers."""
-    last = {name: i for i, op in enumerate(model.ops) for name in op.inputs}
-    starts = [order[layer.name] for layer in model.layers]
-    return {name for name, i in order.items() if any(i < start <= last.get(name, -1) for start in starts)}
