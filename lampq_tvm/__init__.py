@@ -4,7 +4,7 @@
 >>> lampq_tvm.compile("deit_tiny_patch16_224", output="deit.lampq", pretrained=True, data="imagenet/val")  # doctest: +SKIP
 >>> logits = lampq_tvm.load("deit.lampq")(images)  # doctest: +SKIP
 
-`tune` and `targets` are reached as `lampq_tvm.api.tune` and `lampq_tvm.api.targets`.
+`tune`, `targets` and `recipes` are reached as `lampq_tvm.api.tune`, `lampq_tvm.api.targets` and `lampq_tvm.api.recipes`.
 """
 
 from __future__ import annotations

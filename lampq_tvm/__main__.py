@@ -20,6 +20,7 @@ from lampq_tvm.cli.eval import eval
 from lampq_tvm.cli.inspect import inspect
 from lampq_tvm.cli.measure import measure
 from lampq_tvm.cli.plan import plan
+from lampq_tvm.cli.recipes import recipes
 from lampq_tvm.cli.report import report
 from lampq_tvm.cli.run import run
 from lampq_tvm.cli.targets import targets
@@ -32,7 +33,7 @@ STDOUT = 1
 COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "scipy", "packaging", "xgboost", "PIL", "ziglang")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
-for verb in (compile, plan, run, eval, bench, inspect, targets, tune, measure, doctor, cache, report):
+for verb in (compile, plan, run, eval, bench, inspect, targets, recipes, tune, measure, doctor, cache, report):
     app.command(verb.__name__)(verb)
 app.add_typer(device, name="device")
 

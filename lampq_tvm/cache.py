@@ -41,21 +41,22 @@ S = TypeVar("S", bound=Saved)
 
 # What each stage's result depends on besides its inputs: parts of this package, and installed packages. A stage's key holds
 # that of calibration, so what only the stages before it run need not be named again.
+CALIBRATE = ("registry.py", "recipes", "rewrites", "calibrate")
 SOURCES = {
     "import": ("frontend", "network"),
-    "calibrate": ("frontend", "network", "quantizers", "calibrate", "data", "arrays", "plan.py"),
-    "sensitivity": ("frontend", "network", "quantizers", "calibrate", "sensitivity", "data", "arrays", "plan.py"),
+    "calibrate": ("frontend", "network", "quantizers", *CALIBRATE, "data", "arrays", "plan.py"),
+    "sensitivity": ("frontend", "network", "quantizers", *CALIBRATE, "sensitivity", "data", "arrays", "plan.py"),
     "latency": (
-        "network", "quantizers", "calibrate", "quantize", "plan.py", "kernels", "lower", "tune", "records", "artifact",
+        "network", "quantizers", *CALIBRATE, "quantize", "plan.py", "kernels", "lower", "tune", "records", "artifact",
         "compiler", "runtime", "latency", "device", "ptx", "oracle", "targets",
     ),
     "plan": (
-        "frontend", "network", "quantizers", "calibrate", "quantize", "sensitivity", "allocate", "latency", "data", "arrays",
+        "frontend", "network", "quantizers", *CALIBRATE, "quantize", "sensitivity", "allocate", "latency", "data", "arrays",
         "plan.py",
     ),
-    "quantize": ("frontend", "network", "quantizers", "calibrate", "quantize", "plan.py"),
+    "quantize": ("frontend", "network", "quantizers", *CALIBRATE, "quantize", "plan.py"),
     "build": (
-        "frontend", "network", "quantizers", "calibrate", "quantize", "plan.py", "kernels", "lower", "tune", "records",
+        "frontend", "network", "quantizers", *CALIBRATE, "quantize", "plan.py", "kernels", "lower", "tune", "records",
         "artifact", "compiler", "runtime", "device", "ptx", "oracle", "targets",
     ),
 }  # fmt: skip

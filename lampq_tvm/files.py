@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
 import stat
 import sys
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -115,7 +118,7 @@ def parse_json(
     try:
         return schema.model_validate_json(raw, strict=strict)
     except (pydantic.ValidationError, RecursionError) as e:
-        raise _refused(e, what, where, broken, hint) from e
+        raise _refused(e, schema, what, where, broken, hint) from e
 
 
 def read_toml(
@@ -126,13 +129,15 @@ def read_toml(
     unreadable: type[LampqError] = UsageError,
     broken: type[LampqError] = UsageError,
     hint: str | None = None,
+    strict: bool | None = None,
 ) -> S:
-    """A TOML file as an object of its schema; arguments and errors of `read_bytes`."""
+    """A TOML file as an object of its schema; arguments and errors of `read_bytes`, `strict` of `parse_json`."""
     raw = read_bytes(path, what, unreadable=unreadable, broken=broken, hint=hint)
     try:
-        return schema.model_validate(tomllib.loads(raw.decode("utf-8")))
+        # By way of JSON, in which a strict schema takes lists for tuples.
+        return schema.model_validate_json(json.dumps(tomllib.loads(raw.decode("utf-8"))), strict=strict)
     except (ValueError, RecursionError, AttributeError, TypeError) as e:  # tomllib has several for what it cannot read
-        raise _refused(e, what, str(path), broken, hint) from e
+        raise _refused(e, schema, what, str(path), broken, hint) from e
 
 
 def loads_json(raw: bytes) -> Any:
@@ -148,12 +153,39 @@ def reason(error: BaseException) -> str:
     """The first thing that is wrong, in one short printable line; of a schema with the place."""
     text = str(error) or type(error).__name__
     if isinstance(error, pydantic.ValidationError):
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = _first(error)
         place = _place(first["loc"])
-        text = f"{place}: {first['msg']}" if place else first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
+        text = f"{place}: {message}" if place else message
     line = next(iter(text.strip().splitlines()), "")
     line = "".join(c if c.isprintable() else "?" for c in line)
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
+
+def _first(error: pydantic.ValidationError) -> Any:
+    """What to tell of a document that its schema refuses: a key that is unknown before one that it was meant to be."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return min(found, key=lambda one: one["type"] != "extra_forbidden")
+
+
+def _nearest_key(error: Exception, schema: type[pydantic.BaseModel]) -> str | None:
+    """What may have been meant by a key that a schema does not know; None where something else is wrong."""
+    if not isinstance(error, pydantic.ValidationError) or _first(error)["type"] != "extra_forbidden":
+        return None
+    *before, key = _first(error)["loc"]
+    for part in before:
+        field = schema.model_fields.get(str(part))
+        schema = next(_schemas(field.annotation), schema) if field is not None else schema
+    near = difflib.get_close_matches(str(key), schema.model_fields, n=1)
+    return f"did you mean {near[0]}?" if near else f"its keys are {', '.join(schema.model_fields)}"
+
+
+def _schemas(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
+    """The schemas within a type."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _schemas(inner)
 
 
 def _place(loc: Sequence[int | str]) -> str:
@@ -161,11 +193,14 @@ def _place(loc: Sequence[int | str]) -> str:
     return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
 
 
-def _refused(error: Exception, what: str, where: str, broken: type[LampqError], hint: str | None) -> LampqError:
+def _refused(
+    error: Exception, schema: type[pydantic.BaseModel], what: str, where: str, broken: type[LampqError], hint: str | None
+) -> LampqError:
     """The error of a document that its schema refuses."""
     if isinstance(error, pydantic.ValidationError):
         for found in error.errors(include_url=False, include_context=False):
             version = found["input"]
             if found["loc"] == ("version",) and type(version) is int and version > 1:
                 return UnsupportedError(f"{what} was made by a newer lampq (version {version})", where=where, hint=NEWER_HINT)
-    return broken(f"not a valid {what.removeprefix('the ')}: {reason(error)}", where=where, hint=hint)
+    text = f"not a valid {what.removeprefix('the ')}: {reason(error)}"
+    return broken(text, where=where, hint=_nearest_key(error, schema) or hint)

@@ -11,7 +11,7 @@ import pydantic
 
 from lampq_tvm.errors import CorruptError
 from lampq_tvm.files import Schema, read_json
-from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.network.model import Attention, AttentionPool, ImportedModel
 from lampq_tvm.store import write_atomic
 
 HINT = "make it anew with lampq plan"
@@ -26,6 +26,7 @@ def _width(bits: int) -> int:
 
 
 Width = Annotated[int, pydantic.AfterValidator(_width)]
+Softmax = Annotated[str, pydantic.Field(pattern="^(uniform|log_sqrt2)$")]
 
 
 class LayerPlan(Schema):
@@ -63,7 +64,7 @@ class BitPlan(Schema):
     Attributes:
         model: the source it was made for.
         attention_bits: width of q, k, v and p; 16 for float16.
-        softmax: quantizer of p, `uniform` or `log_sqrt2`.
+        softmax: quantizer of p, `uniform` or `log_sqrt2`; by attention where they differ.
         layers: in the order of the layer table.
         budgets: the budgets it was made for, as given.
         notes: figures of the solver (predicted loss, ms, bytes) and the origin of the latencies.
@@ -72,7 +73,7 @@ class BitPlan(Schema):
     version: Literal[1] = 1
     model: str
     attention_bits: Width = 8
-    softmax: str = pydantic.Field(default="uniform", pattern="^(uniform|log_sqrt2)$")
+    softmax: Softmax | dict[str, Softmax] = "uniform"
     layers: tuple[LayerPlan, ...]
     budgets: tuple[str, ...] = ()
     notes: dict[str, Any] = {}
@@ -80,6 +81,10 @@ class BitPlan(Schema):
     def layer(self, name: str) -> LayerPlan:
         """The row of layer `name`."""
         return next(row for row in self.layers if row.name == name)
+
+    def softmax_of(self, attention: str) -> str:
+        """Quantizer of an attention's p."""
+        return self.softmax if isinstance(self.softmax, str) else self.softmax[attention]
 
     @property
     def floats(self) -> tuple[str, ...]:
@@ -131,6 +136,11 @@ class BitPlan(Schema):
         for row in self.layers:
             if (row.type, row.params) != (layers[row.name].type, layers[row.name].params):
                 raise CorruptError(f"layer {row.name!r} has another type or size in this model", where=where)
+        attentions = {op.name for op in model.ops if isinstance(op, Attention | AttentionPool)}
+        if not isinstance(self.softmax, str) and attentions != set(self.softmax):
+            extra, unnamed = set(self.softmax) - attentions, attentions - set(self.softmax)
+            what = f"the model has no attention {min(extra)!r}" if extra else f"softmax does not name {min(unnamed)!r}"
+            raise CorruptError(what, where=where, hint="softmax is one quantizer, or one for each attention")
 
 
 def float_pair(layer_type: str) -> tuple[int, int]:
@@ -142,7 +152,9 @@ def _float_widths(layer_type: str) -> dict[str, int]:
     return dict(zip(("w_bits", "a_bits"), float_pair(layer_type), strict=True))
 
 
-def uniform_plan(model: ImportedModel, w_bits: int, a_bits: int, attention_bits: int = 8, softmax: str = "uniform") -> BitPlan:
+def uniform_plan(
+    model: ImportedModel, w_bits: int, a_bits: int, attention_bits: int = 8, softmax: str | dict[str, str] = "uniform"
+) -> BitPlan:
     """The plan with every layer at w_bits / a_bits (the image stays at 8)."""
     rows = tuple(
         LayerPlan(

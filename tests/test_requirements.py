@@ -59,12 +59,14 @@ def test_a_line_that_is_no_pin_is_refused(tmp_path):
             read_pins(tmp_path / "pins.txt")
 
 
-def test_the_wheel_carries_the_bill_of_materials_and_the_boards_pins(tmp_path):
+def test_the_wheel_carries_the_bill_of_materials_the_boards_pins_and_the_recipes(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as held:
         assert held.read("lampq_tvm/_data/requirements/board.txt") == (FOLDER / "board.txt").read_bytes()
+        for recipe in (PACKAGE / "recipes").glob("*.toml"):
+            assert held.read(f"lampq_tvm/recipes/{recipe.name}") == recipe.read_bytes()
         (name,) = [n for n in held.namelist() if ".dist-info/sboms/" in n]
         bill = json.loads(held.read(name))
     listed = {(c["name"], c["version"], c["scope"]) for c in bill["components"]}

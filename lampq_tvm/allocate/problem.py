@@ -43,7 +43,7 @@ class Problem:
     limits: list[Limit]
     base_bytes: int
     attention_bits: int
-    softmax: str
+    softmax: str | dict[str, str]
     time_counts: bool
 
     def try_solve(self, extra: Sequence[Row] = ()) -> list[int] | None:
@@ -181,7 +181,7 @@ def make_problem(
     tied: bool | None = None,
     a_bits: int | None = None,
     attention_bits: int = 8,
-    softmax: str = "uniform",
+    softmax: str | dict[str, str] = "uniform",
     allow_estimates: bool = False,
     base_bytes: int | None = None,
     floats: Collection[str] = (),

@@ -22,13 +22,12 @@ from lampq_tvm.allocate.costs import Limit, plan_choice
 from lampq_tvm.allocate.problem import Problem
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fake import fake_quantize_layer
-from lampq_tvm.errors import UsageError
 from lampq_tvm.plan import BitPlan
+from lampq_tvm.recipes.schema import UpdateOptions
 from lampq_tvm.sensitivity.pairs import Pair
 
 # Relative error by width, Lemma 3's table: the same width for Gaussian weights and activations.
 PAPER_ERROR = {1: 1.0, 2: 1.209e-2, 3: 1.835e-3, 4: 3.903e-4, 5: 9.093e-5, 6: 2.199e-5, 7: 5.339e-6, 8: 1.324e-6}
-RATIOS = ("measured", "paper")
 
 
 @dataclass
@@ -60,10 +59,7 @@ def iterative_update(
     problem: Problem,
     plan: BitPlan,
     evaluate: Callable[[BitPlan], float],
-    *,
-    ratios: str = "measured",
-    patience: int = 1,
-    max_swaps: int = 50,
+    options: UpdateOptions = UpdateOptions(),  # noqa: B008  (frozen)
 ) -> BitPlan:
     """Swap bits between layers while accuracy improves; every budget of the problem holds throughout.
 
@@ -72,35 +68,28 @@ def iterative_update(
         problem: what the plan was solved from.
         plan: where to start; it must meet the problem's budgets.
         evaluate: accuracy of a plan on D, a share of 1.
-        ratios: `measured` (a neighbour's error is measured too) or `paper` (it follows from the error at the present
-            width by the paper's ratio table).
-        patience: swaps without an improvement, each tried from the best plan, after which it stops. The paper's is 1.
-        max_swaps: accepted swaps at most.
+        options: how neighbours' errors are known, and when to stop, as a recipe gives them.
 
     Returns:
         The best plan, with `update` in its notes: accuracies and the swaps that were kept.
 
     Raises:
-        UsageError: an option is out of range.
         CorruptError: a layer of the plan has widths that the problem does not offer.
     """
-    if ratios not in RATIOS or patience < 1:
-        what = f"ratios {ratios!r}, patience {patience} cannot be used"
-        raise UsageError(what, where="update", hint="ratios are measured or paper, patience is at least 1")
     error = ReconstructionError(calibration)
     best, start = plan_choice(plan, problem.choices), evaluate(plan)
     accuracy, swaps = start, list[str]()
     improved = True
-    while improved and len(swaps) < max_swaps:
+    while improved and len(swaps) < options.max_swaps:
         improved = False
-        for _, (trial, text) in zip(range(patience), _swaps(problem, best, error, ratios)):  # noqa: B905
+        for _, (trial, text) in zip(range(options.patience), _swaps(problem, best, error, options.ratios)):  # noqa: B905
             found = evaluate(problem.plan(trial))
             if found > accuracy:
                 best, accuracy, improved = trial, found, True
                 swaps.append(text)
                 break
     result = problem.plan(best) if swaps else plan
-    figures = {"accuracy_before": start, "accuracy_after": accuracy, "swaps": swaps, "ratios": ratios}
+    figures = {"accuracy_before": start, "accuracy_after": accuracy, "swaps": swaps, "ratios": options.ratios}
     return result.model_copy(update={"notes": {**plan.notes, **result.notes, "update": figures}})
 
 

@@ -1,7 +1,7 @@
 """One function per verb of the command line; each imports what it needs when it is called.
 
-`compile`, `plan`, `measure`, `tune` make things; `load`, `run`, `eval`, `bench`, `inspect` use an artifact; `targets` and
-`doctor` look around, `cache` tidies up.
+`compile`, `plan`, `measure`, `tune` make things; `load`, `run`, `eval`, `bench`, `inspect` use an artifact; `targets`,
+`recipes` and `doctor` look around, `cache` tidies up.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lampq_tvm.api.looking import targets as targets
     from lampq_tvm.api.measuring import measure as measure
     from lampq_tvm.api.measuring import tune as tune
+    from lampq_tvm.api.methods import recipes as recipes
     from lampq_tvm.api.planning import plan as plan
     from lampq_tvm.api.running import bench as bench
     from lampq_tvm.api.running import load as load
@@ -34,6 +35,7 @@ MODULES = {
     "bench": "running",
     "inspect": "looking",
     "targets": "looking",
+    "recipes": "methods",
     "doctor": "health",
 }
 

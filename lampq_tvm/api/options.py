@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from lampq_tvm.data.reading import Reading
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.preprocessing import check_scale
 from lampq_tvm.plan import FLOAT_BITS
+from lampq_tvm.recipes.find import DEFAULT as DEFAULT_RECIPE
+from lampq_tvm.recipes.kinds import KINDS
+from lampq_tvm.recipes.schema import Recipe
 
-METRICS = ("fisher_output", "lampq", "kl")  # the first is the default
 ALPHAS = ("accuracy", "loss")
-SOFTMAXES = ("uniform", "log_sqrt2")
 MOST_THREADS = 1024
 LARGE = 1 << 30
 
@@ -40,12 +42,14 @@ class Options:
         trust_model: load a `.pt2`, which can hold code.
         mean, std, size: preprocessing, where the model does not name it or another one is wanted.
         seed: of random weights and of the images' draw.
+        recipe: the method, by name or file. What is given of `softmax`, `metric`, `alpha`, `tied`, `a_bits` and `update` wins
+            over it; `method` is what that comes to.
         budgets: what the plan may cost, all to be met (`4bit`, `4/8bit`, `2.5ms`, `0.6x`, `8MiB`).
         max_drop: largest loss of accuracy in points; the cheapest plan shown to lose no more, on held-back images, is taken.
         val_data: labelled images to show it on; None: those of `data` that neither calibrate nor choose.
         val_images: how many of them are used at most; None: four times what a plan without a loss would need.
-        tied: activations take the weights' width (`--tie`), or each layer any pair (`--separate`); None: as metric and budgets
-            ask (`allocate.problem.choose_pairing`).
+        tied: activations take the weights' width (`--tie`), or each layer any pair (`--separate`); None: as the recipe says, or
+            metric and budgets ask (`allocate.problem.choose_pairing`).
         a_bits: one fixed width for all activations.
         attention_bits: width of q, k, v and p; 16 leaves them float16.
         float_layers: patterns (`*.fc2`) of layers that stay float16.
@@ -53,7 +57,7 @@ class Options:
         metric: what sensitivity measures; `lampq` does not see activations, so it needs tied or fixed ones.
         alpha: type weights of the metric `lampq`, from the drop of accuracy or from the rise of the loss.
         calib_images, sens_images: how many images each of the two stages uses.
-        update: refine the plan by LampQ's error-based update.
+        update: whether to refine the plan by LampQ's error-based update.
         device: where latency is measured and the artifact is checked.
         latency_table: a table measured before.
         allow_estimates: let estimated latencies decide.
@@ -78,6 +82,7 @@ class Options:
     std: tuple[float, ...] | None = None
     size: int | None = None
     seed: int = 0
+    recipe: str | Path = DEFAULT_RECIPE
     budgets: tuple[str, ...] = (DEFAULT,)
     max_drop: float | None = None
     val_data: Path | None = None
@@ -86,12 +91,12 @@ class Options:
     a_bits: int | None = None
     attention_bits: int = 8
     float_layers: tuple[str, ...] = ()
-    softmax: str = "uniform"
-    metric: str = METRICS[0]
-    alpha: str = "accuracy"
+    softmax: str | None = None
+    metric: str | None = None
+    alpha: str | None = None
     calib_images: int = 128
     sens_images: int = 256
-    update: bool = True
+    update: bool | None = None
     device: str | None = None
     latency_table: Path | None = None
     allow_estimates: bool = False
@@ -108,9 +113,8 @@ class Options:
             UsageError: a value that is wrong in itself.
             UnsupportedError: a kind of device that is not there yet.
         """
-        _choice("--metric", self.metric, METRICS)
         _choice("--alpha", self.alpha, ALPHAS)
-        _choice("--softmax", self.softmax, SOFTMAXES)
+        _choice("--softmax", self.softmax, KINDS["probabilities"])
         for name, value, low, high in self._ranges():
             check_range(name, value, low, high)
         if self.attention_bits not in (*range(2, 9), FLOAT_BITS):
@@ -120,11 +124,6 @@ class Options:
             raise UsageError("--checkpoint and --pretrained exclude each other", hint="give one of them")
         if self.tied is not None and self.a_bits is not None:
             raise UsageError("--tie or --separate and --a-bits exclude each other", hint="give one of them")
-        if self.alpha != ALPHAS[0] and self.metric != "lampq":
-            raise UsageError(f"the metric {self.metric} has no alpha", where="--alpha", hint="give --metric lampq as well")
-        if self.tied is False and self.metric == "lampq":
-            what = "the metric lampq does not see activations, so it cannot choose their widths"
-            raise UsageError(what, where="--separate", hint="give --metric fisher_output or kl, or --a-bits N, or --tie")
         check_scale(self.mean, self.std)
         if self.max_drop is not None and not 0 < self.max_drop <= 100:
             what = f"no number of images can show a drop of {self.max_drop:g} points"
@@ -134,6 +133,35 @@ class Options:
             raise UsageError("nothing is judged without --max-drop", where=option, hint="give that as well, or leave this out")
         _ = self.parsed_budgets, self.drop, self.reading
         check_device(self.device)
+        self._check_method()
+
+    @functools.cached_property
+    def named_recipe(self) -> Recipe:
+        """The recipe as it is written."""
+        from lampq_tvm.api.methods import checked_recipe
+
+        return checked_recipe(self.recipe)
+
+    @functools.cached_property
+    def method(self) -> Recipe:
+        """The recipe, with the options that were given in place of its values."""
+        from lampq_tvm.api.methods import with_options
+
+        return with_options(self.named_recipe, self)
+
+    def _check_method(self) -> None:
+        """Refuse options that do not go with the recipe's metric, or with that of `--metric`."""
+        from lampq_tvm.sensitivity.metric import METRICS
+
+        _choice("--metric", self.metric, tuple(METRICS))
+        name = self.method.metric.name
+        metric = METRICS[name]
+        if self.alpha not in (None, ALPHAS[0]) and "alpha" not in metric.options:
+            raise UsageError(f"the metric {name} has no alpha", where="--alpha", hint="give --metric lampq as well")
+        if self.method.pairs == "separate" and not metric.sees_activations:
+            what = f"the metric {name} does not see activations, so it cannot choose their widths"
+            where = "--separate" if self.tied is False else "--metric"
+            raise UsageError(what, where=where, hint="give --metric fisher_output or kl, or --a-bits N, or --tie")
 
     def _ranges(self) -> list[tuple[str, int | None, int, int]]:
         """(option, value, low, high) of every whole number."""
@@ -184,15 +212,19 @@ class Options:
 
     def shown(self) -> dict[str, str]:
         """Every resolved option as text, for the table printed before work starts."""
+        from lampq_tvm.api.methods import shown_recipe
+
         rows = {}
         for f in dataclasses.fields(self):
+            if f.name in ("softmax", "metric", "alpha", "update"):  # what the recipe comes to is shown instead
+                continue
             value = getattr(self, f.name)
             if isinstance(value, Mapping):
                 value = " ".join(f"{k}={json.dumps(v)}" for k, v in value.items())
             elif isinstance(value, Sequence) and not isinstance(value, str):
                 value = " ".join(str(v) for v in value)
             rows[f.name.replace("_", "-")] = "-" if value is None or value == "" else str(value)
-        return rows
+        return rows | shown_recipe(self)
 
 
 def check_device(text: str | None) -> None:
@@ -245,7 +277,7 @@ def check_range(where: str, value: int | None, low: int, high: int) -> None:
         raise UsageError(f"{value} is out of range", where=where, hint=f"give {low}..{high}")
 
 
-def _choice(where: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise UsageError unless value is one of those allowed."""
-    if value not in allowed:
+def _choice(where: str, value: str | None, allowed: Sequence[str]) -> None:
+    """Raise UsageError unless value is one of those allowed, or None."""
+    if value not in (None, *allowed):
         raise UsageError(f"{value!r} is not a choice", where=where, hint=f"use {', '.join(allowed)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lampq_tvm.api.checks import check_output, require_file
+from lampq_tvm.api.methods import note_other_recipe, signed
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
@@ -102,11 +103,12 @@ class Pipeline(Stages):
         known = self.given_table is not None or not (o.device or o.allow_estimates)
         budgets = [b for b in o.parsed_budgets if known or not b.needs_latency]
         names = tuple(layer.name for layer in self.model.layers)
-        nothing = Sensitivity(o.metric, o.metric != "lampq", names, WIDTHS, np.zeros((len(names), len(WIDTHS), len(WIDTHS))))
+        free = np.zeros((len(names), len(WIDTHS), len(WIDTHS)))
+        nothing = Sensitivity(o.method.metric.name, self.sees_activations, names, WIDTHS, free)
         table, estimates = self.given_table, o.allow_estimates
         half, floats = self.target.kind == "cuda", self.floats
         allocate(
-            self.model, nothing, budgets, latency=table, tied=o.tied, a_bits=o.a_bits, allow_estimates=estimates,
+            self.model, nothing, budgets, latency=table, tied=self.tied, a_bits=o.a_bits, allow_estimates=estimates,
             floats=floats, half=half,
         )  # fmt: skip
 
@@ -147,6 +149,7 @@ class Pipeline(Stages):
             return None
         plan = BitPlan.load(require_file(self.plan_file, "the plan"))
         plan.check_fits(self.model, str(self.plan_file))
+        note_other_recipe(plan, self.options, self.model)
         return plan
 
     @functools.cached_property
@@ -159,9 +162,14 @@ class Pipeline(Stages):
             from lampq_tvm.api.solving import kept_within_drop
 
             return kept_within_drop(self, self.given_plan)
+        return signed(self._worked_out_plan(), o, self.model)
+
+    def _worked_out_plan(self) -> BitPlan:
+        """The widths that the budgets ask for."""
+        o = self.options
         if (o.is_uniform8 and self.given_table is None) or o.is_uniform16:
             bits, attention = (FLOAT_BITS, FLOAT_BITS) if o.is_uniform16 else (8, o.attention_bits)
-            plan = uniform_plan(self.model, bits, bits, attention, o.softmax)
+            plan = uniform_plan(self.model, bits, bits, attention, o.method.probabilities(self.model))
             plan = plan if o.is_uniform16 else plan.with_floats(self.floats)
             return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})
         from lampq_tvm.api.solving import solved

@@ -35,10 +35,10 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
         stages.sensitivity,
         o.parsed_budgets,
         latency=table,
-        tied=o.tied,
+        tied=stages.tied,
         a_bits=o.a_bits,
         attention_bits=o.attention_bits,
-        softmax=o.softmax,
+        softmax=o.method.probabilities(stages.model),
         allow_estimates=o.allow_estimates,
         floats=floats,
         half=stages.target.kind == "cuda",
@@ -128,10 +128,11 @@ def solved(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) 
     if stages.options.drop is not None:
         return within_drop(stages, program)
     found = program.plan(program.solve())
+    update = stages.options.method.update
     judged = stages.sensitivity.details.get("labels_used", False) and stages.model.weights == "trained"
-    if not (stages.options.update and judged):
+    if not (update.enabled and judged):
         return found
     from lampq_tvm.allocate.update import iterative_update
 
     with one_thread():
-        return iterative_update(stages.calibration, program, found, evaluator(stages, close_logits))
+        return iterative_update(stages.calibration, program, found, evaluator(stages, close_logits), update)

@@ -176,7 +176,8 @@ class Stages:
     @functools.cached_property
     def calibration_folder(self) -> Path:
         """Where calibration at every width lies."""
-        return self.cache.folder("calibrate", self.model_digest, self.calib_data.fingerprint, self.options.seed)
+        method = self.options.method.calibration_key(self.model)
+        return self.cache.folder("calibrate", self.model_digest, self.calib_data.fingerprint, self.options.seed, method)
 
     @property
     def calibration_key(self) -> str:
@@ -217,7 +218,9 @@ class Stages:
             from lampq_tvm.calibrate.fit import calibrate
 
             o, data, units = self.options, self.calib_data, Units(self.calibration_folder / "units")
-            found = calibrate(self.model, data, units=units, widths=widths, seed=o.seed, count=len(data), jobs=o.jobs)
+            found = calibrate(
+                self.model, data, units=units, recipe=o.method, widths=widths, seed=o.seed, count=len(data), jobs=o.jobs
+            )
             check_unchanged(data, units)
             return found
 
@@ -231,17 +234,27 @@ class Stages:
     @property
     def sensitivity_key(self) -> tuple[str, ...]:
         """What sensitivity's result depends on."""
-        o = self.options
         pairs = (self.pairing.mode, str(self.pairing.a_bits))
-        return (self.calibration_key, self.sens_data.fingerprint, o.metric, o.alpha, *pairs)
+        return (self.calibration_key, self.sens_data.fingerprint, digest(self.options.method.metric.model_dump()), *pairs)
 
     @functools.cached_property
     def pairing(self) -> Pairing:
         """The pairs of widths that a plan may take."""
         from lampq_tvm.allocate.problem import choose_pairing
 
-        o = self.options
-        return choose_pairing(o.metric != "lampq", o.parsed_budgets, o.tied, o.a_bits)
+        return choose_pairing(self.sees_activations, self.options.parsed_budgets, self.tied, self.options.a_bits)
+
+    @property
+    def sees_activations(self) -> bool:
+        """Whether the metric depends on the width of activations."""
+        from lampq_tvm.sensitivity.metric import METRICS
+
+        return METRICS[self.options.method.metric.name].sees_activations
+
+    @property
+    def tied(self) -> bool | None:
+        """Whether activations take the weights' width; None: as metric and budgets ask."""
+        return {"auto": None, "tied": True, "separate": False}[self.options.method.pairs]
 
     @functools.cached_property
     def sensitivity(self) -> Sensitivity:
@@ -252,9 +265,7 @@ class Stages:
 
             o, data, units = self.options, self.sens_data, Units(folder / "units")
             batches = data.__iter__  # called once per pass
-            found = sensitivity(
-                self.calibration, batches, metric=o.metric, units=units, pairs=self.pairing, alpha=o.alpha, jobs=o.jobs
-            )
+            found = sensitivity(self.calibration, batches, metric=o.method.metric, units=units, pairs=self.pairing, jobs=o.jobs)
             check_unchanged(data, units)
             return found
 

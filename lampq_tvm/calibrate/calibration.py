@@ -20,15 +20,15 @@ class Calibration:
     """Quantizers of every layer at every candidate width.
 
     Attributes:
-        model: the model with LayerNorm outputs reparameterized (RepQ-ViT), the same function as the imported one.
+        model: the model after the recipe's rewrites, the same function as the imported one.
         weights: layer -> bits -> scale per output channel [N] float64 (codes are symmetric); the patch embedding's
             scales belong to the weights with pixel scale and std folded in (`quantize.constants`).
         activations: layer -> bits -> quantizer of the layer's input (the patch embedding has none: pixels are codes).
         preactivations: Activation op -> its 8-bit input quantizer.
         attention: Attention op -> bits -> scales [3, heads] float64 of q, k and v (symmetric, per head).
-        samples: layer -> rows [R, K] float32 of its input in the reparameterized model, for errors measured later.
-        codes: layer -> bits -> weight codes [N, K] int8 with rounding errors compensated; where a width has none, weights
-            are simply rounded at their scales.
+        samples: layer -> rows [R, K] float32 of its input in that model, for errors measured later.
+        codes: layer -> bits -> weight codes [N, K] int8 whose rounding errors make up for each other; where a width has none,
+            weights are simply rounded at their scales.
     """
 
     model: ImportedModel

@@ -14,13 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-WIDEST = 5  # from 6 bits on plain rounding is as good
-DAMPING = 0.02  # of the mean second moment; samples are few and inputs correlated
 BLOCK = 32
 
 
 def compensated_codes(
-    weight: Tensor, scales: Mapping[int, npt.NDArray[np.float64]], moments: Tensor
+    weight: Tensor, scales: Mapping[int, npt.NDArray[np.float64]], moments: Tensor, damping: float
 ) -> dict[int, npt.NDArray[np.int8]]:
     """Codes [N, K] of a layer's weights, by width.
 
@@ -28,11 +26,12 @@ def compensated_codes(
         weight: [N, K] float32.
         scales: width -> scale per row [N], of either sign.
         moments: [K, K] second moments of the layer's input.
+        damping: added to them, a share of their mean: samples are few and inputs correlated.
     """
     if not scales:
         return {}
     order = torch.argsort(moments.diagonal(), descending=True, stable=True)
-    spread = _spread(moments.double()[order][:, order])
+    spread = _spread(moments.double()[order][:, order], damping)
     left = weight.double()[:, order].repeat(len(scales), 1)
     scale = torch.from_numpy(np.concatenate(list(scales.values())))
     half = torch.tensor([float(1 << (bits - 1)) for bits in scales], dtype=torch.float64).repeat_interleave(len(weight))
@@ -52,9 +51,9 @@ def compensated_codes(
     return {bits: part.T.numpy().copy() for bits, part in zip(scales, codes.chunk(len(scales), 1), strict=True)}
 
 
-def _spread(moments: Tensor) -> Tensor:
+def _spread(moments: Tensor, share: float) -> Tensor:
     """Upper Cholesky factor of the damped inverse of the moments: how a column's error passes to later columns."""
-    damping = max(DAMPING * float(moments.diagonal().mean()), 1e-12)
+    damping = max(share * float(moments.diagonal().mean()), 1e-12)
     damped = moments + damping * torch.eye(len(moments), dtype=torch.float64)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor: Tensor = torch.linalg.cholesky(inverse, upper=True)

@@ -1,4 +1,4 @@
-"""Calibration: observe the images, reparameterize, then search every layer's quantizers at every width."""
+"""Calibration: observe the images, rewrite the model, then search every layer's quantizers at every width."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
-from lampq_tvm.calibrate.compensate import WIDEST, compensated_codes
+from lampq_tvm.calibrate.compensate import compensated_codes
 from lampq_tvm.calibrate.margins import widen
-from lampq_tvm.calibrate.observe import Observed, observe
-from lampq_tvm.calibrate.repq import reparameterize
+from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.calibrate.search import quantizer, search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
 from lampq_tvm.network.execute import unit_heads
@@ -31,13 +30,19 @@ from lampq_tvm.network.model import (
     UnitHeads,
 )
 from lampq_tvm.network.pixels import layer_weight, pixel_units
+from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
 from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.recipes.find import find_recipe
+from lampq_tvm.recipes.schema import Recipe
+from lampq_tvm.rewrites.rewrite import rewritten
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
 
 Arrays = dict[str, npt.NDArray[Any]]
 FittedOp = PatchEmbed | Linear | Attention | AttentionPool
+WEIGHT_SEARCHES = {"symmetric": search_weights}  # by quantizer
+ACTIVATION_SEARCHES = {"uniform": search_activation}
 
 
 @one_thread()
@@ -46,6 +51,7 @@ def calibrate(
     batches: Iterable[tuple[npt.NDArray[np.uint8], Any]],
     *,
     units: Units,
+    recipe: Recipe | None = None,
     widths: tuple[int, ...] = WIDTHS,
     seed: int = 0,
     count: int | None = None,
@@ -56,17 +62,20 @@ def calibrate(
     Args:
         model: the float model.
         batches: (images uint8 [B, C, H, W] at the model's size, labels); labels are unused.
-        units: finished work; a piece of a batch and a layer are a unit each. Belongs to one model, data set and seed.
+        units: finished work; a piece of a batch and a layer are a unit each. Belongs to one model, data set, seed and recipe.
+        recipe: names rewrites, quantizers and rounding; the recipe `default` where None.
         widths: candidate widths, ascending.
         seed: of the choice of sample rows.
         count: number of all images, where it is known.
         jobs: units computed at once; all usable cores where None. The result does not depend on it.
 
     Raises:
-        UsageError: there is no image.
+        UsageError: there is no image, or the recipe names what there is not.
     """
-    model, seen = reparameterize(model, widen(model, observe(model, batches, units, seed, count=count, jobs=jobs)))
-    fits = _fits(model, seen, units, widths, jobs)
+    recipe = recipe or find_recipe()
+    seen: Seen = widen(model, observe(model, batches, units, seed, count=count, jobs=jobs))
+    model, seen = rewritten(model, seen, recipe.rewrites)
+    fits = _fits(model, seen, recipe, units, widths, jobs)
     heads = {op.name: fits[op.name] for op in model.ops if isinstance(op, Attention | AttentionPool)}
     fitted = {op.name: fits[op.name] for op in model.ops if isinstance(op, PatchEmbed | Linear)}
     return Calibration(
@@ -84,11 +93,13 @@ def calibrate(
         },
         attention={name: {b: fit[str(b)] for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
-        codes={name: {b: fit[f"codes/{b}"] for b in widths if b <= WIDEST} for name, fit in fitted.items()},
+        codes={name: {b: fit[f"codes/{b}"] for b in widths if recipe.rounding.compensates(b)} for name, fit in fitted.items()},
     )
 
 
-def _fits(model: ImportedModel, seen: Observed, units: Units, widths: tuple[int, ...], jobs: int | None) -> dict[str, Arrays]:
+def _fits(
+    model: ImportedModel, seen: Seen, recipe: Recipe, units: Units, widths: tuple[int, ...], jobs: int | None
+) -> dict[str, Arrays]:
     """What is fitted of every layer and attention, by name; the dearest first, so that none is left alone at the end."""
     key = "fit" + "".join(map(str, widths))
     cost = {layer.name: layer.params * max(1, layer.in_features) for layer in model.layers}
@@ -98,7 +109,7 @@ def _fits(model: ImportedModel, seen: Observed, units: Units, widths: tuple[int,
     def one(op: FittedOp) -> Arrays:
         if isinstance(op, Attention | AttentionPool):
             return units.get(f"{key}/{op.name}", lambda: _fit_heads(model, seen, op, widths))
-        return units.get(f"{key}/{op.name}", lambda: _fit_layer(model, seen, op, widths))
+        return units.get(f"{key}/{op.name}", lambda: _fit_layer(model, seen, recipe, op, widths))
 
     jobs = fitting_jobs(jobs, max(fit_bytes(layer, len(widths)) for layer in model.layers))
     found = track(spread(one, ops, jobs, lambda op: op.name), "quantizers", len(ops))
@@ -115,26 +126,30 @@ def _from_array(bits: int, array: npt.NDArray[np.float64]) -> ActQuantizer:
 
 
 @torch.no_grad()
-def _fit_layer(model: ImportedModel, seen: Observed, op: PatchEmbed | Linear, widths: tuple[int, ...]) -> Arrays:
+def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, op: PatchEmbed | Linear, widths: tuple[int, ...]) -> Arrays:
     """Weight scales and codes, and input quantizers of one layer."""
     rows = torch.from_numpy(seen.rows[op.name])
     weight = torch.from_numpy(layer_weight(model, op.name).astype(np.float32))
     found: Arrays = {}
+    kind = op.type if isinstance(op, Linear) else "patch_embed"
     if isinstance(op, PatchEmbed):
         rows = rows * torch.from_numpy(pixel_units(model, op)[0].astype(np.float32))
     else:
         low, high = float(seen.low[op.name].min()), float(seen.high[op.name].max())
-        acts = search_activation(rows, weight, low, high, widths)
+        search = ACTIVATION_SEARCHES[recipe.quantizer("activations", op.name, kind)]
+        acts = search(rows, weight, low, high, widths)
         found |= {f"act/{b}": np.array([a.scale, a.zero], np.float64) for b, a in acts.items()}
     moments = rows.T @ rows / len(rows)
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
-    scales = {b: search_weights(weight, moments, b, half) for b in widths}
-    codes = compensated_codes(weight, {b: s for b, s in scales.items() if b <= WIDEST}, moments)
+    search_scales = WEIGHT_SEARCHES[recipe.quantizer("weights", op.name, kind)]
+    scales = {b: search_scales(weight, moments, b, half) for b in widths}
+    together, damping = {b: s for b, s in scales.items() if recipe.rounding.compensates(b)}, recipe.rounding.damping
+    codes = {} if damping is None else compensated_codes(weight, together, moments, damping)
     return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}
 
 
 @torch.no_grad()
-def _fit_heads(model: ImportedModel, seen: Observed, op: Attention | AttentionPool, widths: tuple[int, ...]) -> Arrays:
+def _fit_heads(model: ImportedModel, seen: Seen, op: Attention | AttentionPool, widths: tuple[int, ...]) -> Arrays:
     """Scales [3, heads] of q, k and v at every width; q and k weigh a channel by the other's second moment."""
     parts = _head_samples(model, seen, op)
     square = [part.square().mean(0) for part in parts]
@@ -153,7 +168,7 @@ def _fit_heads(model: ImportedModel, seen: Observed, op: Attention | AttentionPo
     }
 
 
-def _head_samples(model: ImportedModel, seen: Observed, op: Attention | AttentionPool) -> list[Tensor]:
+def _head_samples(model: ImportedModel, seen: Seen, op: Attention | AttentionPool) -> list[Tensor]:
     """Samples of q, k and v, each [R, heads, head_dim]; those of a rotary embedding before it turns them."""
     source = model.op(op.inputs[0])
     layer = source.inputs[0] if isinstance(source, UnitHeads | Rotary) else source.name

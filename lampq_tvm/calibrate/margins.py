@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 
 from lampq_tvm.calibrate.novelty import ENOUGH
-from lampq_tvm.calibrate.observe import Observed
 from lampq_tvm.network.execute import UNARY
 from lampq_tvm.network.model import (
     Activation,
@@ -35,13 +34,14 @@ from lampq_tvm.network.model import (
     Rotary,
     TakeToken,
 )
+from lampq_tvm.network.seen import Seen
 
 F64 = npt.NDArray[np.float64]
 Range = tuple[F64, F64]
 PRIOR_VALUES = 8.0  # how many values the prior deviation is worth
 
 
-def widen(model: ImportedModel, seen: Observed) -> Observed:
+def widen(model: ImportedModel, seen: Seen) -> Seen:
     """The same statistics with margins on `low` and `high`; the argument is not changed."""
     images = len(seen.distinct["images"])
     if images >= ENOUGH:
@@ -57,7 +57,7 @@ def widen(model: ImportedModel, seen: Observed) -> Observed:
     return wide
 
 
-def _widened(model: ImportedModel, wide: Observed, op: Op, count: float, enough: float) -> Range:
+def _widened(model: ImportedModel, wide: Seen, op: Op, count: float, enough: float) -> Range:
     """Range [K] of one operator's input; those before it are widened already."""
     low, high = wide.low[op.name].astype(np.float64), wide.high[op.name].astype(np.float64)
     source = model.op(op.inputs[0])
@@ -131,7 +131,7 @@ def _deviation(model: ImportedModel, name: str) -> F64 | None:
     return found
 
 
-def _through(op: Activation, wide: Observed) -> Range:
+def _through(op: Activation, wide: Seen) -> Range:
     """Range [K] of an activation function over its input's."""
     steps = np.linspace(wide.low[op.name], wide.high[op.name], 257)
     values = UNARY[op.kind](torch.from_numpy(steps)).numpy().astype(np.float64)

@@ -7,7 +7,7 @@ The sample is the same for any batch size: rows are ranked by a hash of their im
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.network.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.network.seen import F32, Ranks, Seen
 from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units
 
@@ -28,30 +29,12 @@ PIECE_BYTES = 512 << 20  # of all layers' inputs and outputs together; few of th
 PIECE_IMAGES = 32  # at most
 RANKED_IMAGES = 4096  # whose rows are ranked at once
 EVERY_RANK = np.uint64(2**64 - 1)
-F32 = npt.NDArray[np.float32]
-Ranks = npt.NDArray[np.uint64]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass
-class Observed:
-    """What calibration keeps of the images.
-
-    Attributes:
-        low, high: layer -> smallest and largest input per channel [K]; Attention op -> the same of q, k and v
-            [3 * heads * head_dim] (of k and v where the queries are constant); Activation or Gate op -> the same of its
-            input.
-        rows: layer -> sampled input rows [R, K], R at most SAMPLE_ROWS (normalized pixels for the patch embedding).
-        distinct: `images`, `patches` -> hashes of different ones, as many as matter (`novelty`).
-        tokens: whatever has a range -> its rows per image.
-    """
-
-    low: dict[str, F32] = field(default_factory=dict)
-    high: dict[str, F32] = field(default_factory=dict)
-    rows: dict[str, F32] = field(default_factory=dict)
-    ranks: dict[str, Ranks] = field(default_factory=dict)
-    distinct: dict[str, Ranks] = field(default_factory=dict)
-    tokens: dict[str, int] = field(default_factory=dict)
+class Observed(Seen):
+    """Statistics that grow batch by batch; of sample rows the SAMPLE_ROWS of lowest rank are kept."""
 
     def add(self, batch: Arrays) -> None:
         """Merge the statistics of one batch."""
@@ -78,7 +61,7 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class ImagePiece:
     """Images [B, C, H, W] uint8, the first of which has number `first` of all."""
 
     first: int
@@ -109,13 +92,13 @@ def observe(
     """
     seen, empty = Observed(), True
 
-    def one(piece: _Piece) -> Arrays:
+    def one(piece: ImagePiece) -> Arrays:
         limit = partial(_rank_limit, piece.first if count is None else count, seed)
         name = f"observe/{piece.first}-{piece.first + len(piece.images)}"
         return units.get(name, lambda: _statistics(model, piece, seed, limit))
 
     jobs = fitting_jobs(jobs, PIECE_BYTES)
-    for found in spread(one, _pieces(model, batches), jobs, lambda piece: f"image {piece.first} and those after it"):
+    for found in spread(one, image_pieces(model, batches), jobs, lambda piece: f"image {piece.first} and those after it"):
         seen.add(found)
         empty = False
     if empty:
@@ -123,13 +106,13 @@ def observe(
     return seen
 
 
-def _pieces(model: ImportedModel, batches: Iterable[tuple[npt.NDArray[np.uint8], Any]]) -> Iterator[_Piece]:
+def image_pieces(model: ImportedModel, batches: Iterable[tuple[npt.NDArray[np.uint8], Any]]) -> Iterator[ImagePiece]:
     """The batches, cut so that enough pieces are there to share, and none takes much memory."""
     size = max(1, min(PIECE_IMAGES, PIECE_BYTES // max(1, model.activation_bytes)))
     first = 0
     for images, _ in batches:
         for start in range(0, len(images), size):
-            yield _Piece(first + start, images[start : start + size])
+            yield ImagePiece(first + start, images[start : start + size])
         first += len(images)
 
 
@@ -144,7 +127,7 @@ def _rank_limit(images: int, seed: int, tokens: int) -> np.uint64:
 
 
 @torch.no_grad()
-def _statistics(model: ImportedModel, piece: _Piece, seed: int, limit: Callable[[int], np.uint64]) -> Arrays:
+def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Callable[[int], np.uint64]) -> Arrays:
     """Statistics of one piece, and its rows that may enter the sample: those below `limit` of their number of tokens."""
     found: Arrays = {}
     limits: dict[int, np.uint64] = {}

@@ -30,12 +30,13 @@ Tied = Annotated[bool | None, typer.Option("--tie/--separate", help="Activations
 ABits = Annotated[int | None, typer.Option(help="One fixed width for all activations.")]
 AttentionBits = Annotated[int, typer.Option(help="Width of q, k, v and of the attention weights; 16: float16.")]
 FloatLayers = Annotated[str | None, typer.Option(help="Layers that stay float16 (CUDA): names or patterns, by commas.")]
-Softmax = Annotated[str, typer.Option(help="Quantizer of the attention weights: uniform or log_sqrt2.")]
-Metric = Annotated[str, typer.Option(help="What a bit is worth: fisher-output, lampq or kl.")]
-Alpha = Annotated[str, typer.Option(help="Type weights of the metric lampq: from accuracy or loss.")]
+Recipe = Annotated[str, typer.Option(help="The method: a name of `lampq recipes`, or a .toml file.")]
+Softmax = Annotated[str | None, typer.Option(help="Quantizer of p: uniform or log_sqrt2. [default: the recipe's]")]
+Metric = Annotated[str | None, typer.Option(help="What a bit is worth: fisher-output, lampq or kl. [default: the recipe's]")]
+Alpha = Annotated[str | None, typer.Option(help="Type weights of lampq, from accuracy or loss. [default: the recipe's]")]
 CalibImages = Annotated[int, typer.Option(help="Images for calibration.")]
 SensImages = Annotated[int, typer.Option(help="Images for sensitivity.")]
-NoUpdate = Annotated[bool, typer.Option("--no-update", help="Leave out LampQ's error-based update of the plan.")]
+Update = Annotated[bool | None, typer.Option(help="LampQ's error-based update of the plan. [default: the recipe's]")]
 Device = Annotated[str | None, typer.Option(help="local, emulated or rpc://host:port.")]
 KeyFile = Annotated[Path | None, typer.Option(help="Key of an rpc:// device. [default: $LAMPQ_DEVICE_KEY_FILE]")]
 LatencyTable = Annotated[Path | None, typer.Option(help="A latency table measured before.")]
@@ -55,7 +56,6 @@ def request(
     std: str | None,
     budget: list[str] | None = None,
     float_layers: str | None = None,
-    no_update: bool = False,
     key_file: Path | None = None,
     no_cache: bool = False,
     **rest: Any,
@@ -66,7 +66,7 @@ def request(
     use_key_file(key_file)
 
     floats = tuple(name for name in (float_layers or "").split(",") if name)
-    if "metric" in rest:
+    if rest.get("metric") is not None:
         rest["metric"] = rest["metric"].replace("-", "_")
     return Options(
         model=model,
@@ -75,7 +75,6 @@ def request(
         std=parse_floats(std, "--std"),
         budgets=tuple(budget or (() if floats else (DEFAULT,))),
         float_layers=floats,
-        update=not no_update,
         use_cache=not no_cache,
         **rest,
     )

@@ -214,7 +214,7 @@ class _Builder:
             found["S"] = constants.exponent_scale(op.heads, op.scale)
         else:
             found["S"] = constants.score_scale(scales[0], scales[1], op.scale)
-            found["P"] = constants.softmax_table(self.plan.softmax, self.plan.attention_bits)
+            found["P"] = constants.softmax_table(self.plan.softmax_of(op.name), self.plan.attention_bits)
         found["M"] = np.repeat(scales[2] / y.scale, op.head_dim).astype(np.float32)
         found["B"] = np.full(op.heads * op.head_dim, y.zero, np.float32)
         return found

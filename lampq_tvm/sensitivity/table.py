@@ -16,7 +16,7 @@ class Sensitivity:
     """Loss of each layer at each pair of widths.
 
     Attributes:
-        metric: `lampq`, `fisher_output` or `kl`.
+        metric: its name, one of `sensitivity.metrics`.
         sees_activations: whether the loss depends on the activation width; where not, (w, a) must be tied or a fixed.
         layers: layer names, in the order of the layer table.
         widths: candidate widths, ascending.

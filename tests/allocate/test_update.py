@@ -7,8 +7,10 @@ from lampq_tvm.allocate.budget import parse_budget
 from lampq_tvm.allocate.problem import make_problem
 from lampq_tvm.allocate.update import PAPER_ERROR, ReconstructionError, iterative_update
 from lampq_tvm.errors import UsageError
+from lampq_tvm.recipes.schema import UpdateOptions
 from lampq_tvm.sensitivity.measure import sensitivity
 from lampq_tvm.sensitivity.table import Sensitivity
+from tests.recipes.files import recipe
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def test_error_falls_with_bits_and_is_relative(calibrated):
 
 @pytest.mark.parametrize("ratios", ["measured", "paper"])
 def test_every_tried_plan_keeps_every_budget_and_the_best_one_wins(calibrated, problem, ratios):
-    start = problem.plan(problem.solve())
+    start, options = problem.plan(problem.solve()), UpdateOptions(ratios=ratios, patience=200)
     tried = []
 
     def evaluate(plan):
@@ -40,11 +42,11 @@ def test_every_tried_plan_keeps_every_budget_and_the_best_one_wins(calibrated, p
         tried.append(plan)
         return sum(row.w_bits for row in plan.layers if row.type == "qkv") / 100
 
-    found = iterative_update(calibrated, problem, start, evaluate, ratios=ratios, patience=200)
+    found = iterative_update(calibrated, problem, start, evaluate, options)
     assert len(tried) > 2 and all(keeps(problem, plan) for plan in tried)
     assert found.notes["update"]["accuracy_after"] == max(evaluate(p) for p in list(tried))
     assert found.notes["update"]["swaps"] and found != start
-    assert found == iterative_update(calibrated, problem, start, evaluate, ratios=ratios, patience=200)
+    assert found == iterative_update(calibrated, problem, start, evaluate, options)
 
 
 def test_stops_at_the_first_swap_without_gain(calibrated, problem):
@@ -61,7 +63,7 @@ def test_the_first_swap_is_the_best_of_gain_minus_degradation(calibrated, batche
     problem = make_problem(model, s, [parse_budget("4bit")])
     start = problem.plan(problem.solve())
     tried = []
-    iterative_update(calibrated, problem, start, lambda plan: tried.append(plan) or 0.5, ratios="paper")
+    iterative_update(calibrated, problem, start, lambda plan: tried.append(plan) or 0.5, UpdateOptions(ratios="paper"))
     changed = {row.name: row.w_bits - start.layer(row.name).w_bits for row in tried[1].layers}
     (up,), (down,) = ([n for n, d in changed.items() if d == x] for x in (1, -1))
     error = ReconstructionError(calibrated)
@@ -102,10 +104,11 @@ def test_separate_pairs_swap_on_either_side(calibrated):
         return 0.5
 
     start = problem.plan(problem.solve())
-    iterative_update(calibrated, problem, start, evaluate, patience=60)
+    iterative_update(calibrated, problem, start, evaluate, UpdateOptions(patience=60))
     assert sides == {"w", "a"}
 
 
-def test_wrong_options(calibrated, problem):
+@pytest.mark.parametrize("wrong", [{"ratios": "guess"}, {"patience": 0}])
+def test_wrong_options(tmp_path, wrong):
     with pytest.raises(UsageError):
-        iterative_update(calibrated, problem, problem.plan(problem.solve()), lambda p: 0.0, ratios="guess")
+        recipe(tmp_path / "r.toml", update=wrong)

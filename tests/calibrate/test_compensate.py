@@ -27,7 +27,7 @@ def output_errors(weight, moments, codes, scale):
 def test_correlated_inputs_gain(bits):
     weight, moments = layer()
     scale = search_weights(weight, moments, bits)
-    codes = compensated_codes(weight, {bits: scale}, moments)[bits]
+    codes = compensated_codes(weight, {bits: scale}, moments, 0.02)[bits]
     assert codes.dtype == np.int8 and codes.min() >= -(1 << (bits - 1)) and codes.max() < 1 << (bits - 1)
     rounded = output_errors(weight, moments, weight_codes(weight.numpy(), scale, bits), scale)
     assert output_errors(weight, moments, codes, scale).sum() < 0.8 * rounded.sum()
@@ -36,20 +36,20 @@ def test_correlated_inputs_gain(bits):
 def test_unrelated_inputs_are_rounded():
     weight, _ = layer()
     scale = np.full(20, 0.3)
-    codes = compensated_codes(weight, {4: scale}, torch.eye(70))[4]
+    codes = compensated_codes(weight, {4: scale}, torch.eye(70), 0.02)[4]
     assert np.array_equal(codes, weight_codes(weight.numpy(), scale, 4))
 
 
 def test_widths_do_not_see_each_other():
     weight, moments = layer()
     scales = {b: search_weights(weight, moments, b) for b in (2, 4, 5)}
-    together = compensated_codes(weight, scales, moments)
+    together = compensated_codes(weight, scales, moments, 0.02)
     for bits, scale in scales.items():
-        assert np.array_equal(compensated_codes(weight, {bits: scale}, moments)[bits], together[bits])
+        assert np.array_equal(compensated_codes(weight, {bits: scale}, moments, 0.02)[bits], together[bits])
 
 
 def test_inputs_that_are_always_zero():
     weight, _ = layer()
-    codes = compensated_codes(weight, {3: np.full(20, 0.5)}, torch.zeros(70, 70))
+    codes = compensated_codes(weight, {3: np.full(20, 0.5)}, torch.zeros(70, 70), 0.02)
     assert np.array_equal(codes[3], weight_codes(weight.numpy(), np.full(20, 0.5), 3))
-    assert compensated_codes(weight, {}, torch.eye(70)) == {}
+    assert compensated_codes(weight, {}, torch.eye(70), 0.02) == {}

@@ -8,15 +8,18 @@ from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.errors import UsageError
 from lampq_tvm.network.execute import model_tensors, normalize, run_float
 from lampq_tvm.plan import uniform_plan
+from lampq_tvm.recipes.schema import MetricOptions
 from lampq_tvm.sensitivity.criteria import divergence, hits, label_loss, nll
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, traces
 from lampq_tvm.sensitivity.float_run import FloatRun, planned_run, quantized_layer
-from lampq_tvm.sensitivity.lampq import omegas, sampled_layers
-from lampq_tvm.sensitivity.measure import METRICS, sensitivity
+from lampq_tvm.sensitivity.measure import sensitivity
+from lampq_tvm.sensitivity.metric import METRICS
+from lampq_tvm.sensitivity.metrics.lampq import omegas, sampled_layers
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.pieces import pieces
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.store import Units
+from tests.recipes.files import recipe
 
 
 def everything(batches):
@@ -39,7 +42,7 @@ def test_starting_at_a_layer_equals_the_whole_run(calibrated, batches):
 @pytest.mark.parametrize("alpha", ["accuracy", "loss"])
 def test_lampq_is_alpha_times_trace_by_hand(calibrated, batches, units, alpha):
     model = calibrated.model
-    s = sensitivity(calibrated, batches, metric="lampq", units=units, alpha=alpha, mu=1, beta=3)
+    s = sensitivity(calibrated, batches, metric=MetricOptions(name="lampq", alpha=alpha, mu=1, beta=3), units=units)
     images, labels = everything(batches)
     run = FloatRun(model, normalize(images, model.input))
     trace = sum(traces(model, p, "empirical", 0)["trace"].sum(1) for p in pieces(model, batches)) / len(images)
@@ -87,7 +90,7 @@ def test_sampled_layers_are_evenly_spaced(model):
 
 def test_fisher_output_by_hand(calibrated, batches, units):
     model = calibrated.model
-    s = sensitivity(calibrated, batches, metric="fisher_output", units=units, widths=(2, 4, 8))
+    s = sensitivity(calibrated, batches, metric=MetricOptions(name="fisher_output"), units=units, widths=(2, 4, 8))
     images, labels = everything(batches)
     found = inputs_and_gradients(model, normalize(images, model.input), lambda out: label_loss(out, labels))
     for i, layer in enumerate(model.layers):
@@ -105,7 +108,7 @@ def test_fisher_output_by_hand(calibrated, batches, units):
 @pytest.mark.parametrize("pairs", [Pairing("tied"), Pairing("fixed", 8), Pairing("separate")])
 def test_kl_measures_the_pairs_asked_for(calibrated, batches, units, pairs):
     model = calibrated.model
-    s = sensitivity(calibrated, batches, metric="kl", units=units, widths=(2, 4, 8), pairs=pairs)
+    s = sensitivity(calibrated, batches, metric=MetricOptions(name="kl"), units=units, widths=(2, 4, 8), pairs=pairs)
     images, _ = everything(batches)
     run = FloatRun(model, normalize(images, model.input))
     for i, layer in enumerate(model.layers):
@@ -126,7 +129,7 @@ def test_kl_measures_the_pairs_asked_for(calibrated, batches, units, pairs):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["none", "random", "outside"])
 def test_labels_that_mean_nothing(calibrated, unlabelled, units, metric, kind):
-    s = sensitivity(calibrated, unlabelled[kind], metric=metric, units=units, widths=(2, 4, 8))
+    s = sensitivity(calibrated, unlabelled[kind], metric=MetricOptions(name=metric), units=units, widths=(2, 4, 8))
     assert s.details["labels"] == "sampled" and s.details["float_accuracy"] is None
     tied = s.loss[:, range(3), range(3)]
     assert np.isfinite(tied).all() and (tied >= 0).all() and (tied[:, 0] > 0).all()
@@ -136,7 +139,7 @@ def test_labels_that_mean_nothing(calibrated, unlabelled, units, metric, kind):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_models_without_a_classifier_use_output_error(headless, batches, units, metric):
-    s = sensitivity(headless, batches, metric=metric, units=units, widths=(2, 4, 8))
+    s = sensitivity(headless, batches, metric=MetricOptions(name=metric), units=units, widths=(2, 4, 8))
     tied = s.loss[:, range(3), range(3)]
     assert (tied[:, 0] > tied[:, 2]).all() and s.details["labels"] == "sampled"
     if metric == "kl":
@@ -151,7 +154,7 @@ def test_models_without_a_classifier_use_output_error(headless, batches, units, 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_kill_changes_nothing(calibrated, batches, tmp_path, metric, monkeypatch):
     monkeypatch.setattr("lampq_tvm.sensitivity.pieces.PIECE_BYTES", 10 * 4 * 17 * 300)
-    want = sensitivity(calibrated, batches, metric=metric, units=Units(tmp_path / "whole"))
+    want = sensitivity(calibrated, batches, metric=MetricOptions(name=metric), units=Units(tmp_path / "whole"))
     folder, left = tmp_path / "killed", [7]
 
     class Killed(Units):
@@ -162,8 +165,8 @@ def test_a_kill_changes_nothing(calibrated, batches, tmp_path, metric, monkeypat
             return super().get(name, compute)
 
     with pytest.raises(KeyboardInterrupt):
-        sensitivity(calibrated, batches, metric=metric, units=Killed(folder))
-    got = sensitivity(calibrated, batches, metric=metric, units=Units(folder))
+        sensitivity(calibrated, batches, metric=MetricOptions(name=metric), units=Killed(folder))
+    got = sensitivity(calibrated, batches, metric=MetricOptions(name=metric), units=Units(folder))
     np.testing.assert_array_equal(got.loss, want.loss)
     assert got.details == want.details
     got.save(tmp_path / "s.st")
@@ -173,18 +176,20 @@ def test_a_kill_changes_nothing(calibrated, batches, tmp_path, metric, monkeypat
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_leads_to_a_plan(calibrated, batches, units, metric):
-    s = sensitivity(calibrated, batches, metric=metric, units=units)
+    s = sensitivity(calibrated, batches, metric=MetricOptions(name=metric), units=units)
     plan = allocate(calibrated.model, s, [parse_budget("4bit")])
     assert plan.avg_w_bits <= 4 and plan.avg_a_bits <= 4
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"metric": "hessian"}, {"labels": "x"}, {"alpha": "x"}, {"gamma": 1.0}, {"mu": 0}, {"widths": (4, 9)}, {"widths": (8, 4)}],
+    [{"name": "hessian"}, {"labels": "x"}, {"alpha": "x"}, {"gamma": 1.0}, {"mu": 0}, {"widths": (4, 9)}, {"widths": (8, 4)}],
 )
-def test_wrong_options_are_named(calibrated, batches, units, wrong):
+def test_wrong_options_are_named(calibrated, batches, units, tmp_path, wrong):
+    widths = wrong.get("widths", (2, 8))
     with pytest.raises(UsageError):
-        sensitivity(calibrated, batches, units=units, **wrong)
+        metric = recipe(tmp_path / "r.toml", metric={k: v for k, v in wrong.items() if k != "widths"}).metric
+        sensitivity(calibrated, batches, units=units, metric=metric, widths=widths)
 
 
 def test_no_images_are_named(calibrated, units):
@@ -211,6 +216,6 @@ def test_the_same_bytes_whatever_the_number_of_jobs(calibrated, batches, tmp_pat
     monkeypatch.setattr("lampq_tvm.sensitivity.pieces.PIECE_BYTES", 10 * 4 * 17 * 300)
     for jobs in (1, 2, 5):
         units = Units(tmp_path / f"units{jobs}")
-        found = sensitivity(calibrated, batches, metric=metric, widths=(2, 4, 8), units=units, jobs=jobs)
+        found = sensitivity(calibrated, batches, metric=MetricOptions(name=metric), widths=(2, 4, 8), units=units, jobs=jobs)
         found.save(tmp_path / f"{jobs}.st")
     assert len({(tmp_path / f"{jobs}.st").read_bytes() for jobs in (1, 2, 5)}) == 1

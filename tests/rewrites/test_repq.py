@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lampq_tvm.calibrate.observe import observe
-from lampq_tvm.calibrate.repq import linear_readers, reparameterize
 from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.rewrites.repq import linear_readers, reparameterize
 from lampq_tvm.store import Units
 from tests.quantize.tiny import VARIANTS, tiny_images, tiny_model
 

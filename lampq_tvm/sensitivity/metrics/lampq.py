@@ -21,6 +21,7 @@ from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import divergence, hits, nll
 from lampq_tvm.sensitivity.fisher import traces
 from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+from lampq_tvm.sensitivity.metric import METRICS, Metric
 from lampq_tvm.sensitivity.pieces import Piece, spread_pieces
 
 F64 = npt.NDArray[np.float64]
@@ -93,12 +94,12 @@ def omegas(
     return np.maximum(omega, 1e-9 * omega.max()), details
 
 
-def measure_lampq(context: Context, alpha: str, beta: int | None, gamma: float, mu: int) -> tuple[F64, dict[str, Any]]:
-    """The table [layers, w, a] (the same for every a) and the figures behind it; arguments as in `measure.sensitivity`."""
-    model, widths = context.calibration.model, context.widths
-    b = widths[0] if beta is None else beta
+def measure_lampq(context: Context) -> tuple[F64, dict[str, Any]]:
+    """The table [layers, w, a] (the same for every a) and the figures behind it."""
+    model, widths, options = context.calibration.model, context.widths, context.options
+    b = widths[0] if options.beta is None else options.beta
     pair = (b, context.pairs.a_bits if context.pairs.mode == "fixed" else b)
-    sampled = sampled_layers(model, mu)
+    sampled = sampled_layers(model, options.mu)
     chosen = [layer for layers in sampled.values() for layer in layers]
     trace, sums = np.zeros(len(model.layers)), {layer.name: np.zeros((2, 3)) for layer in chosen}
 
@@ -112,14 +113,17 @@ def measure_lampq(context: Context, alpha: str, beta: int | None, gamma: float, 
         trace += traced / context.images
         for layer, figures in lost_here.items():
             sums[layer] += figures / context.images
-    source = alpha if context.labels_used else "divergence"
+    source = options.alpha if context.labels_used else "divergence"
     column = SOURCES.index(source)
     # No image changed sides: that still does not tell apart less than one in all of them.
     least = 1 / context.images if source == "accuracy" else 0.0
     error = {name: np.sqrt(np.maximum(x[1] - x[0] ** 2, least) / context.images) for name, x in sums.items()}
     lost = {name: (float(x[0, column]), float(error[name][column])) for name, x in sums.items()}
     omega, details = omegas(model, trace, lost, sampled)
-    loss = np.repeat((omega[:, None] * gamma ** -np.array(widths, np.float64))[:, :, None], len(widths), axis=2)
+    loss = np.repeat((omega[:, None] * options.gamma ** -np.array(widths, np.float64))[:, :, None], len(widths), axis=2)
     details |= {"trace": dict(zip((x.name for x in model.layers), trace.tolist(), strict=True)), "alpha_from": source}
     details |= {"drops": {name: dict(zip(SOURCES, x[0].tolist(), strict=True)) for name, x in sums.items()}}
-    return loss, {**details, "beta": b, "gamma": gamma, "mu": mu}
+    return loss, {**details, "beta": b, "gamma": options.gamma, "mu": options.mu}
+
+
+METRICS.add("lampq", Metric(sees_activations=False, measure=measure_lampq, options=("alpha", "beta", "gamma", "mu")))

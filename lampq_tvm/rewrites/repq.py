@@ -13,17 +13,19 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.calibrate.observe import Observed
 from lampq_tvm.network.model import Attention, ImportedModel, LayerNorm, Linear, MeanTokens, Op, Regroup, TakeToken
+from lampq_tvm.network.seen import Seen
+from lampq_tvm.rewrites.rewrite import REWRITES
 
 F64 = npt.NDArray[np.float64]
 SMALLEST = 1e-2  # of the mean range: channels that hardly move are not blown up
 
 
-def reparameterize(model: ImportedModel, seen: Observed) -> tuple[ImportedModel, Observed]:
+@REWRITES.register("repq")
+def reparameterize(model: ImportedModel, seen: Seen) -> tuple[ImportedModel, Seen]:
     """(the same function with equalized layer inputs, its ranges and samples). Neither argument is changed."""
     tensors = dict(model.tensors)
-    seen = Observed(*(dict(getattr(seen, field.name)) for field in dataclasses.fields(seen)))
+    seen = dataclasses.replace(seen, low=dict(seen.low), high=dict(seen.high), rows=dict(seen.rows))
     for op in model.ops:
         readers = linear_readers(model, op.name)
         if isinstance(op, LayerNorm) and readers:
@@ -60,7 +62,7 @@ def _keeps_channels(model: ImportedModel, op: Op) -> bool:
     return index.shape[-1] == 1 and bool((index >= 0).all())
 
 
-def channel_map(seen: Observed, readers: list[str]) -> tuple[F64, F64]:
+def channel_map(seen: Seen, readers: list[str]) -> tuple[F64, F64]:
     """(centre [K], r [K]) that bring every channel to the mean range around zero."""
     low = np.min([seen.low[name] for name in readers], axis=0).astype(np.float64)
     high = np.max([seen.high[name] for name in readers], axis=0).astype(np.float64)
@@ -68,9 +70,7 @@ def channel_map(seen: Observed, readers: list[str]) -> tuple[F64, F64]:
     return (low + high) / 2, np.maximum((high - low) / mean, SMALLEST)
 
 
-def _change_readers(
-    tensors: dict[str, npt.NDArray[np.float32]], seen: Observed, readers: list[str], centre: F64, r: F64
-) -> None:
+def _change_readers(tensors: dict[str, npt.NDArray[np.float32]], seen: Seen, readers: list[str], centre: F64, r: F64) -> None:
     """Fold the inverse change into the reading layers, and change their ranges and samples."""
     for name in readers:
         weight = tensors[f"{name}.weight"].astype(np.float64)
@@ -81,7 +81,7 @@ def _change_readers(
 
 
 def _change_values(
-    tensors: dict[str, npt.NDArray[np.float32]], seen: Observed, op: Attention, qkv: str, centre: F64, r: F64
+    tensors: dict[str, npt.NDArray[np.float32]], seen: Seen, op: Attention, qkv: str, centre: F64, r: F64
 ) -> None:
     """Fold the change of an attention's output into the rows of v, and change the range of v."""
     width = op.heads * op.head_dim

@@ -6,6 +6,8 @@ the output's error, and the errors of weights and activations are all but uncorr
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,10 +15,16 @@ from lampq_tvm.network.model import Layer
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import divergence
 from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+from lampq_tvm.sensitivity.metric import METRICS, Metric
 from lampq_tvm.sensitivity.pairs import slot
 from lampq_tvm.sensitivity.pieces import Piece
 
 F64 = npt.NDArray[np.float64]
+
+
+def measure(context: Context) -> tuple[F64, dict[str, Any]]:
+    """The divergence of every pair that was asked for."""
+    return context.mean_loss(lambda piece: divergences(context, piece)), {}
 
 
 def divergences(context: Context, piece: Piece) -> F64:
@@ -47,3 +55,6 @@ def divergences(context: Context, piece: Piece) -> F64:
     name = f"kl/{pairs.mode}/{pairs.a_bits}/{list(widths)}/{piece.key}"
     rows = (context.units.get(f"{name}/{x.name}", lambda x=x: table(x)) for x in model.layers)  # type: ignore[misc]
     return np.stack([row["loss"] for row in rows])
+
+
+METRICS.add("kl", Metric(sees_activations=True, measure=measure))

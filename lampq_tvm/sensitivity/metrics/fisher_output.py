@@ -9,6 +9,7 @@ g . dY = <G^T dX, W'> + <G^T X, dW>: one product per width, then every pair (w, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,23 @@ from lampq_tvm.network.execute import model_tensors
 from lampq_tvm.network.model import Layer
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, score_loss
+from lampq_tvm.sensitivity.metric import METRICS, Metric
 from lampq_tvm.sensitivity.pieces import Piece
 
+F64 = npt.NDArray[np.float64]
 
-def output_errors(context: Context, piece: Piece) -> dict[str, npt.NDArray[np.float64]]:
+
+def measure(context: Context) -> tuple[F64, dict[str, Any]]:
+    """Half of E[(g . dY)^2], the second-order divergence: the unit of `kl`."""
+
+    def of_piece(piece: Piece) -> F64:
+        name = f"fisher_output/{context.labels}/{context.seed}/{list(context.widths)}/{piece.key}"
+        return 0.5 * context.units.get(name, lambda: output_errors(context, piece))["error"]
+
+    return context.mean_loss(of_piece), {}
+
+
+def output_errors(context: Context, piece: Piece) -> dict[str, F64]:
     """Sum over a piece's images of (g . dY)^2: `error` [layers, w, a] float64; an image's a (always 8) fills its row."""
     calibration, model = context.calibration, context.calibration.model
     loss = score_loss(model, piece, context.labels, context.seed)
@@ -34,7 +48,7 @@ def output_errors(context: Context, piece: Piece) -> dict[str, npt.NDArray[np.fl
     return {"error": np.stack(rows)}
 
 
-def _layer(calibration: Calibration, layer: Layer, x: Tensor, g: Tensor, widths: Sequence[int]) -> npt.NDArray[np.float64]:
+def _layer(calibration: Calibration, layer: Layer, x: Tensor, g: Tensor, widths: Sequence[int]) -> F64:
     """One layer's [w, a]; x: [B, T, K], g: [B, T, N]."""
     image = layer.type == "patch_embed"
     exact = model_tensors(calibration.model)[f"{layer.name}.weight"].flatten(1)
@@ -47,3 +61,6 @@ def _layer(calibration: Calibration, layer: Layer, x: Tensor, g: Tensor, widths:
         for a, (_, act) in enumerate(pairs):
             total[:, :, a] += torch.bmm(turned, act(x) - x).flatten(1) @ weights.flatten(1).T
     return total.square().sum(0).numpy()
+
+
+METRICS.add("fisher_output", Metric(sees_activations=True, measure=measure))

@@ -1,0 +1,159 @@
+"""What a recipe says: which rewrites, which quantizers where, how weights are rounded, what a bit is worth."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from typing import Literal
+
+import pydantic
+
+from lampq_tvm.errors import UsageError
+from lampq_tvm.files import Schema
+from lampq_tvm.network.model import LAYER_TYPES, Attention, AttentionPool, ImportedModel
+from lampq_tvm.store import digest
+
+ATTENTION = "attention"  # the type of softmax attention, whose probabilities have a quantizer of their own
+Role = Literal["weights", "activations", "probabilities"]
+
+
+class QuantizerRule(Schema):
+    """Quantizers, by name, of the layers that it matches.
+
+    Attributes:
+        layers: patterns of names (`blocks.0.*`), any of which matches.
+        types: patterns of types (`fc1`, `attention`), any of which matches.
+        weights, activations: of a layer's weights and of its input.
+        probabilities: of an attention's p.
+    """
+
+    layers: tuple[str, ...] = ("*",)
+    types: tuple[str, ...] = ("*",)
+    weights: str | None = None
+    activations: str | None = None
+    probabilities: str | None = None
+
+    @pydantic.field_validator("types")
+    @classmethod
+    def _known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*LAYER_TYPES, ATTENTION)
+        for pattern in types:
+            if not fnmatch.filter(known, pattern):
+                raise ValueError(f"no layer is of type {pattern!r}: there are {', '.join(known)}")
+        return types
+
+    def matches(self, name: str, kind: str) -> bool:
+        """Whether it is meant for a layer of this name and type."""
+        return any(fnmatch.fnmatchcase(name, p) for p in self.layers) and any(fnmatch.fnmatchcase(kind, p) for p in self.types)
+
+
+class RoundingOptions(Schema):
+    """How weights become codes.
+
+    Attributes:
+        method: `nearest`, or `compensated`: what a column's rounding got wrong is made up for by the columns after it.
+        widest_bits: of compensated codes; wider ones are rounded to nearest.
+        damping: of compensated codes, a share of the mean second moment: samples are few and inputs correlated.
+    """
+
+    method: Literal["nearest", "compensated"]
+    widest_bits: int | None = pydantic.Field(default=None, ge=2, le=7)
+    damping: float | None = pydantic.Field(default=None, gt=0)
+
+    @pydantic.model_validator(mode="after")
+    def _only_its_own(self) -> RoundingOptions:
+        for key in ("widest_bits", "damping"):
+            if (getattr(self, key) is None) == (self.method == "compensated"):
+                raise ValueError(f"{self.method} {'needs' if self.method == 'compensated' else 'has no'} {key}")
+        return self
+
+    def compensates(self, bits: int) -> bool:
+        """Whether roundings at a width make up for each other."""
+        return self.widest_bits is not None and bits <= self.widest_bits
+
+
+class MetricOptions(Schema):
+    """What a bit is worth, by sensitivity's metric.
+
+    Attributes:
+        name: of the metric.
+        labels: of the Fisher, `empirical` (the data's) or `sampled` (from the model). Labels that are missing, out of range
+            or no better than chance for the float model count as not there.
+        alpha: of `lampq`, A(t): `accuracy` (the paper's) or `loss` (rise of the cross entropy).
+        beta: of `lampq`, the width at which A(t) is measured; None: the narrowest candidate.
+        gamma: of `lampq`, the factor by which a bit lowers the loss.
+        mu: of `lampq`, layers per type at which A(t) is measured.
+    """
+
+    name: str = "fisher_output"
+    labels: Literal["empirical", "sampled"] = "empirical"
+    alpha: Literal["accuracy", "loss"] = "accuracy"
+    beta: int | None = pydantic.Field(default=None, ge=2, le=8)
+    gamma: float = pydantic.Field(default=4.0, gt=1)
+    mu: int = pydantic.Field(default=3, ge=1)
+
+
+class UpdateOptions(Schema):
+    """LampQ's error-based update of a plan.
+
+    Attributes:
+        enabled: whether it is done, where labels mean something.
+        ratios: `measured` (a neighbour's error is measured too) or `paper` (it follows from the error at the present width by
+            the paper's ratio table).
+        patience: swaps without an improvement, each tried from the best plan, after which it stops. The paper's is 1.
+        max_swaps: accepted swaps at most.
+    """
+
+    enabled: bool = True
+    ratios: Literal["measured", "paper"] = "measured"
+    patience: int = pydantic.Field(default=1, ge=1)
+    max_swaps: int = pydantic.Field(default=50, ge=1)
+
+
+class Recipe(Schema):
+    """A method.
+
+    Attributes:
+        description: one line for people.
+        rewrites: names of what changes the float model and keeps its meaning, in this order.
+        quantizers: rules; for each of a layer's quantizers the first that matches it and names one decides.
+        pairs: whether activations take the weights' width (`tied`), any (`separate`), or as metric and budgets ask (`auto`).
+    """
+
+    version: Literal[1]
+    description: str = pydantic.Field(min_length=1, max_length=160, pattern=r"^[^\n]*$")
+    rewrites: tuple[str, ...]
+    quantizers: tuple[QuantizerRule, ...]
+    rounding: RoundingOptions
+    metric: MetricOptions
+    pairs: Literal["auto", "tied", "separate"] = "auto"
+    update: UpdateOptions
+
+    def quantizer(self, role: Role, name: str, kind: str) -> str:
+        """Name of a layer's quantizer.
+
+        Args:
+            name, kind: of the layer; an attention's kind is `attention`.
+
+        Raises:
+            UsageError: no rule gives it one.
+        """
+        for rule in self.quantizers:
+            found: str | None = getattr(rule, role)
+            if found is not None and rule.matches(name, kind):
+                return found
+        what = f"no rule gives the {role} of {name} ({kind}) a quantizer"
+        raise UsageError(what, where="recipe", hint="add a last rule that matches everything")
+
+    def probabilities(self, model: ImportedModel) -> str | dict[str, str]:
+        """Quantizer of p: one name where all attentions have the same, else by attention."""
+        names = [op.name for op in model.ops if isinstance(op, Attention | AttentionPool)]
+        found = {name: self.quantizer("probabilities", name, ATTENTION) for name in names or [ATTENTION]}
+        kinds = set(found.values())
+        return kinds.pop() if len(kinds) == 1 else found
+
+    def calibration_key(self, model: ImportedModel) -> str:
+        """Digest of all that decides about a model's calibration: what only later stages read is not part of it."""
+        roles: Iterable[Role] = ("weights", "activations")
+        chosen = [[role, layer.name, self.quantizer(role, layer.name, layer.type)] for role in roles for layer in model.layers]
+        return digest(list(self.rewrites), chosen, self.rounding.model_dump())
