@@ -18,7 +18,7 @@ RESOLVE = $(TOOLS)/bin/uv pip compile --quiet --upgrade --universal --python-ver
 .PHONY: demo test lint doctest fuzz pins audit clean
 
 demo: $(STAMP)
-	$(BIN)/python bench/demo.py
+	$(BIN)/python -m bench.demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS)

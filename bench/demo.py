@@ -1,6 +1,6 @@
 """The main job on the shipped sample, offline: float, uniform 8 and 4 bits and LampQ's 4 bits, from compiled artifacts.
 
-    python bench/demo.py            (or: make demo)
+    python -m bench.demo            (or: make demo)
 
 Leaves build/demo/*.lampq, prints a table and writes build/demo/summary.json.
 """
@@ -11,47 +11,16 @@ import argparse
 import json
 import os
 import statistics
-import struct
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "bench" / "data" / "fashion_mnist_sample"
-CHECKPOINT = ROOT / "bench" / "checkpoints" / "fashion_mnist_vit.safetensors"
-MODEL = "vit_tiny_patch16_224"
-MEAN, STD = 0.5, 0.5  # timm's for this model
+from bench.common.sample import CHECKPOINT, MODEL, ROOT, SAMPLE, Call, float_model
+
 TIMING_SECONDS, FEWEST_TURNS = 20, 25
 COLUMNS = ("name", "top1", "payload_bytes", "size_bytes", "median_ms", "avg_w_bits", "avg_a_bits")
-
-Call = Callable[[np.ndarray], np.ndarray]  # uint8 [B, 1, 28, 28] to logits [B, 10]
-
-
-def model_args(checkpoint: Path) -> dict[str, Any]:
-    """Arguments of the timm model, from the checkpoint's metadata."""
-    with checkpoint.open("rb") as f:
-        (size,) = struct.unpack("<Q", f.read(8))
-        return json.loads(json.loads(f.read(size))["__metadata__"]["model_args"])
-
-
-def float_model(threads: int) -> tuple[Call, int]:
-    """timm's model in float32 by torch, and its number of parameters."""
-    import timm
-    import torch
-    from safetensors.torch import load_file
-
-    torch.set_num_threads(threads)
-    model = timm.create_model(MODEL, **model_args(CHECKPOINT)).eval()
-    model.load_state_dict(load_file(CHECKPOINT))
-
-    def call(pixels: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return model((torch.tensor(pixels).float() / 255 - MEAN) / STD).numpy()
-
-    return call, sum(p.numel() for p in model.parameters())
 
 
 def compile_rows(out: Path, threads: int) -> dict[str, Path]:

@@ -9,7 +9,7 @@ delay it further, since no scheduler is perfect:
 
 count.c adds them up over the blocks that a program executes.
 
-Caches and mispredicted branches are left out. `bench/estimates.py` states the error against llvm-mca.
+Caches and mispredicted branches are left out. `bench/estimates/estimates.py` states the error against llvm-mca.
 """
 
 from __future__ import annotations

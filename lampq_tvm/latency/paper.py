@@ -5,7 +5,7 @@
 issue: instructions of the busiest multiprocessor's warps, four a clock; tensor: its multiply-adds at the peak of `mma`;
 cached: bytes of values that the last cache holds from one kernel to the next, at the memory's rate; memory: other values, and
 weights. They add up, for a chip's blocks do the same thing at the same time and few of them share a multiprocessor. The factors
-are the least squares of relative errors over kernels that an H200 timed (`bench/cuda_paper.py`), but for MEMORY, which does not
+are the least squares of relative errors over kernels that an H200 timed (`bench/cuda/paper.py`), but for MEMORY, which does not
 show there: 0.8 of the rate is what long copies reach.
 """
 

@@ -1,22 +1,16 @@
 """The bundle of the GPU check, run on the interpreter: exact kernels pass, a changed one is seen, candidates build."""
 
-import sys
-
 import numpy as np
 import pytest
 
+from bench.cuda import bundle as cuda_bundle
+from bench.cuda import check as cuda_check
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.ptx.driver import PtxDriver
-from lampq_tvm.resources import PACKAGE
 from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.cuda.case import product_case
 from lampq_tvm.tune.cuda.space import candidates
-
-sys.path.insert(0, str(PACKAGE.parent / "bench"))  # the benches are scripts: their folder is on the path when they run
-
-import cuda_bundle
-import cuda_check
 
 
 @pytest.fixture

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
 
 import pytest
 
+from bench.common.run import Pieces
+from bench.trust import fuzz
+from bench.trust.fuzzing import child, mutate
 from lampq_tvm.errors import UsageError
-from lampq_tvm.resources import PACKAGE
-
-sys.path.insert(0, str(PACKAGE.parent / "bench"))  # the benches are scripts: their folder is on the path when they run
-
-import fuzz
-from common import Pieces
-from fuzzing import child, mutate
 
 READERS, COMMANDS = 150, 10
 SLOW = {"onnx": 25, "onnx, raw": 25, "pt2": 25}  # each of these is a whole model, read and recognized

@@ -9,16 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.common.peers.trtexec import read_times
 from lampq_tvm.artifact.container import write_artifact
 from lampq_tvm.resources import PACKAGE
 from tests.runtime.cuda.artifact import expected, small_artifact
 from tests.runtime.cuda.conftest import built_stub as built_stub
 
-sys.path.insert(0, str(PACKAGE.parent / "bench"))  # the benches are scripts: their folder is on the path when they run
-
-from peers.trtexec import read_times
-
-BENCH = PACKAGE.parent / "bench"
 PRINTED = """[11/21/2026-10:00:00] [I] === Performance summary ===
 [11/21/2026-10:00:00] [I] Throughput: 812.4 qps
 [11/21/2026-10:00:00] [I] Latency: min = 1.2 ms, max = 1.4 ms, mean = 1.26 ms, median = 1.25 ms, percentile(90%) = 1.3 ms
@@ -57,7 +53,7 @@ def test_a_kit_on_a_board(kit, built_stub):
         "PATH": f"{kit / 'bin'}:/usr/bin:/bin",
         "PYTHONPATH": str(PACKAGE.parent),
     }
-    command = [sys.executable, str(BENCH / "jetson.py"), str(kit), "--rounds", "2"]
+    command = [sys.executable, "-m", "bench.jetson.board", str(kit), "--rounds", "2"]
     done = subprocess.run(command, capture_output=True, text=True, env=there)
     assert done.returncode == 0, done.stderr
     found = json.loads((kit / "results.json").read_text())

@@ -1,22 +1,17 @@
 """The parts of the peer benches that could be wrong without a figure looking wrong: ratios, converters, ncnn's int8 files."""
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from bench.common.peers.ncnn_friendly import friendly
+from bench.common.peers.ncnn_int8 import INT8, quantize
+from bench.common.peers.peer import Runner
+from bench.common.peers.rows import judged, with_ratios
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.timm_source import build_timm
-from lampq_tvm.resources import PACKAGE
-
-sys.path.insert(0, str(PACKAGE.parent / "bench"))  # the benches are scripts: their folder is on the path when they run
-
-from peers.ncnn_friendly import friendly
-from peers.ncnn_int8 import INT8, quantize
-from peers.peer import Runner
-from peers.rows import judged, with_ratios
 
 PARAM = """7767517
 4 4

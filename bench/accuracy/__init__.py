@@ -1,0 +1,1 @@
+"""What integer widths cost in accuracy."""

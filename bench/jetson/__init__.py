@@ -1,0 +1,1 @@
+"""A kit for the owner of a board, beside TensorRT."""

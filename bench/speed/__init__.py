@@ -1,0 +1,1 @@
+"""How fast compiled models are, here and on emulated boards."""

@@ -1,0 +1,1 @@
+"""What tuning gains, and that a kill loses nothing."""
