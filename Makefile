@@ -1,6 +1,7 @@
 # make demo: set everything up and run the main job. make test: set everything up and pass the tests. No root needed.
 # make lint, make doctest: what comes before the tests in continuous integration. make fuzz MINUTES=10: the property tests with
-# new examples, again and again. make audit: look for known faults in what is pinned. make pins: bring the pins up to date.
+# new examples, again and again. make pages: write figures and pictures into their pages. make site: build the documentation, every
+# link checked. make audit: look for known faults in what is pinned. make pins: bring the pins up to date.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,6 +9,8 @@ STAMP  := $(VENV)/.installed
 PINS   := requirements/workstation.txt
 # The tools of `pins` and `audit` live apart: nothing of theirs is seen by the project.
 TOOLS  := $(VENV)/maintain
+# And so do those of `site`.
+SITE   := $(VENV)/site
 PYTEST_ARGS ?= -n auto
 MINUTES ?= 10
 # Releases younger than this are not pinned: most poisoned ones are found and withdrawn by then.
@@ -15,7 +18,7 @@ NEWEST ?= $(shell date -u -d '45 days ago' +%F)
 RESOLVE = $(TOOLS)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --no-header \
           --no-emit-index-url --exclude-newer $(NEWEST)
 
-.PHONY: demo test lint doctest fuzz pins audit clean
+.PHONY: demo test lint doctest fuzz pages site pins audit clean
 
 demo: $(STAMP)
 	$(BIN)/python -m bench.demo
@@ -58,9 +61,21 @@ $(TOOLS)/.installed: requirements/maintain.txt
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+pages: $(STAMP)
+	$(BIN)/python -m bench.report.pages
+
+$(SITE)/.installed: requirements/docs.txt
+	@test -x $(SITE)/bin/pip || $(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+site: $(SITE)/.installed
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --site-dir build/site
+
 pins: $(TOOLS)/.installed
 	$(RESOLVE) pyproject.toml -o requirements/board.txt
 	$(RESOLVE) --group maintain -o requirements/maintain.txt
+	$(RESOLVE) --group docs -o requirements/docs.txt
 	$(RESOLVE) pyproject.toml --extra compile --extra test --group build -o $(PINS)
 	PYTHONPATH=. $(TOOLS)/bin/python requirements/sbom.py
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from lampq_tvm.device.pins import read_pins
 
 FOLDER = Path(__file__).resolve().parent
-FILES = ("board.txt", "workstation.txt", "maintain.txt")
+FILES = ("board.txt", "workstation.txt", "maintain.txt", "docs.txt")
 
 
 def layers() -> list[str]:

@@ -30,6 +30,7 @@ ASKED = {
         *PROJECT["dependency-groups"]["build"],
     ],
     "maintain.txt": PROJECT["dependency-groups"]["maintain"],
+    "docs.txt": PROJECT["dependency-groups"]["docs"],
 }
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.common.run import Pieces, arguments, finish, machine
 from bench.common.sample import MODEL, float_model, model_options, read_idx
+from bench.common.sizes import unavoidable_bytes
 from lampq_tvm.api.compiling import compile_pipeline
 from lampq_tvm.api.looking import inspect
 from lampq_tvm.api.options import Options
@@ -28,7 +29,6 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import load
 from lampq_tvm.device.provision import provision_fashion_mnist
 from lampq_tvm.plan import uniform_plan
-from lampq_tvm.quantize.model import QPatchEmbed, QProduct, QuantizedModel
 
 BATCH = 250
 BOUND = 1.05
@@ -58,12 +58,6 @@ def requests(args: argparse.Namespace) -> Iterator[tuple[str, Options, int | Non
         rows = [(f"uniform{b}", Options(MODEL, **shared), b) for b in UNIFORM]
         rows += [(name, Options(MODEL, budgets=("4bit",), **shared, **way), None) for name, way in WAYS.items()]
         yield from (row for row in rows if args.only in row[0])
-
-
-def unavoidable_bytes(qm: QuantizedModel) -> float:
-    """Bytes of the weights at exactly their width, of the float arrays and of the tables."""
-    widths = {f"{op.name}.w": op.w_bits for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)}
-    return sum(array.size * widths[name] / 8 if name in widths else array.nbytes for name, array in qm.tensors.items())
 
 
 def logits_of(call: Callable[[np.ndarray], Logits], images: np.ndarray) -> Logits:

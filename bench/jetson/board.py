@@ -1,6 +1,6 @@
 """A Jetson's table: this project's artifacts beside TensorRT fp16 and int8, taking turns, on the board itself.
 
-    python -m bench.jetson.board KIT            (figures in KIT/results.json; bench/jetson/README.md says how the kit is made)
+    python -m bench.jetson.board KIT            (figures in KIT/results.json; docs/jetson.md says how the kit is made)
 
 Needs the runtime, trtexec and nothing else. Every runner takes its turn in every round, so that all meet the same board.
 `compute_ms` is the kernels alone by the device's clock, `end_to_end_ms` a whole call with its copies; medians over rounds.

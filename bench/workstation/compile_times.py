@@ -9,17 +9,15 @@ calibration 90 s, all cached 15 s, a whole compile from nothing with 32 calibrat
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.common.process import lampq
 from bench.common.run import arguments, finish, machine
 
 COLUMNS = ("what", "target", "seconds", "limit_s", "cpu_seconds", "peak_rss_mib", "kept")
@@ -42,26 +40,6 @@ def make_images(path: Path, count: int, size: int) -> None:
     coarse = rng.integers(0, 256, (count, size // 16, size // 16, 3), np.uint8)
     images = coarse.repeat(16, 1).repeat(16, 2) // 2 + rng.integers(0, 128, (count, size, size, 3), np.uint8)
     np.savez(path, images=images, labels=rng.integers(0, 1000, count))
-
-
-def lampq(verb: str, args: list[str], cache: Path, log: Path) -> dict[str, Any]:
-    """Run the command line; wall and CPU seconds and peak memory of that process and its children.
-
-    Ends the program where it fails.
-    """
-    command = [sys.executable, "-m", "lampq_tvm", verb, *args]
-    start = time.perf_counter()
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env={**os.environ, "LAMPQ_CACHE": str(cache)}, stdout=out, stderr=out)
-        _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(f"compile_times: {verb} failed:\n{log.read_text()[-2000:]}")
-    return {
-        "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_rss_mib": usage.ru_maxrss / 1024,
-    }
 
 
 def keep(cache: Path, fresh: Path, stages: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from bench.common.peers.trtexec import read_times
+from bench.jetson.kit import PARTS
 from lampq_tvm.artifact.container import write_artifact
 from lampq_tvm.resources import PACKAGE
 from tests.runtime.cuda.artifact import expected, small_artifact
@@ -44,6 +46,16 @@ def kit(tmp_path):
     tool.write_text(script)
     tool.chmod(0o755)
     return tmp_path
+
+
+def test_what_a_kit_holds_is_all_that_the_board_imports(tmp_path):
+    for name in PARTS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE.parent / name, tmp_path / name)
+    command = [sys.executable, "-m", "bench.jetson.board", "--help"]
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0 and "KIT" in done.stdout, done.stderr
 
 
 def test_a_kit_on_a_board(kit, built_stub):

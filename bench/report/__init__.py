@@ -1,0 +1,1 @@
+"""Writes figures into pages: `docs/results.md` and the README's blocks, from `bench/results/` and `schedules/`."""

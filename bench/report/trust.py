@@ -1,0 +1,59 @@
+"""What the tool promises, tried at length."""
+
+from __future__ import annotations
+
+from bench.report.tables import load, table
+
+
+def equal_bits() -> str:
+    """Every value of every operator against the reference."""
+    rows = load("equal_bits")["rows"]
+    places: dict[str, list[int]] = {}
+    for row in rows:
+        places.setdefault(row["where"], []).append(row["images"])
+    lines = []
+    for where, images in places.items():
+        own = [row for row in rows if row["where"] == where]
+        kinds = "; ".join(sorted({row["schedule"] for row in own}))
+        lines.append([where, kinds, len(own), max(images), f"{max(r['values'] for r in own):,}", sum(r["differ"] for r in own)])
+    return f"""## Equal bits
+
+`python -m bench.trust.equal_bits`: every value of every operator and the logits of three plans (8 bits, 4 bits, a mixed
+one with weights of 2 to 8 bits and log-sqrt2 attention at 4) against the torch reference; boards are emulated.
+{len(rows)} cases:
+
+{table(["where", "schedules and batches", "cases", "images", "values of a case, up to", "differ"], lines)}"""
+
+
+def sharing() -> str:
+    """One loaded model shared by threads."""
+    found = load("shared_runner")
+    rows = [
+        [r["what"], r["threads"], r["cores"], f"{r['calls']:,}", r["differ"], f"{r['calls_per_s']:,}"] for r in found["rows"]
+    ]
+    return f"""## One loaded model and many threads
+
+`python -m bench.trust.shared_runner`: the demo's model at 8 bits; {found["loads"]} loads and closes grow by
+{found["growth_kb"]} kB.
+
+{table(["", "threads", "kernels' cores", "calls", "differ", "calls/s"], rows)}"""
+
+
+def siege() -> str:
+    """The device server under siege."""
+    head = [
+        "beside the client with the key",
+        "sessions",
+        "median, s",
+        "longest, s",
+        "longest call, s",
+        "a killed session is gone after, s",
+    ]
+    keys = ("beside", "sessions", "median_s", "longest_s", "longest_call_s", "free_s")
+    found = load("server_siege")
+    return f"""## The device server under siege
+
+`python -m bench.trust.server_siege`, {found["machine"]["cores"]} cores with ten other programs: a client with the key
+connects, uploads, calls and closes ([devices](devices.md)).
+
+{table(head, [[row[key] for key in keys] for row in found["rows"]])}"""
