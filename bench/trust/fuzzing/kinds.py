@@ -18,7 +18,7 @@ from bench.trust.fuzzing.samples import FEW, MODEL, SAID, SHAPE
 from lampq_tvm.api.checks import read_input
 from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.data import open_dataset
-from lampq_tvm.device import board, cost
+from lampq_tvm.device import cost
 from lampq_tvm.frontend.load import load_model
 from lampq_tvm.frontend.timm_source import build_timm
 from lampq_tvm.latency.table import LatencyTable
@@ -30,6 +30,7 @@ from lampq_tvm.records.held import parse_held, read_held
 from lampq_tvm.resources import data_dir
 from lampq_tvm.runtime.runner import Runner
 from lampq_tvm.store import load_stage
+from lampq_tvm.targets import board
 from lampq_tvm.tune.log import TrialLog
 
 SPEC = InputSpec(1, 16, 16, (0.5,), (0.5,))
