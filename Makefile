@@ -32,7 +32,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 doctest: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules lampq_tvm -p no:cacheprovider
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules lampq_tvm bench/report bench/common/peers/rows.py -p no:cacheprovider
 
 # Each round has a seed of its own, which is printed: --hypothesis-seed=SEED makes it again.
 fuzz: $(STAMP)

@@ -40,7 +40,7 @@ UNPROVEN = """## What has not been measured
 
 
 def wrapped(text: str) -> str:
-    """The text with its plain paragraphs at one width; headings, tables, lists and comments stay as they are.
+    r"""The text with its plain paragraphs at one width; headings, tables, lists and comments stay as they are.
 
     >>> print(wrapped("# A heading\n\none\ntwo\n\n| a | b |"))
     # A heading
