@@ -16,6 +16,7 @@ from lampq_tvm.store import write_atomic
 
 HINT = "make it anew with lampq plan"
 FLOAT_BITS = 16  # of float16, the width of a layer that stays float
+IMAGE_TYPES = frozenset({"patch_embed"})  # of layers that read the image itself, whose codes always have 8 bits
 
 
 def _width(bits: int) -> int:
@@ -48,9 +49,14 @@ class LayerPlan(Schema):
 
     @pydantic.model_validator(mode="after")
     def _one_kind(self) -> LayerPlan:
-        if self.type != "patch_embed" and (self.a_bits == FLOAT_BITS) != self.is_float:
+        if not self.reads_image and (self.a_bits == FLOAT_BITS) != self.is_float:
             raise ValueError(f"layer {self.name!r}: w_bits and a_bits are both {FLOAT_BITS} or neither is")
         return self
+
+    @property
+    def reads_image(self) -> bool:
+        """Whether its input is the image, which always has 8 bits and stays out of the average of activations."""
+        return self.type in IMAGE_TYPES
 
     @property
     def is_float(self) -> bool:
@@ -105,7 +111,7 @@ class BitPlan(Schema):
     @property
     def avg_a_bits(self) -> float:
         """Average activation width, weighted by parameters; the patch embedding's image stays out."""
-        rows = [r for r in self.layers if r.type != "patch_embed"]
+        rows = [r for r in self.layers if not r.reads_image]
         return sum(r.a_bits * r.params for r in rows) / max(1, sum(r.params for r in rows))
 
     def save(self, path: Path) -> None:
@@ -145,7 +151,7 @@ class BitPlan(Schema):
 
 def float_pair(layer_type: str) -> tuple[int, int]:
     """Widths (w, a) of a layer left in float16."""
-    return FLOAT_BITS, 8 if layer_type == "patch_embed" else FLOAT_BITS
+    return FLOAT_BITS, 8 if layer_type in IMAGE_TYPES else FLOAT_BITS
 
 
 def _float_widths(layer_type: str) -> dict[str, int]:
@@ -161,7 +167,7 @@ def uniform_plan(
             name=layer.name,
             type=layer.type,
             w_bits=w_bits,
-            a_bits=8 if layer.type == "patch_embed" else a_bits,
+            a_bits=8 if layer.reads_image else a_bits,
             params=layer.params,
         )
         for layer in model.layers

@@ -15,6 +15,6 @@ def paired_plan(
     rows = []
     for i, layer in enumerate(model.layers):
         w, a = pairs[i % len(pairs)]
-        widths = {"w_bits": w, "a_bits": 8 if layer.type == "patch_embed" else a}
+        widths = {"w_bits": w, "a_bits": 8 if layer.reads_image else a}
         rows.append(LayerPlan(name=layer.name, type=layer.type, params=layer.params, **widths))
     return BitPlan(model=model.source, attention_bits=attention_bits, softmax=softmax, layers=tuple(rows))

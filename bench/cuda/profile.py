@@ -14,15 +14,15 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.cli.output import print_table
 from lampq_tvm.latency.paper import Counted, counted, on_paper
-from lampq_tvm.lower.cuda import norms
 from lampq_tvm.lower.cuda.network import lower_cuda
+from lampq_tvm.lower.cuda.passes import norm_before
 from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.targets import Target
 
-WHERE = {"in front": 10**9, "behind": 0, "ours": norms.REPEATED}
+WHERE = {"in front": 10**9, "behind": 0, "ours": norm_before.REPEATED}
 
 
 def kinds(qm: QuantizedModel, target: Target, batch: int, kernels: dict[str, Counted]) -> dict[str, float]:
@@ -51,7 +51,7 @@ def main() -> None:
     rows = {}
     for batch in options.batches:
         for where, most in WHERE.items():
-            norms.REPEATED = most
+            norm_before.REPEATED = most
             rows[batch, where] = kinds(qm, pipeline.target, batch, kernels)
     names = list(dict.fromkeys(kind for row in rows.values() for kind in row))
     table = [[*key, sum(row.values()), *(row.get(name) for name in names)] for key, row in rows.items()]

@@ -12,21 +12,9 @@ from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.ilp import Row
 from lampq_tvm.errors import CorruptError, DeviceError
 from lampq_tvm.latency.table import LatencyTable
-from lampq_tvm.network.model import (
-    Activation,
-    Attention,
-    AttentionPool,
-    Gate,
-    ImportedModel,
-    Layer,
-    LayerNorm,
-    PatchEmbed,
-    Regroup,
-    Rotary,
-    UnitHeads,
-)
+from lampq_tvm.network.model import ImportedModel, Layer
 from lampq_tvm.plan import BitPlan
-from lampq_tvm.quantize.scores import distinct
+from lampq_tvm.quantize.build_rules import PAYLOAD
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
 
 MS_SLACK = 1e-9  # share of a time limit by which a sum of decimal milliseconds may miss it through rounding
@@ -66,53 +54,12 @@ def figure_text(budget: Budget, figures: Sequence[float]) -> str:
 def payload_base(model: ImportedModel, floats: Collection[str] = ()) -> int:
     """Bytes of everything in a payload but the weights' codes: float32 constants and tables of the quantized operators.
 
-    Per output channel of a layer two floats (M or S, and B); positions and prefix tokens; two floats per channel of a
-    LayerNorm; 256 bytes per activation table; per attention P, S per head, M and B per channel, and the
-    bias of its scores; indices of regrouped tokens (`quantize.model`). `floats`: layers, or `attention`, in float16.
+    `floats`: layers, or `attention`, in float16.
+
+    Raises:
+        UnsupportedError: nobody knows what an operator stores.
     """
-    softmax = 0 if "attention" in floats else 256
-    total = 8 * sum(layer.out_features for layer in model.layers)
-    for op in model.ops:
-        if isinstance(op, PatchEmbed):
-            total += 4 * sum(model.tensors[f"{op.name}.{part}"].size for part in ("pos", "prefix"))
-        elif isinstance(op, LayerNorm):
-            total += 8 * model.tensors[f"{op.name}.gamma"].size
-        elif isinstance(op, Activation):
-            total += table_bytes(model, op, floats)
-        elif isinstance(op, Gate):
-            total += 1024
-        elif isinstance(op, UnitHeads):
-            total += 12 * op.heads
-        elif isinstance(op, Rotary):
-            total += 12 * op.heads + sum(4 * model.tensors[f"{op.name}.{part}"].size for part in ("cos", "sin", "partner"))
-        elif isinstance(op, AttentionPool):
-            queries = model.tensors[f"{op.name}.query"].size * (1 if softmax else 2)
-            total += softmax + 4 * op.heads + 8 * op.heads * op.head_dim + queries
-        elif isinstance(op, Attention):
-            total += softmax + 4 * op.heads + 8 * op.heads * op.head_dim + bias_bytes(model, op)
-        elif isinstance(op, Regroup):
-            index = model.tensors[f"{op.name}.index"]
-            total += np.min_scalar_type(-1 - int(index.max())).itemsize * index.size + 4
-    return total
-
-
-def table_bytes(model: ImportedModel, op: Activation, floats: Collection[str]) -> int:
-    """Bytes of an activation's table, of two bytes an entry before a float16 layer; two floats after one, which has none."""
-    if op.inputs[0] in floats:
-        return 8
-    return 512 if any(reader.name in floats for reader in model.consumers(op.name)) else 256
-
-
-def bias_bytes(model: ImportedModel, op: Attention) -> int:
-    """Bytes of what an attention adds to its scores, at most: its distinct entries, and which of them each pair takes.
-
-    Rounding makes entries equal, never different, and equal places are stored once for all layers.
-    """
-    if not op.groups:
-        return 0
-    bias = model.tensors[f"{op.name}.bias"]
-    table, at, pattern = distinct(bias)
-    return 4 * table.size + at.nbytes + pattern.nbytes
+    return sum(PAYLOAD.find(type(op), where=op.name)(model, op, floats) for op in model.ops)
 
 
 def check_latency(budgets: Sequence[Budget], table: LatencyTable | None, allow_estimates: bool) -> None:
@@ -184,7 +131,7 @@ def limits(
 
 def _bits(model: ImportedModel, choices: Sequence[Sequence[Pair]], budget: Budget, side: int, value: float) -> Limit:
     """Row of a parameter-weighted average (side 0: weights, 1: activations): sum of params * width in whole numbers."""
-    sizes = [0 if side and layer.type == "patch_embed" else layer.params for layer in model.layers]
+    sizes = [0 if side and layer.reads_image else layer.params for layer in model.layers]
     cost = [np.array([n * pair[side] for pair in c], float) for n, c in zip(sizes, choices, strict=True)]
     return Limit(budget, Row(cost, math.floor(value * sum(sizes) + 1e-6)), 0.0, max(1, sum(sizes)))
 

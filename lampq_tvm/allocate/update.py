@@ -135,11 +135,12 @@ def _moves(
     """A layer's moves by one bit: both sides where they are tied, else each side that may move."""
     layer, pairs = problem.model.layers[i], problem.choices[i]
     w, a = pairs[choice[i]]
-    image = layer.type == "patch_embed"
     if problem.pairing.mode == "tied":
-        targets = {"w=a": (w + step, a if image else a + step)}
+        targets = {"w=a": (w + step, a if layer.reads_image else a + step)}
     else:
-        targets = {"w": (w + step, a)} | ({"a": (w, a + step)} if problem.pairing.mode == "separate" and not image else {})
+        targets = {"w": (w + step, a)}
+        if problem.pairing.mode == "separate" and not layer.reads_image:
+            targets["a"] = (w, a + step)
     for side, pair in targets.items():
         if pair in pairs and np.isfinite(problem.loss[i][pairs.index(pair)]):
             now = error(layer.name, (w, a))

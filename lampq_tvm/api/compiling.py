@@ -11,6 +11,7 @@ import numpy as np
 
 from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.checks import runs_here
+from lampq_tvm.api.dumping import Dump, dump_pipeline
 from lampq_tvm.api.latencies import database, tuned_records
 from lampq_tvm.api.measuring import tune_pipeline
 from lampq_tvm.api.options import Options
@@ -35,13 +36,21 @@ CHECKED = "checked.lampq"
 CLOSE = 0.02
 
 
-def compile(model: str | Path, *, output: str | Path, plan: str | Path | None = None, **options: Any) -> Path:
+def compile(
+    model: str | Path,
+    *,
+    output: str | Path,
+    plan: str | Path | None = None,
+    debug_dump: str | Path | None = None,
+    **options: Any,
+) -> Path:
     """Compile a model into an artifact.
 
     Args:
         model: a timm name, a `.pt2` or an `.onnx`.
         output: the `.lampq` file to write.
         plan: a plan made before; without it the options' budgets decide.
+        debug_dump: a new folder for the network after each stage and pass, in readable files.
         **options: fields of `Options`.
 
     Returns:
@@ -51,16 +60,19 @@ def compile(model: str | Path, *, output: str | Path, plan: str | Path | None = 
         LampqError: what is wrong; nothing was written then.
     """
     pipeline = Pipeline(Options(model=str(model), **options), None if plan is None else Path(plan))
-    return compile_pipeline(pipeline, Path(output))
+    return compile_pipeline(pipeline, Path(output), None if debug_dump is None else Path(debug_dump))
 
 
 @at_work()
-def compile_pipeline(pipeline: Pipeline, output: Path) -> Path:
+def compile_pipeline(pipeline: Pipeline, output: Path, debug_dump: Path | None = None) -> Path:
     """Check the request, build, compare with the reference, write."""
     pipeline.check(output)
     pipeline.check_floats()
+    dump = None if debug_dump is None else Dump(debug_dump)
     if pipeline.model.weights == "random":
         note("warning: the weights are random, so accuracy means nothing; give --checkpoint or --pretrained")
+    if dump is not None:
+        dump_pipeline(pipeline, dump)
     built = build(pipeline)
     write_artifact(output, built.sections, built.described)
     return output

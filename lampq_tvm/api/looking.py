@@ -13,6 +13,7 @@ from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.artifact.launches import Value
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.memfile import memory_file, path_of
+from lampq_tvm.plan import IMAGE_TYPES
 
 
 def inspect(artifact: str | Path) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
         "size_bytes": opened.size_bytes,
         **working_memory(opened.manifest),
         "avg_w_bits": average(layers, "w_bits"),
-        "avg_a_bits": average([row for row in layers if row["type"] != "patch_embed"], "a_bits"),
+        "avg_a_bits": average([row for row in layers if row["type"] not in IMAGE_TYPES], "a_bits"),
         "target": opened.manifest["target"],
         "weights": opened.manifest["weights"],
         "input": opened.manifest["input"],

@@ -111,7 +111,7 @@ class Stages:
         m = self.model
         ops = [[type(op).__name__, dataclasses.asdict(op)] for op in m.ops]
         tensors = (x for pair in sorted(m.tensors.items()) for x in pair)
-        return digest(ops, m.output, dataclasses.asdict(m.input), m.weights, *tensors)
+        return digest(ops, m.outputs, dataclasses.asdict(m.input), m.weights, *tensors)
 
     @functools.cached_property
     def data(self) -> Dataset:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
-from lampq_tvm.network.model import PatchEmbed
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantizers.uniform import ActQuantizer
@@ -40,11 +39,11 @@ def fake_quantize_layer(
     model, op = calibration.model, calibration.model.op(layer)
     if w_bits == FLOAT_BITS:
         codes, scale = half_weights(layer_weight(model, layer))
-        units = pixel_units(model, op)[0] if isinstance(op, PatchEmbed) else 1.0
-        return (codes * scale[:, None] * units).astype(np.float32), lambda x: x if isinstance(op, PatchEmbed) else half(x)
+        units = pixel_units(model, layer)[0] if op.reads_image else 1.0
+        return (codes * scale[:, None] * units).astype(np.float32), lambda x: x if op.reads_image else half(x)
     scale = calibration.weights[layer][w_bits]
     weight = planned_codes(calibration, layer, w_bits) * scale[:, None]
-    if isinstance(op, PatchEmbed):
-        return (weight * pixel_units(model, op)[0]).astype(np.float32), lambda x: x
+    if op.reads_image:
+        return (weight * pixel_units(model, layer)[0]).astype(np.float32), lambda x: x
     quantizer = calibration.activations[layer][a_bits]
     return weight.astype(np.float32), lambda x: fake_quantize(x, quantizer)

@@ -16,7 +16,6 @@ from lampq_tvm.calibrate.margins import widen
 from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.calibrate.search import quantizer, search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
-from lampq_tvm.network.execute import unit_heads
 from lampq_tvm.network.model import (
     Activation,
     Attention,
@@ -29,6 +28,7 @@ from lampq_tvm.network.model import (
     Rotary,
     UnitHeads,
 )
+from lampq_tvm.network.operators.heads import unit_heads
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
@@ -131,9 +131,9 @@ def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, op: PatchEmbed 
     rows = torch.from_numpy(seen.rows[op.name])
     weight = torch.from_numpy(layer_weight(model, op.name).astype(np.float32))
     found: Arrays = {}
-    kind = op.type if isinstance(op, Linear) else "patch_embed"
+    kind = op.layer_type
     if isinstance(op, PatchEmbed):
-        rows = rows * torch.from_numpy(pixel_units(model, op)[0].astype(np.float32))
+        rows = rows * torch.from_numpy(pixel_units(model, op.name)[0].astype(np.float32))
     else:
         low, high = float(seen.low[op.name].min()), float(seen.high[op.name].max())
         search = ACTIVATION_SEARCHES[recipe.quantizer("activations", op.name, kind)]

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 
 from lampq_tvm.calibrate.novelty import ENOUGH
-from lampq_tvm.network.execute import UNARY
 from lampq_tvm.network.model import (
     Activation,
     Attention,
@@ -29,12 +28,12 @@ from lampq_tvm.network.model import (
     Linear,
     MeanTokens,
     Op,
-    PatchEmbed,
     Regroup,
     Rotary,
     TakeToken,
 )
 from lampq_tvm.network.seen import Seen
+from lampq_tvm.network.unary import UNARY
 
 F64 = npt.NDArray[np.float64]
 Range = tuple[F64, F64]
@@ -49,7 +48,7 @@ def widen(model: ImportedModel, seen: Seen) -> Seen:
     wide = dataclasses.replace(seen, low=dict(seen.low), high=dict(seen.high))
     share = min(1.0, len(seen.distinct["patches"]) / (images * seen.tokens["patches"]))
     for op in model.ops:
-        if op.name in seen.low and not isinstance(op, PatchEmbed):
+        if op.name in seen.low and not op.reads_image:
             mixed = isinstance(model.op(op.inputs[0]), Attention)  # each row is a mean over the image: one value an image
             tokens = 1.0 if mixed else max(1.0, share * seen.tokens[op.name])
             low, high = _widened(model, wide, op, images * tokens, ENOUGH * tokens)

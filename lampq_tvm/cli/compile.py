@@ -51,10 +51,11 @@ def compile(
     seed: o.Seed = 0,
     jobs: o.Jobs = None,
     no_cache: o.NoCache = False,
+    debug_dump: Annotated[Path | None, typer.Option(help="A new folder for the network after each stage and pass.")] = None,
     json: o.Json = False,
 ) -> None:
     """Compile MODEL for a board within a budget."""
-    arguments = {k: v for k, v in locals().items() if k not in ("output", "plan", "json")}
+    arguments = {k: v for k, v in locals().items() if k not in ("output", "plan", "debug_dump", "json")}
     request = o.request(**arguments)
     from lampq_tvm.api.compiling import compile_pipeline
     from lampq_tvm.api.looking import inspect
@@ -64,5 +65,5 @@ def compile(
 
     pipeline = Pipeline(request, plan)
     show_options("compile", pipeline.shown() | {"plan": str(plan or "-"), "output": str(output)})
-    compile_pipeline(pipeline, output)
+    compile_pipeline(pipeline, output, debug_dump)
     show(inspect(output), json)

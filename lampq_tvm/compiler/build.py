@@ -18,7 +18,7 @@ from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import Lowered, lower
 from lampq_tvm.lower.shared import shared_names
 from lampq_tvm.plan import FLOAT_BITS
-from lampq_tvm.quantize.model import QAttention, QAttentionPool, QPatchEmbed, QProduct, QuantizedModel
+from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cpu import Records
 from lampq_tvm.scratch import scratch
 from lampq_tvm.targets import Target
@@ -75,8 +75,8 @@ def pipeline() -> tvm.transform.Pass:
 def payload(qm: QuantizedModel) -> bytes:
     """The network's constants: weights at exactly their width, everything else as it is, equal tables once."""
     copies = shared_names(qm.tensors)
-    products = [op for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)]
-    widths = {f"{op.name}.w": op.w_bits for op in products if op.w_bits < FLOAT_BITS}
+    packed = {f"{op.name}.{field}": bits for op in qm.ops for field, bits in op.packed.items()}
+    widths = {name: bits for name, bits in packed.items() if bits < FLOAT_BITS}
     kept = {k: v for k, v in qm.tensors.items() if k not in copies}
     arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in kept.items()}
     stored: bytes = save_tensors(dict(sorted(arrays.items())))
@@ -102,12 +102,12 @@ def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:
 
 def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
     """Rows of `inspect`: the plan's layers and, without parameters, the two attention products after their qkv layer."""
-    attention = iter([op for op in qm.ops if isinstance(op, QAttention | QAttentionPool)])
+    attention = iter([op for op in qm.ops if op.unweighted])
     rows: list[dict[str, Any]] = []
     for layer in qm.plan.layers:
         rows.append(layer.model_dump(exclude={"reason"}))
         if layer.type == "qkv":
             op = next(attention)
-            widths = {"w_bits": op.bits, "a_bits": op.bits, "params": 0}
-            rows += [{"name": f"{op.name}.{kind}", "type": kind, **widths} for kind in ("scores", "values")]
+            for kind, bits in op.unweighted.items():
+                rows.append({"name": f"{op.name}.{kind}", "type": kind, "w_bits": bits, "a_bits": bits, "params": 0})
     return rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lampq_tvm.frontend.trace import Base, Trace
@@ -15,7 +14,6 @@ from lampq_tvm.network.model import (
     AttentionPool,
     AverageHeads,
     Gate,
-    Layer,
     LayerNorm,
     Linear,
     Op,
@@ -32,8 +30,7 @@ class Recognized:
     """The network without its origin: fields as in `ImportedModel`, tensors still torch's."""
 
     ops: tuple[Op, ...]
-    output: str
-    layers: tuple[Layer, ...]
+    outputs: tuple[str, ...]
     has_classifier: bool
     tensors: dict[str, Tensor]
 
@@ -53,10 +50,8 @@ def finish(trace: Trace, output: Base) -> Recognized:
     ops = [dataclasses.replace(op, type=_layer_type(trace, op, ops, final)) if isinstance(op, Linear) else op for op in ops]
     names = {op.name for op in ops}
     tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
-    tokens = {base.name: torch.Size(base.shape[1:-1]).numel() for base in trace.bases if base.op and base.alive}
-    layers = tuple(_layer(op, tokens[op.name], tensors) for op in ops if isinstance(op, (PatchEmbed, Linear)))
     last = next(op for op in ops if op.name == final)
-    return Recognized(tuple(ops), final, layers, isinstance(last, (Linear, AverageHeads)), tensors)
+    return Recognized(tuple(ops), (final,), isinstance(last, (Linear, AverageHeads)), tensors)
 
 
 def _needed(ops: list[Op], output: str) -> list[Op]:
@@ -121,10 +116,3 @@ def _before_moves(name: str, ops: list[Op]) -> Op | None:
         before = _before_moves(op.inputs[0], ops)
         return before if isinstance(before, Attention) else op
     return op
-
-
-def _layer(op: PatchEmbed | Linear, tokens: int, tensors: dict[str, Tensor]) -> Layer:
-    weight = tensors[f"{op.name}.weight"].flatten(1)
-    rows = tokens - op.prefix_tokens if isinstance(op, PatchEmbed) else tokens
-    kind = op.type if isinstance(op, Linear) else "patch_embed"
-    return Layer(op.name, kind, len(weight), weight.shape[1], rows * weight.numel())

@@ -70,7 +70,8 @@ def _row(graph: Graph, node: fx.Node, weight: fx.Node, name: str) -> Layer:
     n, k = (shape[-1], shape[-2]) if transposed else (shape[0], shape[1:].numel())
     out: Tensor = node.meta["val"]
     batch = int(graph.image.meta["val"].shape[0])
-    return Layer(name, _type(graph, node, name), int(n), int(k), int(out.numel()) // batch * int(k))
+    kind, macs = _type(graph, node, name), int(out.numel()) // batch * int(k)
+    return Layer(name, kind, int(n), int(k), macs, node.args[0] is graph.image)
 
 
 def _type(graph: Graph, node: fx.Node, name: str) -> str:

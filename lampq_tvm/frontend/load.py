@@ -62,8 +62,7 @@ def import_source(source: Source) -> ImportedModel:
     return ImportedModel(
         source=source.name,
         ops=found.ops,
-        output=found.output,
-        layers=found.layers,
+        outputs=found.outputs,
         input=source.input,
         weights=source.weights,
         has_classifier=found.has_classifier,

@@ -32,7 +32,7 @@ def recognize_and_prove(graph: Graph, shape: tuple[int, int, int, int]) -> Recog
     _compare(graph, found, shape)
     random = Graph(graph.program, graph.where, _random_parameters(graph.parameters()))
     other = recognize(random, shape)
-    if (other.ops, other.output) != (found.ops, found.output):
+    if (other.ops, other.outputs) != (found.ops, found.outputs):
         raise UnsupportedError("what the network computes depends on its parameters' values", where=graph.where)
     _compare(random, other, shape)
     return found
@@ -68,4 +68,4 @@ def _as_model(found: Recognized, shape: tuple[int, int, int, int]) -> ImportedMo
     _, channels, height, width = shape
     spec = InputSpec(channels, height, width, (0.0,) * channels, (1.0,) * channels)
     tensors: dict[str, np.ndarray] = {k: v.numpy() for k, v in found.tensors.items()}
-    return ImportedModel("proof", found.ops, found.output, found.layers, spec, "random", found.has_classifier, tensors)
+    return ImportedModel("proof", found.ops, found.outputs, spec, "random", found.has_classifier, tensors)

@@ -12,8 +12,8 @@ from torch import Tensor
 from lampq_tvm.frontend.abstract import GRID, KNOWN, Curve, Elements, HeadSum, Known, Scores, Statistic, Turned, Unit
 from lampq_tvm.frontend.rules_norm import divide_statistic, multiply_statistics
 from lampq_tvm.frontend.trace import Base, Trace, parent, per_channel
-from lampq_tvm.network.execute import UNARY
 from lampq_tvm.network.model import Activation, AverageHeads, Gate, LayerNorm, Linear, Residual
+from lampq_tvm.network.unary import UNARY
 
 CURVE_TOLERANCE = 1e-5
 GATED = "a product of two computed values (a gate other than activation(a) * b of linear layers, or data-dependent scaling)"

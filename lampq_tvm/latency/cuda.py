@@ -56,7 +56,7 @@ def cuda_work(
         launches = lower_cuda(at_widths(qm, w_bits, a_bits), arch, batch, records).launches
         products = [launch for launch in launches if "W" in launch.params]
         for row, launch in zip(qm.plan.layers, products, strict=True):
-            if row.type != "patch_embed" or a_bits == 8:
+            if not row.reads_image or a_bits == 8:
                 work.layers[row.name][w_bits, a_bits] = launch.kernel
         work.fixed.update({x.out[1].name: x.kernel for x in launches if "W" not in x.params})
         work.launches.update({launch.kernel: launch for launch in launches})

@@ -12,8 +12,7 @@ from lampq_tvm.calibrate.calibration import WIDTHS
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.kernel import Call
 from lampq_tvm.lower.module import lower_calls
-from lampq_tvm.network.model import Op
-from lampq_tvm.quantize.model import QPatchEmbed, QProduct, QuantizedModel
+from lampq_tvm.quantize.model import QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def plan_work(qm: QuantizedModel, isa: str, batch: int, tiles: TilesFor) -> Work
         calls, _ = lower_calls(at_widths(qm, w_bits, a_bits), isa, batch, tiles)
         products = [call for call in calls if has_weights(call)]
         for row, call in zip(qm.plan.layers, products, strict=True):
-            if row.type != "patch_embed" or a_bits == 8:
+            if not row.reads_image or a_bits == 8:
                 layers[row.name][w_bits, a_bits] = call.kernel
         fixed = {call.value: call.kernel for call in calls if not has_weights(call)}
         kernels |= {call.kernel: call for call in calls}
@@ -57,12 +56,6 @@ def has_weights(call: Call) -> bool:
 
 def at_widths(qm: QuantizedModel, w_bits: int, a_bits: int) -> QuantizedModel:
     """The network with every product's widths replaced: the same shapes; its numbers mean nothing."""
-
-    def replaced(op: Op) -> Op:
-        if isinstance(op, QProduct):
-            return dataclasses.replace(op, w_bits=w_bits, a_bits=a_bits)
-        return dataclasses.replace(op, w_bits=w_bits) if isinstance(op, QPatchEmbed) else op
-
-    weights = {f"{op.name}.w" for op in qm.ops if isinstance(op, QProduct | QPatchEmbed)}
+    weights = {f"{op.name}.{field}" for op in qm.ops for field in op.packed}
     tensors = {name: np.zeros_like(t) if name in weights else t for name, t in qm.tensors.items()}  # codes of any width
-    return dataclasses.replace(qm, ops=tuple(replaced(op) for op in qm.ops), tensors=tensors)
+    return dataclasses.replace(qm, ops=tuple(op.at_widths(w_bits, a_bits) for op in qm.ops), tensors=tensors)

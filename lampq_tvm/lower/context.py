@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from tvm.tirx import PrimFunc
@@ -11,11 +11,14 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.network.model import InputSpec
+from lampq_tvm.network.op import Shape
+from lampq_tvm.network.shapes import infer_shapes
+from lampq_tvm.quantize.model import QuantizedModel
 
 TilesFor = Callable[[Kernel], Tiles | None]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Context:
     """What every operator's lowering knows.
 
@@ -25,7 +28,7 @@ class Context:
         input: the image.
         tensors: the network's constants.
         tiles: tuned sizes of a kernel, or None for the default ones.
-        shapes: shape of every value so far, without the batch: (channels,), (tokens, channels) or (windows, tokens, channels).
+        shapes: of every value without the batch.
     """
 
     isa: str
@@ -33,7 +36,12 @@ class Context:
     input: InputSpec
     tensors: Mapping[str, np.ndarray]
     tiles: TilesFor
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, Shape]
+
+    @staticmethod
+    def of(qm: QuantizedModel, isa: str, batch: int, tiles: TilesFor) -> Context:
+        """For a network."""
+        return Context(isa, batch, qm.input, qm.tensors, tiles, infer_shapes(qm.ops, qm.input, qm.tensors))
 
     def choose(self, kernel: Kernel) -> tuple[str, Callable[[], PrimFunc]]:
         """A kernel's name and builder with the sizes that it is to have."""

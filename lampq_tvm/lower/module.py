@@ -15,17 +15,19 @@ from tvm import relax
 from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
 
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.image import build_pixels
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.lower.context import Context, TilesFor
 from lampq_tvm.lower.kernel import Call, Recipe
 from lampq_tvm.lower.memory import Arena, plan_memory
-from lampq_tvm.lower.operators import lower_op
+from lampq_tvm.lower.operators import RULES
 from lampq_tvm.lower.shared import shared_names, with_shared
 from lampq_tvm.lower.tensors import Tensors
 from lampq_tvm.network.model import canonical_json
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.quantize.op import QOp
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,28 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     builder = relax.BlockBuilder()
     kernels = {name: builder.add_func(function, name) for name, function in functions.items()}
     image = relax.TensorType((batch, qm.input.channels, qm.input.height, qm.input.width), "uint8")
-    arena = plan_memory([call.step for call in calls], apart={qm.output})
-    program.emit(builder, kernels, "main", image, [qm.output], arena)
+    arena = plan_memory([call.step for call in calls], apart=qm.outputs)
+    program.emit(builder, kernels, "main", image, list(qm.outputs), arena)
     program.emit(builder, kernels, "trace", image, [value.name for value in values], Arena(0, {}))
     _emit_pixels(builder, image, isa)
     return Lowered(builder.finalize(), tuple(program.recipes), tuple(calls), values, arena.size)
 
 
 def lower_calls(qm: QuantizedModel, isa: str, batch: int, tiles: TilesFor) -> tuple[list[Call], Context]:
-    """Every kernel call in order, nothing built yet, and the shapes of the values.
+    """Every kernel call in order, nothing built yet, and what is known of the values.
 
     Raises:
         UnsupportedError: an operator has no kernel.
     """
-    context = Context(isa, batch, qm.input, qm.tensors, tiles)
-    return [call for op in qm.ops for call in lower_op(op, context)], context
+    context = Context.of(qm, isa, batch, tiles)
+    return [call for op in qm.ops for call in _calls(op, context)], context
+
+
+def _calls(op: QOp, c: Context) -> list[Call]:
+    rule = RULES.get(type(op))
+    if rule is None:
+        raise UnsupportedError("there is no kernel for this operator", where=f"{op.name} ({type(op).__name__})")
+    return rule(op, c)
 
 
 def _dtype(calls: list[Call], value: str) -> str:

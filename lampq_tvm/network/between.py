@@ -8,11 +8,11 @@ from lampq_tvm.network.model import ImportedModel
 def live_before(model: ImportedModel, operator: str | None) -> tuple[str, ...]:
     """Names of the values, in execution order, that are made before an operator and read by it or after it.
 
-    The network can be run on from there with these alone. For None, the end: its output.
+    The network can be run on from there with these alone. For None, the end: its outputs.
     """
     names = [op.name for op in model.ops]
     at = len(names) if operator is None else names.index(operator)
-    read = {name for op in model.ops[at:] for name in op.inputs} | {model.output}
+    read = {name for op in model.ops[at:] for name in op.inputs} | set(model.outputs)
     return tuple(name for name in ("image", *names[:at]) if name in read)
 
 

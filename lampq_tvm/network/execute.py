@@ -9,40 +9,14 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.network.model import (
-    Activation,
-    Attention,
-    AttentionPool,
-    AverageHeads,
-    Gate,
-    ImportedModel,
-    InputSpec,
-    LayerNorm,
-    Linear,
-    MeanTokens,
-    Op,
-    PatchEmbed,
-    Regroup,
-    Residual,
-    Rotary,
-    TakeToken,
-    UnitHeads,
-)
+from lampq_tvm.network.model import ImportedModel, InputSpec
+from lampq_tvm.network.op import FloatOp, Op
 
 Replacement = Callable[[Op, tuple[Tensor, ...]], Tensor]
 Observer = Callable[[Op, tuple[Tensor, ...], Tensor], None]
-
-UNARY: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-    "relu": F.relu,
-    "silu": F.silu,
-}
 
 _CONVERTED: dict[int, dict[str, Tensor]] = {}
 _CONVERTING = threading.Lock()
@@ -145,83 +119,11 @@ def _needed(model: ImportedModel, given: set[str], ends: set[str]) -> list[Op]:
 
 
 def run_op(op: Op, inputs: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
-    """One operator in float (shapes as in `network.model`).
+    """One operator in float (shapes as in `network.operators`).
 
     Raises:
-        UnsupportedError: the operator is none of `network.model`.
+        UnsupportedError: it is no operator of the float network.
     """
-    x = inputs[0]
-    match op:
-        case PatchEmbed():
-            return _patch_embed(op, x, tensors)
-        case LayerNorm():
-            return F.layer_norm(x, x.shape[-1:], tensors[f"{op.name}.gamma"], tensors[f"{op.name}.beta"], op.eps)
-        case Linear():
-            return F.linear(x, tensors[f"{op.name}.weight"], tensors[f"{op.name}.bias"])
-        case Attention():
-            return _attention(op, x, tensors)
-        case AttentionPool():
-            k, v = x.view(*x.shape[:-1], 2, op.heads, op.head_dim).permute(2, 0, 3, 1, 4)
-            query = tensors[f"{op.name}.query"].expand(len(x), -1, -1, -1)
-            return F.scaled_dot_product_attention(query, k, v, scale=op.scale).transpose(1, 2).flatten(2)
-        case UnitHeads():
-            return unit_heads(op, x, tensors[f"{op.name}.scale"])
-        case Rotary():
-            return _rotary(op, x, tensors)
-        case Gate():
-            gate = UNARY[op.kind](x[..., op.gate_at : op.gate_at + op.width])
-            return gate * inputs[1][..., op.value_at : op.value_at + op.width]
-        case Activation():
-            return UNARY[op.kind](x)
-        case Residual():
-            return x + inputs[1] * tensors[f"{op.name}.scale"]
-        case Regroup():
-            return _regroup(op, x, tensors[f"{op.name}.index"].long())
-        case TakeToken():
-            return x[:, op.index]
-        case MeanTokens():
-            return x[:, op.start :].mean(dim=1)
-        case AverageHeads():
-            return (x + inputs[1]) / 2
-    raise UnsupportedError(f"no float rule for operator {type(op).__name__}", where=op.name)
-
-
-def _patch_embed(op: PatchEmbed, image: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    """Image [B, C, H, W] to stream [B, T, N]: patches in row-major order plus positions, prefix rows in front."""
-    grid = F.conv2d(image, tensors[f"{op.name}.weight"], tensors[f"{op.name}.bias"], stride=op.patch)
-    tokens = grid.flatten(2).transpose(1, 2) + tensors[f"{op.name}.pos"]
-    prefix = tensors[f"{op.name}.prefix"]
-    return torch.cat([prefix.expand(len(image), -1, -1), tokens], dim=1)
-
-
-def _attention(op: Attention, qkv: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    """Fused qkv [B, (windows,) T, 3 * heads * head_dim] to [B, (windows,) T, heads * head_dim]."""
-    length = qkv.shape[-2]
-    q, k, v = qkv.view(-1, max(op.groups, 1), length, 3, op.heads, op.head_dim).permute(3, 0, 1, 4, 2, 5)
-    bias = tensors[f"{op.name}.bias"] if op.groups else None
-    mixed = F.scaled_dot_product_attention(q, k, v, bias, scale=op.scale)
-    return mixed.transpose(2, 3).reshape(*qkv.shape[:-1], op.heads * op.head_dim)
-
-
-def _regroup(op: Regroup, x: Tensor, index: Tensor) -> Tensor:
-    """Tokens [B, .., C], `op.rows` per image, to [B, (windows,) T', parts * C]."""
-    taken = x.reshape(len(x), op.rows, x.shape[-1])[:, index.clamp(min=0)]
-    if bool((index < 0).any()):
-        taken = taken * (index >= 0).unsqueeze(-1)
-    return taken.flatten(-2)
-
-
-def unit_heads(op: UnitHeads, qkv: Tensor, scale: Tensor) -> Tensor:
-    """q and k of [.., 3 * heads * head_dim] over their lengths, q times its head's scale."""
-    q, k, v = qkv.view(*qkv.shape[:-1], 3, op.heads, op.head_dim).unbind(-3)
-    q, k = F.normalize(q, dim=-1, eps=op.eps) * scale[:, None], F.normalize(k, dim=-1, eps=op.eps)
-    return torch.stack([q, k, v], -3).flatten(-3)
-
-
-def _rotary(op: Rotary, qkv: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    """q and k of [.., T, 3 * heads * head_dim] turned by their token's angles."""
-    parts = qkv.view(*qkv.shape[:-1], 3, op.heads, op.head_dim)
-    turning, v = parts[..., :2, :, :], parts[..., 2:, :, :]
-    cos, sin = (tensors[f"{op.name}.{k}"][:, None, None] for k in ("cos", "sin"))
-    turned = turning * cos + turning[..., tensors[f"{op.name}.partner"].long()] * sin
-    return torch.cat([turned, v], -3).flatten(-3)
+    if not isinstance(op, FloatOp):
+        raise UnsupportedError(f"no float rule for operator {type(op).__name__}", where=op.name)
+    return op.run(inputs, tensors)

@@ -7,167 +7,40 @@ the values it reads, and the tensors they use. The original torch module is not 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lampq_tvm.network.op import FloatOp, Shape, Shaped
+from lampq_tvm.network.op import Op as Op
+from lampq_tvm.network.op import op_from_json as op_from_json
+from lampq_tvm.network.op import op_to_json as op_to_json
+from lampq_tvm.network.operators import OPERATORS
+from lampq_tvm.network.operators.activation import ACTIVATIONS as ACTIVATIONS
+from lampq_tvm.network.operators.activation import Activation as Activation
+from lampq_tvm.network.operators.activation import Gate as Gate
+from lampq_tvm.network.operators.attention import Attention as Attention
+from lampq_tvm.network.operators.attention import AttentionPool as AttentionPool
+from lampq_tvm.network.operators.average_heads import AverageHeads as AverageHeads
+from lampq_tvm.network.operators.heads import Rotary as Rotary
+from lampq_tvm.network.operators.heads import UnitHeads as UnitHeads
+from lampq_tvm.network.operators.layer_norm import LayerNorm as LayerNorm
+from lampq_tvm.network.operators.linear import Linear as Linear
+from lampq_tvm.network.operators.patch_embed import PatchEmbed as PatchEmbed
+from lampq_tvm.network.operators.regroup import Regroup as Regroup
+from lampq_tvm.network.operators.residual import Residual as Residual
+from lampq_tvm.network.operators.tokens import MeanTokens as MeanTokens
+from lampq_tvm.network.operators.tokens import TakeToken as TakeToken
+from lampq_tvm.network.shapes import infer_shapes
 from lampq_tvm.store import load_stage, save_stage
 
-LAYER_TYPES = ("patch_embed", "qkv", "proj", "fc1", "fc2", "head", "reduction")
-ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "relu", "silu")
-
-
-@dataclass(frozen=True)
-class Op:
-    """An operator; its output value carries the operator's name.
-
-    Attributes:
-        name: unique name, the parameter path in the source model where it has one (`blocks.0.attn.qkv`).
-        inputs: names of the values it reads; `image` is the network's input.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PatchEmbed(Op):
-    """Convolution with stride = kernel over the image, tokens in row-major order, then positions and prefix tokens.
-
-    Tensors: `{name}.weight` [N, C, p, p], `{name}.bias` [N], `{name}.pos` [T - P, N] added to the patch tokens ([1, N] where
-    all get the same),
-    `{name}.prefix` [P, N] rows put in front (token + its position; P may be 0). Output: stream [B, T, N].
-    """
-
-    patch: int
-    prefix_tokens: int
-
-
-@dataclass(frozen=True)
-class LayerNorm(Op):
-    """LayerNorm over channels. Tensors: `{name}.gamma` [C], `{name}.beta` [C]."""
-
-    eps: float
-
-
-@dataclass(frozen=True)
-class Linear(Op):
-    """y = x W^T + b. Tensors: `{name}.weight` [N, K], `{name}.bias` [N] (zeros where the model has none)."""
-
-    type: str
-
-
-@dataclass(frozen=True)
-class Attention(Op):
-    """Softmax attention over a fused qkv value [B, T, 3 * heads * head_dim] (q, then k, then v, each head-major).
-
-    Output: [B, T, heads * head_dim]; scores are multiplied by `scale` before the softmax. With windows the value is
-    [B, windows, T, channels] and tokens see those of their window only.
-    Tensor, where `groups` is not 0: `{name}.bias` [groups, heads, T, T], added to the scaled scores; window w takes group
-    w % groups.
-    """
-
-    heads: int
-    head_dim: int
-    scale: float
-    groups: int = 0
-
-
-@dataclass(frozen=True)
-class AttentionPool(Op):
-    """Softmax attention of constant queries over a fused kv value [B, T, 2 * heads * head_dim] (k, then v, each head-major).
-
-    Tensor: `{name}.query` [heads, L, head_dim]. Output: [B, L, heads * head_dim].
-    """
-
-    heads: int
-    head_dim: int
-    scale: float
-
-
-@dataclass(frozen=True)
-class UnitHeads(Op):
-    """q and k of a fused qkv value over their lengths (at least eps), head by head; q then times `{name}.scale` [heads]."""
-
-    heads: int
-    head_dim: int
-    eps: float
-
-
-@dataclass(frozen=True)
-class Rotary(Op):
-    """q and k of a fused qkv value turned head by head: x * cos + x[partner] * sin, the sign being that of sin.
-
-    Tensors: `{name}.cos`, `{name}.sin` [T, head_dim]; `{name}.partner` int32 [head_dim].
-    """
-
-    heads: int
-    head_dim: int
-
-
-@dataclass(frozen=True)
-class Gate(Op):
-    """activation(gate) * value, inputs (gate, value): columns [gate_at, gate_at + width) and [value_at, ..) of layers."""
-
-    kind: str
-    gate_at: int
-    value_at: int
-    width: int
-
-
-@dataclass(frozen=True)
-class Activation(Op):
-    """Unary function, one of `ACTIVATIONS`."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class Residual(Op):
-    """stream + branch * scale; inputs (stream, branch: a linear layer or a LayerNorm). Tensor: `{name}.scale` [C], LayerScale
-    or ones."""
-
-
-@dataclass(frozen=True)
-class Regroup(Op):
-    """Tokens put in another order, cut into windows, or several of them joined to one (patch merging).
-
-    Tensor: `{name}.index` int32 [T', parts] or [windows, T', parts]: which of the input's `rows` tokens of an image (those of
-    its windows one after another) stands there, -1 for a token of zeros. Output: [B, (windows,) T', parts * C].
-    """
-
-    rows: int
-
-
-@dataclass(frozen=True)
-class TakeToken(Op):
-    """Token `index` of [B, T, C], giving [B, C]."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class MeanTokens(Op):
-    """Mean over tokens `start` .. T-1 of [B, T, C], giving [B, C]."""
-
-    start: int
-
-
-@dataclass(frozen=True)
-class AverageHeads(Op):
-    """(a + b) / 2 of two classifiers' logits."""
-
-
-OP_TYPES = {
-    c.__name__: c
-    for c in (
-        PatchEmbed, LayerNorm, Linear, Attention, AttentionPool, UnitHeads, Rotary, Activation, Gate, Residual, Regroup,
-        TakeToken, MeanTokens, AverageHeads,
-    )
-}  # fmt: skip
+LAYER_TYPES = ("patch_embed", "qkv", "proj", "fc1", "fc2", "head", "reduction")  # what recipes and plans may name
 
 
 @dataclass(frozen=True)
@@ -196,6 +69,7 @@ class Layer:
     Attributes:
         params: weights N * K (the bias is not counted: it is not quantized).
         macs: multiply-adds for one image.
+        reads_image: whether its input is the image, whose codes are pixels.
     """
 
     name: str
@@ -203,6 +77,7 @@ class Layer:
     out_features: int
     in_features: int
     macs: int
+    reads_image: bool = False
 
     @property
     def params(self) -> int:
@@ -217,8 +92,7 @@ class ImportedModel:
     Attributes:
         source: what it was made from (`timm:deit_tiny_patch16_224`, `file:vit.onnx`).
         ops: operators in execution order.
-        output: name of the value that is the network's output: [B, classes] float32.
-        layers: the layer table, in execution order.
+        outputs: names of the values that the network gives, [B, classes] float32.
         input: the image it takes.
         weights: `trained` or `random`.
         has_classifier: whether the output are class logits.
@@ -227,8 +101,7 @@ class ImportedModel:
 
     source: str
     ops: tuple[Op, ...]
-    output: str
-    layers: tuple[Layer, ...]
+    outputs: tuple[str, ...]
     input: InputSpec
     weights: str
     has_classifier: bool
@@ -243,6 +116,22 @@ class ImportedModel:
         return [op for op in self.ops if name in op.inputs]
 
     @property
+    def output(self) -> str:
+        """Name of the one value that the network gives."""
+        (name,) = self.outputs
+        return name
+
+    @functools.cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layer table, in execution order."""
+        return layer_table(self.ops, self.shapes, self.tensors)
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every value without the batch, by name."""
+        return infer_shapes(self.ops, self.input, self.tensors)
+
+    @property
     def activation_bytes(self) -> int:
         """Bytes of the inputs and outputs of all layers for one image, in float32."""
         return sum(4 * layer.macs // layer.params * (layer.in_features + layer.out_features) for layer in self.layers)
@@ -252,8 +141,7 @@ class ImportedModel:
         meta = {
             "source": self.source,
             "ops": [op_to_json(op) for op in self.ops],
-            "output": self.output,
-            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "outputs": self.outputs,
             "input": dataclasses.asdict(self.input),
             "weights": self.weights,
             "has_classifier": self.has_classifier,
@@ -266,9 +154,8 @@ class ImportedModel:
         meta, tensors = load_stage(path, "imported")
         return ImportedModel(
             source=meta["source"],
-            ops=tuple(op_from_json(row, OP_TYPES) for row in meta["ops"]),
-            output=meta["output"],
-            layers=tuple(Layer(**row) for row in meta["layers"]),
+            ops=tuple(op_from_json(row, OPERATORS) for row in meta["ops"]),
+            outputs=tuple(meta["outputs"]),
             input=InputSpec(**{**meta["input"], "mean": tuple(meta["input"]["mean"]), "std": tuple(meta["input"]["std"])}),
             weights=meta["weights"],
             has_classifier=meta["has_classifier"],
@@ -276,15 +163,15 @@ class ImportedModel:
         )
 
 
-def op_to_json(op: Op) -> dict[str, Any]:
-    """An operator's JSON row: its fields, and `op`, the name of its class."""
-    return {"op": type(op).__name__, **dataclasses.asdict(op)}
-
-
-def op_from_json(row: dict[str, Any], types: dict[str, Any]) -> Any:
-    """An operator dataclass from its JSON row (lists become tuples)."""
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k != "op"}
-    return types[row["op"]](**fields)
+def layer_table(ops: Iterable[Op], shapes: Mapping[str, Shape], tensors: Mapping[str, Shaped]) -> tuple[Layer, ...]:
+    """Rows of the operators with weights, in the order of `ops`."""
+    rows = []
+    for op in ops:
+        if isinstance(op, FloatOp) and op.layer_type is not None:
+            n, *inner = tensors[f"{op.name}.weight"].shape
+            k = math.prod(inner)
+            rows.append(Layer(op.name, op.layer_type, n, k, op.product_rows(shapes[op.name]) * n * k, op.reads_image))
+    return tuple(rows)
 
 
 def canonical_json(value: Any) -> str:

@@ -63,6 +63,13 @@ def half_product(a: Tensor, b: Tensor) -> Tensor:
     return a.float() @ b.float()
 
 
+def sums(a: Tensor, w: Tensor, a_bits: int, w_bits: int) -> Tensor:
+    """a w^T of codes, or of float16 values at 16 bits, as float32."""
+    if w_bits == FLOAT_BITS:
+        return half_product(a, w.T)
+    return product(a, w.T, a.shape[-1] << (a_bits + w_bits - 2)).float()
+
+
 def _strided(x: Tensor) -> tuple[Tensor, ...]:
     """x [.., C] cut into pieces [.., 32], the last padded with zeros (adding zero changes no sum)."""
     padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % LANES))

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
-from lampq_tvm.network.model import ImportedModel, PatchEmbed, Regroup
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.plan import FLOAT_BITS, LayerPlan
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
@@ -50,23 +49,13 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
     else:
         codes, scale = planned_codes(calibration, row.name, row.w_bits), calibration.weights[row.name][row.w_bits]
         check_range(codes.shape[1], 1 << (x.bits - 1), 1 << (row.w_bits - 1), row.name)
-    if isinstance(op, PatchEmbed):
-        return Product(codes, *pixel_affine(codes, scale, bias, pixel_units(model, op)[1]))
+    if op.reads_image:
+        return Product(codes, *pixel_affine(codes, scale, bias, pixel_units(model, op.name)[1]))
     return Product(codes, *output_affine(codes, scale, bias, x))
 
 
 def input_quantizer(calibration: Calibration, row: LayerPlan) -> ActQuantizer:
     """Quantizer of a layer's input at its planned width; the image's codes are pixels minus 128."""
-    if row.type == "patch_embed":
+    if row.reads_image:
         return PIXELS
     return HALF if row.is_float else calibration.activations[row.name][row.a_bits]
-
-
-def token_count(model: ImportedModel, name: str) -> int:
-    """Tokens of the value `name`, those of one window where it is cut into windows."""
-    op = model.op(name)
-    if isinstance(op, PatchEmbed):
-        return op.prefix_tokens + (model.input.height // op.patch) * (model.input.width // op.patch)
-    if isinstance(op, Regroup):
-        return int(model.tensors[f"{name}.index"].shape[-2])
-    return token_count(model, op.inputs[0])

@@ -51,7 +51,7 @@ def linear_readers(model: ImportedModel, name: str) -> list[str]:
         if not more:
             return []
         found += more
-    return [] if name == model.output else found
+    return [] if name in model.outputs else found
 
 
 def _keeps_channels(model: ImportedModel, op: Op) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lampq_tvm.network.model import Layer
+from lampq_tvm.plan import IMAGE_TYPES
 
 Pair = tuple[int, int]
 
@@ -28,7 +29,7 @@ class Pairing:
     def choices(self, layer_type: str, widths: Sequence[int]) -> list[Pair]:
         """Pairs (w, a) of a layer, wider ones first; the patch embedding reads the image, which is always 8 bits."""
         down = sorted(widths, reverse=True)
-        if layer_type == "patch_embed":
+        if layer_type in IMAGE_TYPES:
             return [(w, 8) for w in down]
         if self.mode == "tied":
             return [(w, w) for w in down]

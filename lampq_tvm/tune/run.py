@@ -14,8 +14,7 @@ from lampq_tvm.cache import source_digest
 from lampq_tvm.errors import UsageError
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
-from lampq_tvm.lower.context import Context
-from lampq_tvm.lower.operators import lower_op
+from lampq_tvm.lower.module import lower_calls
 from lampq_tvm.progress import note, track
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cpu import Record, Records, read_record
@@ -112,7 +111,5 @@ def tunable_kernels(qm: QuantizedModel, isa: str, batch: int) -> list[Kernel]:
         found.setdefault(kernel.key, kernel)
         return None
 
-    context = Context(isa, batch, qm.input, qm.tensors, collect)
-    for op in qm.ops:
-        lower_op(op, context)
+    lower_calls(qm, isa, batch, collect)
     return list(found.values())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
-from lampq_tvm.network.model import ImportedModel, InputSpec, Layer
+from lampq_tvm.network.model import ImportedModel, InputSpec, Linear, PatchEmbed
 from lampq_tvm.sensitivity.table import Sensitivity
 from tests.sensitivity import conftest as vit
 
@@ -23,9 +23,13 @@ def make_model():
         rows = [("patch_embed", "patch_embed", 32, 48)]
         rows += [(f"blocks.{b}.{t}", t, *size) for b in range(blocks) for t, size in SIZES.items()]
         rows += [("head", "head", 10, 32)]
-        layers = tuple(Layer(name, kind, n, k, n * k) for name, kind, n, k in rows)
-        spec = InputSpec(3, 16, 16, (0.5,) * 3, (0.5,) * 3)
-        return ImportedModel("hand", (), "head", layers, spec, "random", True, {})
+        spec = InputSpec(3, 4, 4, (0.5,) * 3, (0.5,) * 3)
+        names = ["image", *(name for name, *_ in rows)]
+        ops = [PatchEmbed("patch_embed", ("image",), 4, 0)]
+        ops += [Linear(name, (source,), kind) for source, (name, kind, *_) in zip(names[1:], rows[1:], strict=False)]
+        tensors = {f"{name}.weight": np.zeros((n, k), np.float32) for name, _, n, k in rows}
+        tensors |= {"patch_embed.pos": np.zeros((0, 32), np.float32), "patch_embed.prefix": np.zeros((0, 32), np.float32)}
+        return ImportedModel("hand", tuple(ops), ("head",), spec, "random", True, tensors)
 
     return make
 

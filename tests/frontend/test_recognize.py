@@ -157,7 +157,7 @@ SAME = [
 def test_other_spellings_are_recognized(module: type[Tiny], what: str) -> None:
     plain, other = recognized(Tiny()), recognized(module())
     assert [type(op) for op in other.ops] == [type(op) for op in plain.ops]
-    assert [layer.type for layer in other.layers] == [layer.type for layer in plain.layers]
+    assert [op.layer_type for op in other.ops] == [op.layer_type for op in plain.ops]
     if "gelu" in what or what in ("silu", "relu"):
         assert [op.kind for op in other.ops if isinstance(op, Activation)] == [what]
 
@@ -360,7 +360,7 @@ def test_a_wrong_rule_is_caught_by_the_proof(monkeypatch: pytest.MonkeyPatch) ->
     def wrong(graph: Graph, shape: tuple[int, ...]) -> Recognized:
         found = right(graph, shape)
         scale = next(k for k in found.tensors if k.endswith("residual.scale"))
-        return Recognized(found.ops, found.output, found.layers, True, {**found.tensors, scale: found.tensors[scale] * 1.001})
+        return Recognized(found.ops, found.outputs, True, {**found.tensors, scale: found.tensors[scale] * 1.001})
 
     monkeypatch.setattr(prove, "recognize", wrong)
     with pytest.raises(UnsupportedError, match="do not compute what the model computes"):
@@ -380,7 +380,7 @@ def test_own_parameters_that_hide_a_branch_do_not_hide_an_error(monkeypatch: pyt
     def wrong(graph: Graph, shape: tuple[int, ...]) -> Recognized:
         found = right(graph, shape)
         zeroed = {**found.tensors, "fc2.weight": torch.from_numpy(np.zeros((8, 16), np.float32))}
-        return Recognized(found.ops, found.output, found.layers, True, zeroed)
+        return Recognized(found.ops, found.outputs, True, zeroed)
 
     monkeypatch.setattr(prove, "recognize", wrong)
     with pytest.raises(UnsupportedError, match="do not compute what the model computes"):

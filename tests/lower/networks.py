@@ -57,7 +57,7 @@ class Network:
     def ended(self, output: str, attention_bits: int = 8) -> QuantizedModel:
         """The network with this output."""
         plan = BitPlan(model="shapes", attention_bits=attention_bits, layers=())
-        return QuantizedModel(tuple(self.ops), output, self.input, plan, "random", True, self.tensors)
+        return QuantizedModel(tuple(self.ops), (output,), self.input, plan, "random", True, self.tensors)
 
 
 def zeros(*shape: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
-from lampq_tvm.network.model import AttentionPool
+from lampq_tvm.network.model import Attention, AttentionPool
 from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QAttention, QAttentionPool
@@ -65,8 +65,9 @@ def test_float16_scores_take_a_bias(family, arch):
 def test_attention_over_too_many_tokens_is_refused_from_the_imported_model(family):
     """1370 tokens, as DINOv2 has them at 518 pixels, where codes are meant; float16 passes some tokens at a time."""
     model = network(family)
-    rows = [dataclasses.replace(layer, macs=1370 * layer.params) for layer in model.layers]
-    large = dataclasses.replace(model, layers=tuple(rows))
+    side = 37 * model.ops[0].patch
+    large = dataclasses.replace(model, input=dataclasses.replace(model.input, height=side, width=side))
+    assert large.shapes[model.ops[0].name][0] == 1370
     with pytest.raises(UnsupportedError, match="attention over 1370 tokens needs"):
         check_cuda_attention(large, "sm_75", half=False)
     check_cuda_attention(large, "sm_75", half=True)
@@ -76,5 +77,8 @@ def test_attention_over_too_many_tokens_is_refused_from_the_imported_model(famil
 def test_attention_in_windows_has_the_tokens_of_a_window():
     """Fifty times as many windows of the same size fit as well as few do."""
     model = network("swin")
-    rows = [dataclasses.replace(layer, macs=50 * layer.macs) for layer in model.layers]
-    check_cuda_attention(dataclasses.replace(model, layers=tuple(rows)), "sm_53", half=False)
+    indices = {name: np.tile(t, (50, 1, 1)) for name, t in model.tensors.items() if name.endswith(".index") and t.ndim == 3}
+    large = dataclasses.replace(model, tensors={**model.tensors, **indices})
+    attention = next(op.name for op in model.ops if isinstance(op, Attention))
+    assert large.shapes[attention] == (50 * model.shapes[attention][0], *model.shapes[attention][1:])
+    check_cuda_attention(large, "sm_53", half=False)

@@ -98,6 +98,6 @@ def test_refusals():
         check_range(1 << 17, 128, 128, "fc2")
     check_range((1 << 17) - 1, 128, 128, "fc2")
     ops = (*model.ops, f.Activation("after", ("head",), "relu"))
-    odd = dataclasses.replace(calibration, model=dataclasses.replace(model, ops=ops, output="after"))
+    odd = dataclasses.replace(calibration, model=dataclasses.replace(model, ops=ops, outputs=("after",)))
     with pytest.raises(UnsupportedError, match="after"):
         quantize(odd, uniform_plan(model, 8, 8))

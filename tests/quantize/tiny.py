@@ -22,7 +22,6 @@ def tiny_model(variant: str = "token", *, depth: int = 2, dim: int = 40, heads: 
     prefix = {"token": 1, "two_heads": 2, "headless": 1}.get(variant, 0)
     tensors: dict[str, np.ndarray] = {}
     ops: list[f.Op] = [f.PatchEmbed("patch", ("image",), 4, prefix)]
-    layers = [f.Layer("patch", "patch_embed", dim, 32, 9 * dim * 32)]
     tensors["patch.weight"] = rng.normal(0, 0.2, (dim, 2, 4, 4))
     tensors["patch.bias"] = rng.normal(0, 0.1, dim)
     tensors["patch.pos"] = rng.normal(0, 0.2, (9, dim))
@@ -36,7 +35,6 @@ def tiny_model(variant: str = "token", *, depth: int = 2, dim: int = 40, heads: 
 
     def linear(name: str, source: str, kind: str, n: int, k: int) -> str:
         ops.append(f.Linear(name, (source,), kind))
-        layers.append(f.Layer(name, kind, n, k, (9 + prefix) * n * k))
         tensors[f"{name}.weight"] = rng.normal(0, 1.3 / np.sqrt(k), (n, k))
         tensors[f"{name}.bias"] = rng.normal(0, 0.2, n)
         return name
@@ -80,8 +78,7 @@ def tiny_model(variant: str = "token", *, depth: int = 2, dim: int = 40, heads: 
     return f.ImportedModel(
         source=f"tiny:{variant}",
         ops=tuple(ops),
-        output=output,
-        layers=tuple(layers),
+        outputs=(output,),
         input=f.InputSpec(2, 12, 12, (0.4, 0.5), (0.3, 0.25)),
         weights="random",
         has_classifier=variant != "headless",

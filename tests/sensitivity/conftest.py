@@ -14,7 +14,6 @@ from lampq_tvm.network.model import (
     Attention,
     ImportedModel,
     InputSpec,
-    Layer,
     LayerNorm,
     Linear,
     PatchEmbed,
@@ -29,13 +28,12 @@ TOKENS = 1 + (SIDE // PATCH) ** 2
 
 def build_model(seed=0, classifier=True):
     rng = np.random.default_rng(seed)
-    tensors, ops, layers = {}, [], []
+    tensors, ops = {}, []
 
-    def linear(name, kind, n, k, source, tokens=TOKENS):
+    def linear(name, kind, n, k, source):
         tensors[f"{name}.weight"] = rng.normal(0, 1.5 / np.sqrt(k), (n, k)).astype(np.float32)
         tensors[f"{name}.bias"] = rng.normal(0, 0.1, n).astype(np.float32)
         ops.append(Linear(name, (source,), kind))
-        layers.append(Layer(name, kind, n, k, tokens * n * k))
         return name
 
     def norm(name, source):
@@ -55,7 +53,6 @@ def build_model(seed=0, classifier=True):
     tensors["patch_embed.pos"] = rng.normal(0, 0.1, (TOKENS - 1, D)).astype(np.float32)
     tensors["patch_embed.prefix"] = rng.normal(0, 0.5, (1, D)).astype(np.float32)
     ops.append(PatchEmbed("patch_embed", ("image",), PATCH, 1))
-    layers.append(Layer("patch_embed", "patch_embed", D, k, (TOKENS - 1) * D * k))
     stream = "patch_embed"
     for b in range(BLOCKS):
         at = f"blocks.{b}"
@@ -66,9 +63,9 @@ def build_model(seed=0, classifier=True):
         ops.append(Activation(f"{at}.act", (fc1,), "gelu"))
         stream = residual(f"{at}.add2", stream, linear(f"{at}.fc2", "fc2", D, 4 * D, f"{at}.act"))
     ops.append(TakeToken("token", (norm("norm", stream),), 0))
-    output = linear("head", "head", CLASSES, D, "token", 1) if classifier else "token"
+    output = linear("head", "head", CLASSES, D, "token") if classifier else "token"
     spec = InputSpec(3, SIDE, SIDE, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
-    return ImportedModel("hand", tuple(ops), output, tuple(layers), spec, "trained", classifier, tensors)
+    return ImportedModel("hand", tuple(ops), (output,), spec, "trained", classifier, tensors)
 
 
 def build_images(model, count, seed):

@@ -1,8 +1,8 @@
-"""What every operator's lowering for a GPU knows."""
+"""What every pass and every operator's lowering for a GPU knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,42 +11,51 @@ from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.lower.cuda.groups import Group
 from lampq_tvm.lower.cuda.launch import Value
-from lampq_tvm.network.model import InputSpec, Op
+from lampq_tvm.network.model import InputSpec
+from lampq_tvm.network.op import Shape
+from lampq_tvm.network.shapes import infer_shapes
 from lampq_tvm.plan import FLOAT_BITS
-from lampq_tvm.quantize.model import QLayerNorm, QProduct, QRegroup, QRotary
+from lampq_tvm.quantize.model import QProduct, QRegroup, QRotary, QuantizedModel
+from lampq_tvm.quantize.op import QOp
 from lampq_tvm.records.cuda import CudaRecords
 
 
 @dataclass
 class CudaContext:
-    """What every operator's lowering for a GPU knows.
+    """What every pass and every operator's lowering for a GPU knows.
 
     Attributes:
         arch: `sm_87`, ...
         batch: images per call.
         input: the image.
-        output: name of the value that the network gives.
+        outputs: names of the values that the network gives.
         ops: the network's operators.
         tensors: its constants.
         records: sizes of the kernels.
-        shapes: shape of every value so far, without the batch.
-        values: values so far, by name.
-        fused: LayerNorms that the product after them makes itself, by name.
-        made: operators whose value a launch of an earlier one gives, or that are left out with it, by name.
+        shapes: of every value without the batch.
+        groups: operators by the kernel that makes them, in order; passes join them.
+        values: values in device memory so far, by name.
     """
 
     arch: str
     batch: int
     input: InputSpec
-    output: str
-    ops: Sequence[Op]
+    outputs: tuple[str, ...]
+    ops: tuple[QOp, ...]
     tensors: Mapping[str, np.ndarray]
     records: CudaRecords
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: dict[str, Shape]
+    groups: tuple[Group, ...]
     values: dict[str, Value] = field(default_factory=dict)
-    fused: dict[str, QLayerNorm] = field(default_factory=dict)
-    made: set[str] = field(default_factory=set)
+
+    @staticmethod
+    def of(qm: QuantizedModel, arch: str, batch: int, records: CudaRecords) -> CudaContext:
+        """For a network of which nothing is joined yet."""
+        shapes = infer_shapes(qm.ops, qm.input, qm.tensors)
+        groups = tuple(Group(op) for op in qm.ops)
+        return CudaContext(arch, batch, qm.input, qm.outputs, qm.ops, qm.tensors, records, shapes, groups)
 
     def rows(self, value: str) -> int:
         """Rows of a value as a matrix, the batch included."""
@@ -56,40 +65,33 @@ class CudaContext:
         """The multiply-add of a product."""
         return mma_for(op.w_bits, op.a_bits, self.arch)
 
-    def readers(self, name: str) -> list[Op]:
+    def group(self, name: str) -> Group:
+        """The group that makes the operator `name`."""
+        return next(group for group in self.groups if any(op.name == name for op in group.ops))
+
+    def alone(self, name: str) -> bool:
+        """Whether an operator is the root of its group, and nothing is joined to it."""
+        group = self.group(name)
+        return group.root.name == name and len(group.ops) == 1
+
+    def readers(self, name: str) -> list[QOp]:
         """Operators that read a value, where it stands or through an index."""
         found = [op for op in self.ops if name in op.inputs]
         return [reader for op in found for reader in (self.readers(op.name) if self.gathers(op) else [op])]
 
-    def only_reader(self, name: str) -> Op | None:
+    def only_reader(self, name: str) -> QOp | None:
         """The operator that alone wants a value, which nobody else needs then; the network's output is wanted outside."""
         readers = self.readers(name)
-        return readers[0] if len(readers) == 1 and name != self.output else None
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
-    def gathers(self, op: Op) -> bool:
-        """Whether tokens in another order need no kernel: their only reader is a product, and none is filled or joined."""
-        if not isinstance(op, QRegroup) or op.name == self.output:
-            return False
-        index, readers = self.tensors[f"{op.name}.index"], [reader for reader in self.ops if op.name in reader.inputs]
-        alone = len(readers) == 1 and isinstance(readers[0], QProduct) and readers[0].inputs[0] == op.name
-        return alone and index.shape[-1] == 1 and index.min() >= 0
-
-    def gathered(self, name: str) -> QRegroup | None:
-        """What gives a value, if it is tokens in another order, which the product after them reads where they stand."""
-        return next((op for op in self.ops if op.name == name and isinstance(op, QRegroup) and self.gathers(op)), None)
+    def gathers(self, op: QOp) -> bool:
+        """Whether an operator is tokens in another order that the product after them reads where they stand."""
+        return isinstance(op, QRegroup) and op in self.group(op.name).before
 
     def product_shape(self, op: QProduct) -> ProductShape:
-        """What a product is built for, its rows taken by an index or not, and whether it turns q and k."""
-        (n, k), source = self.tensors[f"{op.name}.w"].shape, op.inputs[0]
-        rows = self.batch * self.tensors[f"{source}.index"].size if self.gathered(source) else self.rows(source)
-        return ProductShape(rows, n, k, op.epilogue if self.turned(op) is None else "turned")
-
-    def turned(self, op: QProduct) -> QRotary | None:
-        """The rotation of neighbours that alone reads a product, which makes its codes then."""
-        rotary = self.only_reader(op.name)
-        if op.epilogue != "float" or not isinstance(rotary, QRotary):
-            return None
-        return rotary if np.array_equal(self.tensors[f"{rotary.name}.partner"], np.arange(rotary.head_dim) ^ 1) else None
+        """What a product is built for, and whether it turns q and k."""
+        (n, k), turned = self.tensors[f"{op.name}.w"].shape, self.group(op.name).behind(QRotary)
+        return ProductShape(self.rows(op.inputs[0]), n, k, op.epilogue if turned is None else "turned")
 
     def tiles(self, shape: ProductShape, mma: Mma, normed: bool) -> CudaTiles:
         """Tiles of a product, by its record; products that turn take those of products to codes."""
@@ -102,12 +104,13 @@ class CudaContext:
         nibbles = readers and all(isinstance(op, QProduct) and self.mma(op).a_bits == 4 for op in readers)
         return 4 if nibbles else 8
 
-    def add(self, name: str, shape: tuple[int, ...], dtype: str) -> Value:
-        """Note a new value: its shape without the batch, and where it stands as a matrix."""
-        self.shapes[name] = shape
-        self.values[name] = Value(name, self.rows(name), shape[-1], dtype)
+    def add(self, name: str, dtype: str, shape: Shape | None = None) -> Value:
+        """Note a value in device memory as a matrix; `shape` without the batch, of a value that no operator gives."""
+        if shape is not None:
+            self.shapes[name] = shape
+        self.values[name] = Value(name, self.rows(name), self.shapes[name][-1], dtype)
         return self.values[name]
 
-    def coded(self, name: str, shape: tuple[int, ...], bits: int) -> Value:
-        """Note a new value of codes of a width, or of float16 values."""
-        return self.add(name, shape, "float16" if bits == FLOAT_BITS else f"int{self.code_bits(name)}")
+    def coded(self, name: str, bits: int) -> Value:
+        """Note a value of codes of a width, or of float16 values."""
+        return self.add(name, "float16" if bits == FLOAT_BITS else f"int{self.code_bits(name)}")

@@ -104,3 +104,8 @@ def clamp(out_bits: int, buffer: str = "range") -> dict[str, Recipe]:
 def text_of(eps: float) -> str:
     """A number as part of a kernel's name."""
     return f"{eps!r}".replace("-", "m").replace(".", "p")
+
+
+def builder(build: Callable[..., CudaKernel], *args: Any) -> Callable[[str], CudaKernel]:
+    """Makes a kernel of these sizes under the name that it is given."""
+    return lambda name: build(*args, name=name)

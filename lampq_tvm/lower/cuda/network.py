@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import Launch, Value
-from lampq_tvm.lower.cuda.operators import lower_op
+from lampq_tvm.lower.cuda.operators import RULES
+from lampq_tvm.lower.cuda.passes import PASSES
 from lampq_tvm.lower.memory import Arena, Step, plan_memory
 from lampq_tvm.lower.shared import renamed, shared_names
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.quantize.op import QOp
 from lampq_tvm.records.cuda import CudaRecords
+
+Seen = Callable[[str, CudaContext], None]
 
 
 @dataclass(frozen=True)
@@ -36,22 +40,40 @@ class CudaLowered:
     shapes: dict[str, tuple[int, ...]]
 
 
-def lower_cuda(qm: QuantizedModel, arch: str, batch: int = 1, records: CudaRecords | None = None) -> CudaLowered:
-    """Lower an integer network for a GPU architecture and a batch; `records` are the shipped ones where None.
+def lower_cuda(
+    qm: QuantizedModel, arch: str, batch: int = 1, records: CudaRecords | None = None, seen: Seen | None = None
+) -> CudaLowered:
+    """Lower an integer network for a GPU architecture and a batch.
+
+    Args:
+        records: sizes of the kernels; the shipped ones where None.
+        seen: called after each pass with its name and the context, in which the groups are.
 
     Raises:
         UnsupportedError: an operator has no kernel.
     """
-    context = CudaContext(arch, batch, qm.input, qm.output, qm.ops, qm.tensors, records or CudaRecords(arch))
+    context = CudaContext.of(qm, arch, batch, records or CudaRecords(arch))
+    for joins in PASSES:
+        context.groups = joins(context)
+        if seen is not None:
+            seen(joins.__name__, context)
     image = Value("image", 1, batch * qm.input.channels * qm.input.height * qm.input.width, "uint8")
-    found = [launch for op in qm.ops for launch in lower_op(op, context)]
+    found = [launch for group in context.groups for launch in _launches(group.root, context)]
     names, sizes = shared_names(qm.tensors), {v.name: v.bytes for v in (image, *context.values.values())}
     launches = tuple(_finished(launch, names, sizes) for launch in found)
     _check_overwritten(launches)
     arena = _plan(image, launches)
     kept = {op.name for op in qm.ops}
-    shapes = {name: (batch, *shape) for name, shape in context.shapes.items() if name in kept and name in context.values}
+    shapes = {name: (batch, *context.shapes[name]) for name in context.values if name in kept}
     return CudaLowered(batch, launches, image, arena.offsets, arena.size, shapes)
+
+
+def _launches(op: QOp, c: CudaContext) -> list[Launch]:
+    """Launches of an operator; its values are added to the context."""
+    rule = RULES.get(type(op))
+    if rule is None:
+        raise UnsupportedError("there is no CUDA kernel for this operator", where=f"{op.name} ({type(op).__name__})")
+    return rule(op, c)
 
 
 def _finished(launch: Launch, names: Mapping[str, str], sizes: Mapping[str, int]) -> Launch:

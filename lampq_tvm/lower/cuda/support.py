@@ -42,14 +42,8 @@ def check_cuda_attention(model: m.ImportedModel, arch: str, *, half: bool) -> No
     from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warps
     from lampq_tvm.kernels.cuda.fits import check_attention
 
-    rows = {layer.name: layer.macs // layer.params for layer in model.layers}
-    inputs = {op.name: op.inputs for op in model.ops}
     for op in model.ops:
-        if not isinstance(op, m.Attention):
-            continue
-        bias, source = model.tensors.get(f"{op.name}.bias"), op.inputs[0]
-        while source not in rows:  # q, k and v are turned, or divided by their lengths
-            source = inputs[source][0]
-        tokens = rows[source] if bias is None else bias.shape[-1]  # with windows, of a window
-        shape = with_warps(CudaAttentionShape(1, tokens, op.heads, op.head_dim))
-        check_attention(shape, arch, half=half, where=op.name)
+        if isinstance(op, m.Attention):
+            tokens = model.shapes[op.name][-2]  # with windows, of a window
+            shape = with_warps(CudaAttentionShape(1, tokens, op.heads, op.head_dim))
+            check_attention(shape, arch, half=half, where=op.name)

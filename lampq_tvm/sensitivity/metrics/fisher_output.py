@@ -50,14 +50,13 @@ def output_errors(context: Context, piece: Piece) -> dict[str, F64]:
 
 def _layer(calibration: Calibration, layer: Layer, x: Tensor, g: Tensor, widths: Sequence[int]) -> F64:
     """One layer's [w, a]; x: [B, T, K], g: [B, T, N]."""
-    image = layer.type == "patch_embed"
     exact = model_tensors(calibration.model)[f"{layer.name}.weight"].flatten(1)
-    pairs = [fake_quantize_layer(calibration, layer.name, b, 8 if image else b) for b in widths]
+    pairs = [fake_quantize_layer(calibration, layer.name, b, 8 if layer.reads_image else b) for b in widths]
     weights = torch.stack([torch.from_numpy(weight) for weight, _ in pairs])
     turned = g.transpose(1, 2)
     by_weight = torch.bmm(turned, x).flatten(1) @ (weights - exact).flatten(1).T  # [B, w]
     total = by_weight[:, :, None].double().expand(-1, -1, len(widths)).clone()
-    if not image:
+    if not layer.reads_image:
         for a, (_, act) in enumerate(pairs):
             total[:, :, a] += torch.bmm(turned, act(x) - x).flatten(1) @ weights.flatten(1).T
     return total.square().sum(0).numpy()

@@ -42,7 +42,7 @@ def divergences(context: Context, piece: Piece) -> F64:
     def table(layer: Layer) -> dict[str, F64]:
         """One layer's [w, a]."""
         loss = np.full((len(widths), len(widths)), np.inf)
-        if layer.type == "patch_embed":
+        if layer.reads_image:
             loss[:] = np.array([one(layer, w, None) for w in widths])[:, None]
         elif pairs.mode == "separate":
             loss[:] = np.array([one(layer, w, None) for w in widths])[:, None]

@@ -70,5 +70,5 @@ def test_families_in_float16(family, step, attention):
 
 
 def test_large_batches_store_their_norms(monkeypatch):
-    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.REPEATED", 0)
+    monkeypatch.setattr("lampq_tvm.lower.cuda.passes.norm_before.REPEATED", 0)
     assert_close(half("vit", 1, 16), "jetson-agx-orin-64gb@jp6")

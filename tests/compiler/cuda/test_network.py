@@ -79,7 +79,7 @@ def test_every_family_equals_reference(family):
 
 def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
     """One image's LayerNorms are made by the products after them, two images' are not: what both store is traced in both."""
-    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.REPEATED", 3 / 16)  # three blocks on Orin
+    monkeypatch.setattr("lampq_tvm.lower.cuda.passes.norm_before.REPEATED", 3 / 16)  # three blocks on Orin
     made = build_cuda(quantized("vit", "8/8"), resolve_target("jetson-agx-orin-64gb"), batch=2)
     launches = [len(bucket["launches"]) for bucket in made.manifest["cuda"]["buckets"]]
     assert launches[0] < launches[1]
@@ -90,7 +90,7 @@ def test_batches_around_the_limit_keep_the_same_values(monkeypatch):
 @pytest.mark.parametrize("family", ["vit", "swin", "swinv2", "eva02"])
 def test_large_batches_store_their_norms(family, monkeypatch):
     """Where blocks are many the product before a LayerNorm makes it, and packs nibbles where its reader wants them."""
-    monkeypatch.setattr("lampq_tvm.lower.cuda.norms.REPEATED", 0)
+    monkeypatch.setattr("lampq_tvm.lower.cuda.passes.norm_before.REPEATED", 0)
     qm = quantized(family, "4/4")
     made = build_cuda(qm, resolve_target("jetson-agx-orin-64gb"), batch=2)
     values = made.manifest["cuda"]["buckets"][-1]["values"]

@@ -1,4 +1,4 @@
-"""The torch reference of what happens to heads beside plain attention: constant queries, lengths, rotary embedding."""
+"""Softmax attention: of tokens over each other, and of constant queries over tokens."""
 
 from __future__ import annotations
 
@@ -7,11 +7,36 @@ from torch import Tensor
 
 from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import exact
-from lampq_tvm.quantize import model as q
+from lampq_tvm.quantize.operators.attention import QAttention, QAttentionPool
+from lampq_tvm.quantize.reference_rules import RULES
 
 
-def attention_pool(op: q.QAttentionPool, t: dict[str, Tensor], codes: Tensor) -> Tensor:
+@RULES.register(QAttention)
+def attention(op: QAttention, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
+    """Attention on codes; every head's scores at once."""
+    codes = x[0]
+    tokens = codes.shape[-2]
+    query, key, value = codes.view(-1, tokens, 3, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    bias = t["bias"][:, t["at"].long()[t["pattern"].long()]].transpose(0, 1) if op.groups else None
+    if op.bits == FLOAT_BITS:
+        mixed = half_attention(query, key, value, t["S"], bias).transpose(1, 2).reshape(*codes.shape[:-1], -1)
+        return exact.saturate(exact.fma(mixed, t["M"], t["B"]), op.out_bits)
+    scores = exact.product(query, key.transpose(-1, -2), op.head_dim << (2 * op.bits - 2))
+    if bias is not None:
+        scores = (scores.view(-1, *bias.shape).double() + bias).view(scores.shape)
+    below = (scores.amax(-1, keepdim=True) - scores).float()
+    index = (below * t["S"].view(-1, 1, 1)).round().clamp(max=255).int()
+    p = t["P"][index]
+    total = p.sum(-1, keepdim=True, dtype=torch.int32).float()
+    acc = exact.product(p, value, tokens * 255 << (op.bits - 1))
+    merged = (acc.float() * exact.reciprocal(total)).transpose(1, 2).reshape(*codes.shape[:-1], -1)
+    return exact.saturate(exact.fma(merged, t["M"], t["B"]), op.out_bits)
+
+
+@RULES.register(QAttentionPool)
+def attention_pool(op: QAttentionPool, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Codes kv [B, T, 2 * heads * head_dim] to codes [B, L, heads * head_dim]."""
+    codes = x[0]
     batch, tokens, _ = codes.shape
     key, value = codes.view(batch, tokens, 2, op.heads, op.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
     if op.bits == FLOAT_BITS:
@@ -37,32 +62,3 @@ def half_attention(query: Tensor, key: Tensor, value: Tensor, S: Tensor, bias: T
     scores = acc * scale if bias is None else exact.fma(acc.view(-1, *bias.shape), scale, bias).view(acc.shape)
     p = torch.exp2(scores - scores.amax(-1, keepdim=True)).half()
     return exact.half_product(p, value) * exact.reciprocal(p.float().sum(-1, keepdim=True))
-
-
-def unit(op: q.QUnitHeads, t: dict[str, Tensor], qkv: Tensor) -> Tensor:
-    """Float qkv [.., 3 * heads * head_dim] to codes: q and k over their lengths."""
-    parts = _split(qkv, op.heads)
-    length = exact.squares(parts).double().sqrt().float()
-    inverse = exact.reciprocal(length.clamp(min=float(torch.tensor(op.eps, dtype=torch.float32))))
-    turned = torch.cat([(parts * inverse)[..., :2, :, :], parts[..., 2:, :, :]], -3)
-    return _codes(turned, t["inv"], op.out_bits).view(qkv.shape)
-
-
-def rotary(op: q.QRotary, t: dict[str, Tensor], qkv: Tensor) -> Tensor:
-    """Float qkv [.., T, 3 * heads * head_dim] to codes: q and k turned by their token's angles."""
-    parts = _split(qkv, op.heads)
-    still, value = parts[..., :2, :, :], parts[..., 2:, :, :]
-    cos, sin = (t[k][:, None, None] for k in ("cos", "sin"))
-    partner = still.index_select(-1, t["partner"]) * sin
-    turned = torch.cat([exact.fma(still, cos.expand_as(still), partner), value], -3)
-    return _codes(turned, t["inv"], op.out_bits).view(qkv.shape)
-
-
-def _split(qkv: Tensor, heads: int) -> Tensor:
-    """[.., 3 * heads * head_dim] as [.., 3, heads, head_dim]."""
-    return qkv.view(*qkv.shape[:-1], 3, heads, -1)
-
-
-def _codes(x: Tensor, inv: Tensor, bits: int) -> Tensor:
-    """Codes of [.., 3, heads, head_dim] with 1 / scale [3, heads]."""
-    return exact.saturate(exact.fma(x, inv[..., None], torch.zeros(())), bits)

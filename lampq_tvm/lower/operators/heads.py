@@ -1,0 +1,40 @@
+"""What happens to q and k before they become codes: lengths, rotary embedding."""
+
+from __future__ import annotations
+
+import zlib
+
+from lampq_tvm.kernels.rotary import build_rotary
+from lampq_tvm.kernels.unit_heads import build_unit_heads
+from lampq_tvm.lower.context import Context
+from lampq_tvm.lower.kernel import Arguments, Call
+from lampq_tvm.lower.operators import RULES
+from lampq_tvm.quantize.operators.heads import QRotary, QUnitHeads
+
+
+@RULES.register(QUnitHeads)
+def lower_unit_heads(op: QUnitHeads, c: Context) -> list[Call]:
+    """q and k over their lengths, to codes."""
+    source = op.inputs[0]
+    rows, channels = c.rows(source), c.channels(source)
+    arguments = Arguments().value(source).arrays(f"{op.name}.inv").code_range(op.out_bits)
+    name = f"unit_heads_r{rows}_h{op.heads}_d{op.head_dim}_e{op.eps!r}".replace("-", "m").replace(".", "p")
+    return [
+        arguments.call(
+            name, lambda: build_unit_heads(rows, op.heads, op.head_dim, op.eps, c.isa), op.name, (rows, channels), "int8"
+        )
+    ]
+
+
+@RULES.register(QRotary)
+def lower_rotary(op: QRotary, c: Context) -> list[Call]:
+    """q and k turned, to codes."""
+    source, count = op.inputs[0], len(c.tensors[f"{op.name}.cos"])
+    rows, channels = c.rows(source), c.channels(source)
+    arguments = Arguments().value(source).arrays(*(f"{op.name}.{field}" for field in ("cos", "sin", "inv")))
+    arguments.code_range(op.out_bits)
+    partner = tuple(c.tensors[f"{op.name}.partner"].tolist())
+    name = f"rotary_r{rows}_t{count}_h{op.heads}_d{op.head_dim}_p{zlib.crc32(repr(partner).encode()):08x}"
+    return [
+        arguments.call(name, lambda: build_rotary(rows, count, op.heads, partner, c.isa), op.name, (rows, channels), "int8")
+    ]

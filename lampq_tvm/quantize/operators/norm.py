@@ -1,0 +1,35 @@
+"""LayerNorm, to codes and to float."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lampq_tvm.network.op import Shape, Shaped
+from lampq_tvm.quantize.op import QOp
+from lampq_tvm.quantize.operators import OPERATORS
+
+
+@OPERATORS.register("QLayerNorm")
+@dataclass(frozen=True)
+class QLayerNorm(QOp):
+    """Stream to codes of the next layer: sat(rne(fma(c * r, G[c], B[c]))). Tensors: `.G` `.B` [C] f32."""
+
+    eps: float
+    out_bits: int
+
+    def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
+        """That of its first input."""
+        return x[0]
+
+
+@OPERATORS.register("QFloatNorm")
+@dataclass(frozen=True)
+class QFloatNorm(QOp):
+    """LayerNorm to float: fma(c * r, G[c], B[c]). Tensors: `.G` `.B` [C] f32. Any [..., C]."""
+
+    eps: float
+
+    def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
+        """That of its first input."""
+        return x[0]
