@@ -1,22 +1,19 @@
-"""Attention of constant queries."""
+"""Attention of constant queries: one query of one head at a time, scalar work throughout."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
 from tvm.ir import Expr
-from tvm.script import tirx as T
+from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.kernels.frames import quick_frames
+from lampq_tvm.kernels.emit import function
+
+LOWEST = -(1 << 31)  # below every score
 
 
-def code(value: Expr, bounds: Any) -> Expr:
-    """The code of a float: clamped, rounded to nearest even, int8."""
-    return T.cast(T.round(T.min(T.max(value, bounds[0]), bounds[1])), "int8")
-
-
-@quick_frames
 def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head_dim: int) -> PrimFunc:
     """Attention of constant queries.
 
@@ -25,55 +22,58 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
     """
     channels = heads * head_dim
 
-    @T.prim_func(s_tir=True)
-    def attention_pool(
-        kv: T.Buffer((batch * tokens, 2 * channels), "int8"),
-        query: T.Buffer((heads, queries, head_dim), "int8"),
-        scale: T.Buffer((heads,), "float32"),
-        table: T.Buffer((256,), "uint8"),
-        m_: T.Buffer((channels,), "float32"),
-        b_: T.Buffer((channels,), "float32"),
-        bounds: T.Buffer((2,), "float32"),
-        out: T.Buffer((batch * queries, channels), "int8"),
-    ) -> None:
-        T.func_attr({"tirx.noalias": True})
-        for job in T.parallel(batch * heads * queries):
-            with T.sblock("job"):
-                T.reads()
-                T.writes()
-                scores = T.sblock_alloc_buffer((tokens,), "int32", scope="local")
-                sums = T.sblock_alloc_buffer((head_dim,), "int32", scope="local")
-                top = T.sblock_alloc_buffer((1,), "int32", scope="local")
-                inverse = T.sblock_alloc_buffer((1,), "float32", scope="local")
-                first: T.let = job // queries // heads * tokens
-                head: T.let = job // queries % heads
-                top[0] = T.int32(-2147483648)
-                for t in range(tokens):
-                    scores[t] = 0
-                    for c in range(head_dim):
-                        scores[t] += T.cast(query[head, job % queries, c], "int32") * T.cast(
-                            kv[first + t, head * head_dim + c], "int32"
-                        )
-                    top[0] = T.max(top[0], scores[t])
-                for t in range(tokens):
-                    scores[t] = T.cast(
-                        table[
-                            T.cast(T.round(T.min(T.cast(top[0] - scores[t], "float32") * scale[head], T.float32(255))), "int32")
-                        ],
-                        "int32",
-                    )
-                top[0] = 0
-                for c in range(head_dim):
-                    sums[c] = 0
-                for t in range(tokens):
-                    top[0] += scores[t]
-                    for c in range(head_dim):
-                        sums[c] += scores[t] * T.cast(kv[first + t, channels + head * head_dim + c], "int32")
-                inverse[0] = T.float32(1) / T.cast(top[0], "float32")
-                for c in range(head_dim):
-                    out[job // queries // heads * queries + job % queries, head * head_dim + c] = code(
-                        T.fma(T.cast(sums[c], "float32") * inverse[0], m_[head * head_dim + c], b_[head * head_dim + c]),
-                        bounds,
-                    )
+    def body(kv: Any, query: Any, scale: Any, table: Any, m: Any, b: Any, bounds: Any, out: Any) -> None:
+        with T.parallel(0, batch * heads * queries) as job, T.sblock("job"):
+            T.reads()
+            T.writes()
+            scores = T.sblock_alloc_buffer((tokens,), "int32", scope="local")
+            sums = T.sblock_alloc_buffer((head_dim,), "int32", scope="local")
+            top = T.sblock_alloc_buffer((1,), "int32", scope="local")
+            inverse = T.sblock_alloc_buffer((1,), "float32", scope="local")
+            first, head = T.Bind(job // queries // heads * tokens), T.Bind(job // queries % heads)
+            column, row = head * head_dim, job // queries // heads * queries + job % queries
+            T.buffer_store(top, _int(LOWEST), [0])
+            with T.serial(0, tokens) as t:
+                T.buffer_store(scores, _int(0), [t])
+                with T.serial(0, head_dim) as c:
+                    product = _wide(query[head, job % queries, c]) * _wide(kv[first + t, column + c])
+                    T.buffer_store(scores, scores[t] + product, [t])
+                T.buffer_store(top, tirx.max(top[0], scores[t]), [0])
+            with T.serial(0, tokens) as t:
+                place = T.Cast("float32", top[0] - scores[t]) * scale[head]
+                index = _wide(T.round(tirx.min(place, tirx.const(255.0, "float32"))))
+                T.buffer_store(scores, _wide(table[index]), [t])
+            T.buffer_store(top, _int(0), [0])
+            with T.serial(0, head_dim) as c:
+                T.buffer_store(sums, _int(0), [c])
+            with T.serial(0, tokens) as t:
+                T.buffer_store(top, top[0] + scores[t], [0])
+                with T.serial(0, head_dim) as c:
+                    value = _wide(kv[first + t, channels + column + c])
+                    T.buffer_store(sums, sums[c] + scores[t] * value, [c])
+            T.buffer_store(inverse, tirx.const(1.0, "float32") / T.Cast("float32", top[0]), [0])
+            with T.serial(0, head_dim) as c:
+                code = T.fma(T.Cast("float32", sums[c]) * inverse[0], m[column + c], b[column + c])
+                inside = tirx.min(tirx.max(code, bounds[0]), bounds[1])
+                T.buffer_store(out, T.Cast("int8", T.round(inside)), [row, column + c])
 
-    return attention_pool
+    arguments = [
+        ("kv", (batch * tokens, 2 * channels), "int8"),
+        ("query", (heads, queries, head_dim), "int8"),
+        ("S", (heads,), "float32"),
+        ("P", (256,), "uint8"),
+        ("M", (channels,), "float32"),
+        ("B", (channels,), "float32"),
+        ("range", (2,), "float32"),
+        ("out", (batch * queries, channels), "int8"),
+    ]
+    return function("attention_pool", arguments, body)
+
+
+def _int(value: int) -> Expr:
+    return tirx.const(value, "int32")
+
+
+def _wide(value: Expr) -> Expr:
+    """As int32."""
+    return T.Cast("int32", value)
