@@ -48,7 +48,7 @@ SOURCES = {
     "sensitivity": ("frontend", "network", "quantizers", *CALIBRATE, "sensitivity", "data", "arrays", "plan.py"),
     "latency": (
         "network", "quantizers", *CALIBRATE, "quantize", "plan.py", "kernels", "lower", "tune", "records", "artifact",
-        "compiler", "runtime", "latency", "device", "ptx", "oracle", "targets",
+        "compiler", "runtime", "latency", "device", "ptx", "oracle", "targets", "levels",
     ),
     "plan": (
         "frontend", "network", "quantizers", *CALIBRATE, "quantize", "sensitivity", "allocate", "latency", "data", "arrays",
@@ -57,7 +57,7 @@ SOURCES = {
     "quantize": ("frontend", "network", "quantizers", *CALIBRATE, "quantize", "plan.py"),
     "build": (
         "frontend", "network", "quantizers", *CALIBRATE, "quantize", "plan.py", "kernels", "lower", "tune", "records",
-        "artifact", "compiler", "runtime", "device", "ptx", "oracle", "targets",
+        "artifact", "compiler", "runtime", "device", "ptx", "oracle", "targets", "levels",
     ),
 }  # fmt: skip
 IMAGES = ("torch", "numpy", "pillow")

@@ -53,6 +53,11 @@ class Registry(Generic[K, V]):
 
         return keep
 
+    def forget(self, *keys: K) -> None:
+        """Take entries back."""
+        for key in keys:
+            self._entries.pop(key, None)
+
     def find(self, key: K, *, where: str | None = None) -> V:
         """The entry of a key.
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
 
 from lampq_tvm.device.rpc import Session, connect
 from lampq_tvm.errors import DeviceError, OutputError
-from lampq_tvm.targets import FEATURES, GENERIC, TRIPLES, Target, resolve_target
+from lampq_tvm.levels import CPU_ARCHES, CPU_LEVELS, levels_of
+from lampq_tvm.targets import Target, level_target, resolve_target
 from lampq_tvm.targets.machine import local_arch, local_features
 
-ISAS = ("vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon")
+ISAS = tuple(level.name for arch in CPU_ARCHES.values() for level in levels_of(arch))
 BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
 _absent: dict[str, str] = {}
 
@@ -20,18 +22,13 @@ def target_of(isa: str) -> Target:
     """The target of an instruction set level: this machine for x86, a board for Arm."""
     if isa in BOARDS:
         return resolve_target(BOARDS[isa])
-    mcpu, mattr = GENERIC[isa]
-    return Target("host", "x86", isa, llvm(isa, mcpu, mattr), FEATURES[isa], 2)
-
-
-def llvm(isa: str, mcpu: str, mattr: tuple[str, ...]) -> dict[str, object]:
-    """TVM's target of an x86 level."""
-    return {"kind": "llvm", "mtriple": TRIPLES["x86"], "mcpu": mcpu, "mattr": list(mattr)}
+    return dataclasses.replace(level_target(CPU_LEVELS[isa]), cores=2)
 
 
 def runs_here(isa: str) -> bool:
-    """Whether this machine's CPU has an x86 level."""
-    return local_arch() == "x86" and set(FEATURES[isa]) <= local_features()
+    """Whether this machine's CPU has a level."""
+    level = CPU_LEVELS[isa]
+    return local_arch() == level.arch.name and not level.missing(local_features())
 
 
 def board_session(isa: str) -> Session:

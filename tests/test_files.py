@@ -117,7 +117,8 @@ def test_infinite_times_are_no_times(tmp_path):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("jetson-nano.toml", 'cuda_from = "', 'cuda_from = "x'),
+        ("jetson-nano.toml", 'jp4 = "', 'jp4 = "x'),
+        ("jetson-nano.toml", 'arch = "sm_', 'arch = "sm_1'),
         ("raspberry-pi-5.toml", 'mcpu = "', 'mcpu = "../'),
         ("raspberry-pi-5.toml", "cores = ", "cores = -"),
         ("raspberry-pi-5.toml", "value = ", "value = nan #"),

@@ -15,7 +15,8 @@ PACKAGE = Path(lampq_tvm.__file__).parent
 FLOORS = (
     ("errors", "memfile", "progress", "spread"),
     ("arrays", "files", "locks", "registry", "resources"),
-    ("quantizers", "store", "targets"),
+    ("levels", "quantizers", "store"),
+    ("targets",),
     ("artifact", "cache", "network", "scratch"),
     ("data", "device", "frontend", "kernels", "plan", "rewrites"),
     ("recipes",),

@@ -11,7 +11,6 @@ run goes on where it stopped.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 from bench.common.networks import BOARDS, MODELS, network
@@ -20,8 +19,9 @@ from bench.common.shipped import COLUMNS, LEVELS_SHOWN, records, row, summary
 from lampq_tvm.cli.output import print_table
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 from lampq_tvm.latency.work import at_widths
+from lampq_tvm.levels import CPU_LEVELS
 from lampq_tvm.resources import data_dir
-from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
+from lampq_tvm.targets import Target, level_target, local_arch, local_features, resolve_target
 from lampq_tvm.tune.run import tunable_kernels, tune_kernels
 
 PAIRS = {"avx2": ((8, 8), (4, 8), (4, 4)), "neon": ((8, 8), (4, 8), (4, 4), (2, 4))}  # elsewhere all widths share their kernels
@@ -41,19 +41,20 @@ def kernels(models: list[str], isa: str, kinds: list[str]) -> list[Kernel]:
 
 def level(isa: str) -> tuple[Target, str]:
     """Target and device of a level: this machine, limited to it, or an emulated board."""
-    host = resolve_target("host")
-    if isa not in LEVELS[host.kind] or not set(FEATURES[isa]) <= local_features():
-        return resolve_target(BOARDS[isa]), "emulated"
-    mcpu, mattr = GENERIC[isa]
-    tvm = {**host.tvm, "mcpu": mcpu, "mattr": list(mattr)}
-    return dataclasses.replace(host, isa=isa, tvm=tvm, features=FEATURES[isa]), "local"
+    return (level_target(CPU_LEVELS[isa]), "local") if _here(isa) else (resolve_target(BOARDS[isa]), "emulated")
+
+
+def _here(isa: str) -> bool:
+    """Whether this machine has a level."""
+    found = CPU_LEVELS[isa]
+    return found.arch.name == local_arch() and not found.missing(local_features())
 
 
 def main() -> None:
     """Tune level by level, then print what the records of all levels say."""
     parser = arguments(__doc__, "tune_shipped")
-    here = [isa for isa in LEVELS_SHOWN if set(FEATURES[isa]) <= local_features()]
-    parser.add_argument("--levels", nargs="+", choices=sorted(GENERIC), default=here)
+    here = [isa for isa in LEVELS_SHOWN if _here(isa)]
+    parser.add_argument("--levels", nargs="+", choices=sorted(LEVELS_SHOWN), default=here)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--trials", type=int, default=24)

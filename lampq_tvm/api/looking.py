@@ -12,6 +12,7 @@ from typing import Any
 from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.artifact.launches import Value
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.levels import CPU_ARCHES
 from lampq_tvm.memfile import memory_file, path_of
 from lampq_tvm.plan import IMAGE_TYPES
 
@@ -92,7 +93,7 @@ def disassembler(arch: str) -> str:
     Raises:
         UsageError: none is installed.
     """
-    triple = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}[arch]
+    triple = CPU_ARCHES[arch].triple
     names = ["llvm-objdump", *(f"llvm-objdump-{n}" for n in range(22, 13, -1)), f"{triple}-objdump"]
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 
-X86_64, AARCH64, CUDA = 62, 183, 190  # e_machine
-MACHINES = {"x86": X86_64, "aarch64": AARCH64}
+from lampq_tvm.levels import CPU_ARCHES
+
+CUDA = 190  # e_machine
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, vaddr, paddr, filesz, memsz, align
 ENTRY = struct.Struct("<qQ")  # of the dynamic section: tag, value
@@ -25,7 +26,7 @@ SIZES = {2: 23, 8: 7, 10: 5, 27: 25, 28: 26}
 
 def check_library(raw: bytes, arch: str) -> None:
     """ValueError unless it is a whole shared object for `x86` or `aarch64`."""
-    segments = _segments(raw, MACHINES[arch])
+    segments = _segments(raw, CPU_ARCHES[arch].elf)
     loads = [s for s in segments if s[0] == LOAD]
     dynamics = [s for s in segments if s[0] == DYNAMIC]
     _need(bool(loads) and len(dynamics) == 1, "nothing in it can be loaded")

@@ -14,23 +14,11 @@ import pydantic
 
 from lampq_tvm.errors import CorruptError
 from lampq_tvm.files import Schema, reason
+from lampq_tvm.levels import GPU_ARCHES
 
 ALIGN = 16  # bytes: the widest access of a kernel is a 16-byte copy
 MAX_BLOCK, MAX_THREADS = (1024, 1024, 64), 1024
 MAX_GRID = (2**31 - 1, 65535, 65535)
-# Shared memory of a block in KiB, by arch: libcu++'s `arch_traits.h` (max_shared_memory_per_block_optin); sm_72: CUDA 13's
-# `cuda_occupancy.h`.
-SHARED_KIB = {
-    "sm_72": 96,
-    "sm_75": 64,
-    "sm_80": 163,
-    "sm_86": 99,
-    "sm_87": 163,
-    "sm_89": 99,
-    "sm_90": 227,
-    "sm_110": 227,
-    "sm_120": 99,
-}
 ITEM_BITS = {"int4": 4, "int8": 8, "uint8": 8, "float16": 16, "float32": 32}
 MAX_ARENA_BYTES = 64 << 30
 ARENA_GROWTH, ARENA_BASE_BYTES = 1 << 16, 256 << 20  # an arena: at most so many times the image batch, and so much
@@ -139,9 +127,10 @@ def check_plan(plan: Plan, cubins_bytes: int, params: int, names: Sequence[str],
     Raises:
         ValueError: it does not fit.
     """
+    gpu = GPU_ARCHES.get(plan.arch)
+    shared_bytes = gpu.shared_bytes if gpu and gpu.matrix else 0  # plans for chips without matrix instructions are not accepted
     for kernel in plan.kernels:
         _need(kernel.offset + kernel.size <= cubins_bytes, f"kernel {kernel.name} lies outside the binaries")
-        shared_bytes = SHARED_KIB.get(plan.arch, 0) << 10
         _need(kernel.shared_bytes <= shared_bytes, f"kernel {kernel.name} asks for too much shared memory")
     batches = [bucket.batch for bucket in plan.buckets]
     _need(batches == sorted(set(batches)), "its batch sizes are not in order")

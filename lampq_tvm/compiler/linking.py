@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lampq_tvm.levels import CPU_ARCHES
 from lampq_tvm.memfile import memory_file, path_of
 from lampq_tvm.progress import note
 from lampq_tvm.scratch import check_room, scratch
@@ -60,7 +61,8 @@ def linker_version(kind: str) -> str:
 
 
 def _gcc(kind: str) -> str | None:
-    return shutil.which("g++") if kind == "x86" else None
+    name = CPU_ARCHES[kind].linker
+    return None if name is None else shutil.which(name)
 
 
 def _link(command: list[str], output: str, objects: Sequence[str], **_: Any) -> None:

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from lampq_tvm.errors import UsageError
+from lampq_tvm.levels import CPU_ARCHES
 from lampq_tvm.progress import note
 from lampq_tvm.store import cache_dir, digest, write_atomic
 
 # What TVM's own wheels need; JetPack 5 and Debian 10 have newer ones.
 GLIBC = "2.28"
-TRIPLES = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
 
 def cross_compiler(kind: str) -> str:
@@ -30,7 +30,7 @@ def cross_compiler(kind: str) -> str:
     if importlib.util.find_spec("ziglang") is None:
         raise UsageError("the linker (ziglang) is not installed", hint="pip install 'lampq-tvm[compile]'")
     # Without build ids and debug sections equal objects give equal files.
-    options = ["-target", f"{TRIPLES[kind]}.{GLIBC}", "-s", "-Wl,--build-id=none"]
+    options = ["-target", f"{CPU_ARCHES[kind].triple}.{GLIBC}", "-s", "-Wl,--build-id=none"]
     zig = shlex.quote(str(zig_cache()))
     text = (
         f'#!/bin/sh\nexport ZIG_GLOBAL_CACHE_DIR={zig} ZIG_LOCAL_CACHE_DIR="${{ZIG_LOCAL_CACHE_DIR:-{zig}}}"\n'

@@ -22,13 +22,11 @@ from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.panel import BYTES, lay_out, panel_shape
 from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.kernels.softmax import Softmax
-from lampq_tvm.kernels.threads import Own, each_thread
+from lampq_tvm.kernels.threads import Own, each_thread, hooks
 from lampq_tvm.kernels.tiles import Tiles
 
 SOFTMAX = 3  # instructions of a score from its sum to its code, as they come on Arm
 LOWEST = -(1 << 31)  # below every score
-TILE_ROWS = {"vbmi": 8, "vnni": 8, "avx2": 4, "i8mm": 6, "dotprod": 6, "neon": 4}
-TILE_VECTORS = {"vbmi": 3, "vnni": 3, "avx2": 2, "i8mm": 1, "dotprod": 1, "neon": 3}
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,14 @@ def bias_shape(shape: AttentionShape, isa: str, bits: int) -> tuple[int, int, in
 
 def attention_tiles(shape: AttentionShape, isa: str, bits: int) -> Tiles:
     """Sizes without tuning: those with the fewest multiply-adds, loads and scores, rows computed twice included."""
-    found = factors(shape, isa, bits)
-    vectors = min(TILE_VECTORS[isa], found[0].packed[0])
+    found, level = factors(shape, isa, bits), LEVELS[isa].data
+    vectors = min(level.attention_vectors, found[0].packed[0])
 
     def cost(rows: int) -> float:
         products = sum(f.packed[1] * -(-f.padded[0] // f.dot.lanes) * _step(f, rows) for f in found)
         return -(-shape.tokens // rows) * (products + SOFTMAX * rows * shape.tokens)
 
-    rows = min(range(min(TILE_ROWS[isa], shape.tokens), 0, -1), key=cost)
+    rows = min(range(min(level.attention_rows, shape.tokens), 0, -1), key=cost)
     return Tiles(rows, vectors, unroll=found[0].dot.unroll)
 
 
@@ -167,18 +165,18 @@ class _Attention:
         return max(1, self.shape.head_dim // BYTES if self.shape.head_dim % BYTES == 0 else 1)
 
     def write(self) -> None:
-        shape, parts = self.shape, self._parts
+        shape, parts, level = self.shape, self._parts, LEVELS[self.isa]
         pairs, tiles = shape.batch * shape.heads, -(-shape.tokens // self._rows)
         packed = [T.sblock_alloc_buffer((pairs, *f.packed), "int8") for f in (self.keys, self.values)]
         fixes = [T.sblock_alloc_buffer((pairs, f.padded[0]), "int32") for f in (self.keys, self.values)]
-        with T.parallel(0, pairs * parts) as job:
+        with hooks(level, pairs * parts), T.parallel(0, pairs * parts) as job:
             pair, part = job // parts, job % parts
             first, column = pair // shape.heads * shape.tokens, pair % shape.heads * shape.head_dim
             self.keys.pack_rows(self.qkv, first, shape.channels + column, packed[0], pair, part, parts)
             self.values.pack_columns(self.qkv, first, 2 * shape.channels + column, packed[1], pair, part, parts)
             for factor, source, fix in zip((self.keys, self.values), packed, fixes, strict=True):
                 factor.correct(source, fix, pair, part, parts)
-        with each_thread(pairs * tiles, *self._own()) as own:
+        with each_thread(level, pairs * tiles, *self._own()) as own:
             buffers = _Buffers(*own)
             with T.parallel(0, pairs * tiles) as job:
                 token = tirx.min(job % tiles * self._rows, tirx.const(shape.tokens - self._rows, "int32"))

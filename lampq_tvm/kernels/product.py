@@ -123,7 +123,7 @@ class _Product:
         stacks = -(-whole // group)
         tail = Run(1, tirx.const(whole * rows, "int32"), rest)
         jobs = (stacks + (rest > 0)) * chunks
-        with each_thread(jobs, *self._own(group)) as buffers:
+        with each_thread(LEVELS[self.isa], jobs, *self._own(group)) as buffers:
             held = Held(*buffers)
             T.buffer_store(held.packed, tirx.const(-1, "int32"), [0])
             with T.parallel(0, jobs) as job:

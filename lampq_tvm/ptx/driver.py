@@ -9,6 +9,7 @@ import numpy as np
 
 from lampq_tvm.artifact.launches import Extent
 from lampq_tvm.errors import DeviceError
+from lampq_tvm.levels import GPU_ARCHES
 from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.module import Module
 from lampq_tvm.ptx.parse import parse
@@ -21,12 +22,13 @@ class PtxDriver:
     Args:
         ptx: the PTX of every binary that will be loaded.
         arch: of the GPU that is played.
-        shared_bytes: the most shared memory of a block.
+        shared_bytes: the most shared memory of a block; the arch's where None.
         check: watch shared memory for races and unwritten bytes.
     """
 
-    def __init__(self, ptx: Mapping[bytes, str], arch: str, *, shared_bytes: int = 163 << 10, check: bool = True) -> None:
-        self.name, self.arch, self.cuda, self.shared_bytes = "PTX interpreter", arch, (13, 0), shared_bytes
+    def __init__(self, ptx: Mapping[bytes, str], arch: str, *, shared_bytes: int | None = None, check: bool = True) -> None:
+        self.name, self.arch, self.cuda = "PTX interpreter", arch, (13, 0)
+        self.shared_bytes = GPU_ARCHES[arch].shared_bytes if shared_bytes is None else shared_bytes
         self.memory = Memory()
         self._ptx, self._check = dict(ptx), check
         self._modules: list[Module] = []

@@ -2,13 +2,9 @@
 
 from lampq_tvm.targets.board import Board, Gpu, boards, find_board
 from lampq_tvm.targets.machine import check_runs_here, local_arch, local_features
-from lampq_tvm.targets.target import FEATURES, GENERIC, LEVELS, TRIPLES, Target, cuda_levels, resolve_target
+from lampq_tvm.targets.target import Target, cuda_levels, level_target, resolve_target
 
 __all__ = [
-    "FEATURES",
-    "GENERIC",
-    "LEVELS",
-    "TRIPLES",
     "Board",
     "Gpu",
     "Target",
@@ -16,6 +12,7 @@ __all__ = [
     "check_runs_here",
     "cuda_levels",
     "find_board",
+    "level_target",
     "local_arch",
     "local_features",
     "resolve_target",

@@ -11,6 +11,7 @@ import pydantic
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.files import Schema, read_toml
+from lampq_tvm.levels import GPU_ARCHES, GpuArch
 from lampq_tvm.resources import data_dir
 
 Word = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_+-][A-Za-z0-9_.+-]*$", max_length=64)]  # never leaves a folder
@@ -51,21 +52,37 @@ class Gpu(Schema):
     """A GPU.
 
     Attributes:
-        arch: its CUDA architecture, `sm_87`.
+        arch: its CUDA architecture, a row of `levels/gpu.py`: `sm_87`.
         sms: its streaming multiprocessors.
-        cuda_from, cuda_ceiling: the first toolkit that compiles for it, and the last one where later ones dropped it.
         jetpack: CUDA's version by JetPack level; empty for a plug-in card, whose driver is the user's choice.
-        int8_matrix, int4_matrix: whether it has such matrix instructions in hardware.
     """
 
-    arch: str = pydantic.Field(pattern=r"^sm_\d{2,3}$")
+    arch: str
     sms: int = pydantic.Field(gt=0, le=4096)
-    cuda_from: Version
-    cuda_ceiling: Version | None = None
     jetpack: dict[Annotated[str, pydantic.Field(pattern=r"^jp\d+$")], Version] = {}
-    int4_matrix: bool
-    int8_matrix: bool
     source: str
+
+    @pydantic.field_validator("arch")
+    @classmethod
+    def _known(cls, arch: str) -> str:
+        if arch not in GPU_ARCHES:
+            raise ValueError(f"its arch is none of {', '.join(GPU_ARCHES)}")
+        return arch
+
+    @property
+    def facts(self) -> GpuArch:
+        """What its architecture has."""
+        return GPU_ARCHES[self.arch]
+
+    @property
+    def int8_matrix(self) -> bool:
+        """Whether it has matrix instructions for bytes."""
+        return self.facts.matrix is not None
+
+    @property
+    def int4_matrix(self) -> bool:
+        """Whether it has such instructions for nibbles in hardware."""
+        return self.facts.int4_matrix
 
 
 class Board(Schema):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.levels import CPU_ARCHES
 
 
 def check_runs_here(arch: str, features: Sequence[str]) -> None:
@@ -33,7 +34,7 @@ def local_arch() -> str:
         UnsupportedError: this machine is neither, or not Linux.
     """
     machine = platform.machine().lower()
-    kind = {"x86_64": "x86", "amd64": "x86", "aarch64": "aarch64", "arm64": "aarch64"}.get(machine)
+    kind = next((arch.name for arch in CPU_ARCHES.values() if machine in arch.machines), None)
     if kind is None or not sys.platform.startswith("linux"):
         raise UnsupportedError(f"{sys.platform} on {machine} is not supported", hint="use Linux on x86-64 or aarch64")
     return kind

@@ -8,35 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.levels import CPU_ARCHES, OLDEST_CUDA, TOOLKITS, CpuLevel, best_level, levels_of
 from lampq_tvm.targets.board import Board, Gpu, find_board
 from lampq_tvm.targets.machine import local_arch, local_features
-
-# /proc/cpuinfo names that code of each ISA level may rely on; an artifact needs these and never a CPU's name.
-AVX2 = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
-FEATURES = {
-    "avx2": AVX2,
-    "vnni": (*AVX2, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "avx512_vnni"),
-    "vbmi": (*AVX2, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "avx512_vnni", "avx512vbmi"),
-    "neon": ("asimd",),
-    "dotprod": ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics"),
-    "i8mm": ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics", "i8mm"),
-}
-# LLVM's generic CPUs, so that code never takes instructions from a CPU's name. x86-64-v4 is AVX-512 F, BW, CD, DQ, VL.
-GENERIC = {
-    "avx2": ("x86-64-v3", ()),
-    "vnni": ("x86-64-v4", ("+avx512vnni",)),
-    "vbmi": ("x86-64-v4", ("+avx512vnni", "+avx512vbmi")),
-    "neon": ("generic", ("+neon",)),
-    "dotprod": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16")),
-    "i8mm": ("generic", ("+v8.1a", "+neon", "+dotprod", "+fullfp16", "+i8mm")),
-}
-# CUDA's compilers that can be had as wheels, by major: what compiles for a GPU depends on their version.
-CUDA_COMPILERS = {11: (11, 8), 12: (12, 6), 13: (13, 0)}
-OLDEST_CUDA = (11, 4)  # of a driver that the runtime speaks to
-TRIPLES = {"x86": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
-LEVELS = {"x86": ("vbmi", "vnni", "avx2"), "aarch64": ("i8mm", "dotprod", "neon")}
-# What LLVM may use of a board's core beyond its ISA level: the artifact then needs them too.
-RELIED = ("asimd", "asimddp", "asimdhp", "asimdrdm", "atomics", "i8mm")
 
 
 @dataclass(frozen=True)
@@ -46,7 +20,7 @@ class Target:
     Attributes:
         name: the name in its canonical spelling: `host`, `NAME:cpu`, `NAME@jp6`, `NAME@cuda12`.
         kind: `x86`, `aarch64` or `cuda`.
-        isa: `vbmi`, `vnni`, `avx2`, `i8mm`, `dotprod` or `neon`, or a GPU's arch (`sm_87`): which kernels are used.
+        isa: a CPU level (`vnni`, `dotprod`, ...), or a GPU's arch (`sm_87`): which kernels are used.
         tvm: the dict that `tvm.target.Target` takes.
         features: the /proc/cpuinfo names that the code needs.
         cores: cores of the board or of this machine; the GPU's multiprocessors.
@@ -92,16 +66,18 @@ def resolve_target(text: str) -> Target:
     if board.gpu is not None and cpu is None:
         return _gpu(board, board.gpu, level or list(versions)[-1], versions)
     core = board.arm
-    tvm = {
-        "kind": "llvm",
-        "mtriple": TRIPLES["aarch64"],
-        "mcpu": core.mcpu,
-        "mattr": list(core.mattr),
-        "num-cores": core.cores,
-    }
-    needs = tuple(f for f in RELIED if f in core.features)
-    isa = _level("aarch64", core.features)
-    return Target(name if board.gpu is None else f"{name}:cpu", "aarch64", isa, tvm, needs, core.cores, board)
+    arch = CPU_ARCHES["aarch64"]
+    level = best_level(arch, core.features) or levels_of(arch)[-1]
+    tvm = {**level.tvm, "mcpu": core.mcpu, "mattr": list(core.mattr), "num-cores": core.cores}
+    # LLVM may use whatever the core has beyond its level: the artifact then needs that too.
+    relied = {feature for each in levels_of(arch) for feature in each.features}
+    needs = tuple(sorted(relied & set(core.features)))
+    return Target(name if board.gpu is None else f"{name}:cpu", arch.name, level.name, tvm, needs, core.cores, board)
+
+
+def level_target(level: CpuLevel) -> Target:
+    """This machine limited to a level that it has, or of another architecture: any machine of that level."""
+    return Target("host", level.arch.name, level.name, level.tvm, level.features, len(os.sched_getaffinity(0)))
 
 
 def cuda_levels(board: Board) -> dict[str, tuple[int, int]]:
@@ -111,12 +87,7 @@ def cuda_levels(board: Board) -> dict[str, tuple[int, int]]:
         return {}
     if gpu.jetpack:
         return {level: _version(text) for level, text in gpu.jetpack.items()}
-    return {f"cuda{major}": version for major, version in CUDA_COMPILERS.items() if _knows(gpu, version)}
-
-
-def _knows(gpu: Gpu, version: tuple[int, int]) -> bool:
-    """Whether a compiler of this version makes code for a GPU."""
-    return _version(gpu.cuda_from) <= version and (gpu.cuda_ceiling is None or version <= _version(gpu.cuda_ceiling))
+    return {f"cuda{major}": kit.version for major, kit in TOOLKITS.items() if gpu.facts.compiles(kit.version)}
 
 
 def _gpu(board: Board, gpu: Gpu, level: str, versions: dict[str, tuple[int, int]]) -> Target:
@@ -139,15 +110,9 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _host() -> Target:
-    kind, have = local_arch(), local_features()
-    if kind == "x86" and not set(FEATURES["avx2"]) <= have:
-        missing = " ".join(sorted(set(FEATURES["avx2"]) - have))
+    arch, have = CPU_ARCHES[local_arch()], local_features()
+    level = best_level(arch, have)
+    if level is None:
+        missing = " ".join(levels_of(arch)[-1].missing(have))
         raise UnsupportedError(f"this CPU lacks {missing}", where="host", hint="compile for a board of targets/ instead")
-    isa = _level(kind, have)
-    mcpu, mattr = GENERIC[isa]
-    tvm = {"kind": "llvm", "mtriple": TRIPLES[kind], "mcpu": mcpu, "mattr": list(mattr)}
-    return Target("host", kind, isa, tvm, FEATURES[isa], len(os.sched_getaffinity(0)))
-
-
-def _level(kind: str, have: frozenset[str] | tuple[str, ...]) -> str:
-    return next((level for level in LEVELS[kind] if set(FEATURES[level]) <= set(have)), LEVELS[kind][-1])
+    return level_target(level)

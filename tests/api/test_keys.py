@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
 from lampq_tvm.cache import LIBRARIES, SOURCES, library_version
-from lampq_tvm.compiler.cuda.nvrtc import PACKAGES
 from lampq_tvm.errors import UsageError
+from lampq_tvm.levels import TOOLKITS
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.store import digest
 from lampq_tvm.targets import resolve_target
@@ -286,7 +286,7 @@ def test_every_stage_is_keyed_by_the_libraries_that_it_runs():
     assert set(LIBRARIES) == set(SOURCES)
     names = {name for names in LIBRARIES.values() for name in names}
     assert not [name for name in names if not library_version(name)]  # each is installed, so each is spelled right
-    assert {"ziglang", *PACKAGES.values()} <= set(LIBRARIES["build"]) & set(LIBRARIES["latency"])
+    assert {"ziglang", *(kit.package for kit in TOOLKITS.values())} <= set(LIBRARIES["build"]) & set(LIBRARIES["latency"])
 
 
 def test_a_target_is_told_apart_by_all_of_its_file():

@@ -11,6 +11,7 @@ import tvm
 
 from lampq_tvm.device import apt, cross, provision, wheels
 from lampq_tvm.errors import DeviceError, OutputError, UsageError
+from lampq_tvm.levels import CPU_ARCHES
 from lampq_tvm.targets import resolve_target
 from tests.device.conftest import provisioned
 from tests.device.trivial import trivial_module
@@ -118,7 +119,7 @@ def test_provisioning_again_downloads_nothing(pi5):
 
 @pytest.mark.parametrize("kind", ["x86", "aarch64"])
 def test_the_linker_gives_the_same_file_twice_for_the_oldest_glibc(kind, tmp_path):
-    target = {"kind": "llvm", "mtriple": cross.TRIPLES[kind]}
+    target = {"kind": "llvm", "mtriple": CPU_ARCHES[kind].triple}
     built = tvm.compile(trivial_module(), target=tvm.target.Target(target))
     for name in ("a.so", "b.so"):
         built.export_library(str(tmp_path / name), cc=cross.cross_compiler(kind))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tvm
 
-from lampq_tvm import targets
 from lampq_tvm.compiler.cuda.nvrtc import compile_text
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.targets import boards, check_runs_here, cuda_levels, local_features, resolve_target
 from lampq_tvm.targets import machine as this_machine
+from lampq_tvm.targets import target as target_names
 from tests.device.trivial import trivial_module
 
 BOARDS = sorted(name for name, board in boards().items() if board.cpu is not None)
@@ -133,7 +133,7 @@ def fake_machine(monkeypatch, tmp_path, machine, flags):
     (tmp_path / "cpuinfo").write_text(rows)
     have = local_features(str(tmp_path / "cpuinfo"))
     monkeypatch.setattr(this_machine.platform, "machine", lambda: machine)
-    for module in (targets, this_machine):
+    for module in (target_names, this_machine):
         monkeypatch.setattr(module, "local_features", lambda: have)
 
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lampq_tvm.errors import LampqError, UnsupportedError
+from lampq_tvm.levels import TOOLKITS
 
-LIBRARIES = {11: "libnvrtc.so.11.2", 12: "libnvrtc.so.12", 13: "libnvrtc.so.13"}
-PACKAGES = {11: "nvidia-cuda-nvrtc-cu11", 12: "nvidia-cuda-nvrtc-cu12", 13: "nvidia-cuda-nvrtc"}
 # Contract 1: no contraction, IEEE's division and root, denormals kept.
 OPTIONS = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false")
 
@@ -56,7 +55,7 @@ def compile_text(text: str, arch: str, major: int) -> Compiled:
 
 def available() -> tuple[int, ...]:
     """CUDA majors whose compiler is installed."""
-    return tuple(major for major in LIBRARIES if _path(major))
+    return tuple(major for major in TOOLKITS if _path(major))
 
 
 def _get(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
@@ -76,7 +75,7 @@ def _check(library: ctypes.CDLL, code: int) -> None:
 def _library(major: int) -> ctypes.CDLL:
     path = _path(major)
     if path is None:
-        hint = f"install lampq-tvm[compile] again, or {PACKAGES[major]}"
+        hint = f"install lampq-tvm[compile] again, or {TOOLKITS[major].package}"
         raise UnsupportedError(f"CUDA {major}'s compiler is not installed", hint=hint)
     library = ctypes.CDLL(str(path))
     library.nvrtcGetErrorString.restype = ctypes.c_char_p
@@ -87,5 +86,5 @@ def _path(major: int) -> Path | None:
     """Where a wheel put the library; all of them share the namespace package `nvidia`."""
     spec = importlib.util.find_spec("nvidia")
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    places = (Path(f) / name / "lib" / LIBRARIES[major] for f in folders for name in ("cuda_nvrtc", f"cu{major}"))
+    places = (Path(f) / name / "lib" / TOOLKITS[major].library for f in folders for name in ("cuda_nvrtc", f"cu{major}"))
     return next((path for path in places if path.is_file()), None)

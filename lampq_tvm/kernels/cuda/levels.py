@@ -1,45 +1,65 @@
-"""What an architecture has: the multiply-add for two widths, shared memory."""
+"""What an architecture's kernels multiply with, by its row in `levels/gpu.py`."""
 
 from __future__ import annotations
 
-from lampq_tvm.artifact.launches import SHARED_KIB
+from dataclasses import dataclass
+
 from lampq_tvm.kernels.cuda.half import FmaMma, HalfMma, TuringHalfMma
 from lampq_tvm.kernels.cuda.mma import Mma, TuringMma
 from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaHalfMma, WmmaMma
+from lampq_tvm.levels import GPU_ARCHES
+from lampq_tvm.levels.gpu import AMPERE, TURING, VOLTA
 
-WITHOUT_MATRIX_UNIT_KIB = {"sm_53": 48}  # not among the architectures that plans are accepted for
+
+@dataclass(frozen=True)
+class Kinds:
+    """The multiply-adds of a kind of matrix instructions.
+
+    Attributes:
+        codes, half: of products of codes, and of float16 values.
+        attention, half_attention: of attention, which needs sums in the registers' order of `mma.Mma`.
+        nibbles: whether 4-bit weights are widened in registers, and multiplied as they are where the chip has that.
+    """
+
+    codes: type[Mma]
+    half: type[Mma]
+    attention: type[Mma]
+    half_attention: type[HalfMma]
+    nibbles: bool = True
+
+
+KINDS = {
+    AMPERE: Kinds(Mma, HalfMma, Mma, HalfMma),
+    TURING: Kinds(TuringMma, TuringHalfMma, TuringMma, TuringHalfMma),
+    VOLTA: Kinds(WmmaMma, WmmaHalfMma, Dp4aMma, FmaMma, nibbles=False),
+    None: Kinds(WmmaMma, FmaMma, Dp4aMma, FmaMma, nibbles=False),  # codes are refused before they are compiled
+}
 
 
 def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
-    """The multiply-add of a product.
-
-    4-bit products run where the chip has them (sm_75 to sm_89); sm_90 and later emulate them slowly, so 4-bit weights are
-    widened there. sm_72 has bytes only.
-    """
-    number = int(arch.removeprefix("sm_"))
+    """The multiply-add of a product: nibbles where the chip has that, 4-bit weights widened to bytes elsewhere."""
+    kinds, gpu = _kinds(arch), GPU_ARCHES[arch]
     if w_bits == 16:
-        return WmmaHalfMma("f16", 16, 16) if number == 72 else half_mma(arch)
-    if number < 75:
-        return WmmaMma("s8", 8, 8)
-    kind = TuringMma if number < 80 else Mma
-    if w_bits <= 4 and a_bits <= 4 and number < 90:
-        return kind("s4", 4, 4)
-    return kind("w4a8", 8, 4) if w_bits <= 4 else kind("s8", 8, 8)
+        return kinds.half("f16", 16, 16)
+    if w_bits > 4 or not kinds.nibbles:
+        return kinds.codes("s8", 8, 8)
+    return kinds.codes("s4", 4, 4) if a_bits <= 4 and gpu.int4_matrix else kinds.codes("w4a8", 8, 4)
 
 
 def attention_mma(arch: str) -> Mma:
     """The multiply-add of attention, in bytes."""
-    number = int(arch.removeprefix("sm_"))
-    return Dp4aMma("s8", 8, 8) if number < 75 else mma_for(8, 8, arch)
+    return _kinds(arch).attention("s8", 8, 8)
 
 
 def half_mma(arch: str) -> HalfMma:
     """The multiply-add of float16 values in the registers' order of `mma.Mma`, which attention needs."""
-    number = int(arch.removeprefix("sm_"))
-    kind = FmaMma if number < 75 else TuringHalfMma if number < 80 else HalfMma
-    return kind("f16", 16, 16)
+    return _kinds(arch).half_attention("f16", 16, 16)
 
 
 def shared_limit(arch: str) -> int:
-    """Bytes of shared memory that a block may have (CUDA programming guide, specifications per compute capability)."""
-    return 1024 * (SHARED_KIB | WITHOUT_MATRIX_UNIT_KIB)[arch]
+    """Bytes of shared memory that a block may have."""
+    return GPU_ARCHES[arch].shared_bytes
+
+
+def _kinds(arch: str) -> Kinds:
+    return KINDS[GPU_ARCHES[arch].matrix]

@@ -1,24 +1,14 @@
-"""Instruction set levels: what each one multiplies, narrows and looks up with, held equal to the oracle by tests."""
+"""Instruction set levels: what each one multiplies, narrows and looks up with, held equal to the oracle by tests.
+
+A level's sizes are data (`lampq_tvm/levels/cpu/`); its file here writes its instructions.
+"""
 
 from __future__ import annotations
 
-from lampq_tvm.kernels.isa.avx2 import Avx2Level
 from lampq_tvm.kernels.isa.dot import Dot
-from lampq_tvm.kernels.isa.dotprod import DotprodLevel
-from lampq_tvm.kernels.isa.i8mm import I8mmLevel
-from lampq_tvm.kernels.isa.level import Level
-from lampq_tvm.kernels.isa.neon import NeonLevel
-from lampq_tvm.kernels.isa.vbmi import VbmiLevel
-from lampq_tvm.kernels.isa.vnni import VnniLevel
+from lampq_tvm.kernels.isa.level import LEVELS
 
-LEVELS: dict[str, Level] = {
-    "vbmi": VbmiLevel(),
-    "vnni": VnniLevel(),
-    "avx2": Avx2Level(),
-    "i8mm": I8mmLevel(),
-    "dotprod": DotprodLevel(),
-    "neon": NeonLevel(),
-}
+__all__ = ["LEVELS", "dot_for", "weight_peak"]
 
 
 def weight_peak(w_bits: int) -> int:

@@ -45,10 +45,6 @@ def repeated(tile: Tile, k: Expr) -> list[Expr]:
 class Arm(Level):
     """What every aarch64 core has."""
 
-    lanes = 4
-    look_lanes = 16
-    byte_lanes = 16
-
     def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
         """sat(rne(v)) of neighbouring vectors as bytes; every step saturates, so nothing is clamped as float."""
         dtype = "int8" if signed else "uint8"
@@ -96,8 +92,6 @@ def _low_word(codes: Expr, dtype: str) -> Expr:
 
 class Dotting(Arm):
     """Cores with a dot product, which adds up bytes as well."""
-
-    side = head_side = 4
 
     def add_bytes(self, total: Expr, values: Expr) -> Expr:
         """total int32 [4] plus the bytes uint8 [16], four in each lane."""

@@ -20,7 +20,6 @@ from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import round_up
 
-REGISTERS = 32
 MOST = 4  # registers that one load brings
 BYTES = 16  # of a register
 NEWLINE = "\\0A"
@@ -71,7 +70,7 @@ class Assembled(Quads):
         """Whether a tile can be written at all: sums, the panel's rows and a load of weights all have registers."""
         panel = -(-self.panel_rows(rows) * self.group * self.step_block // BYTES)
         slots, weights = self.slots(rows, vectors), min(MOST, self.lanes * self.group // BYTES)
-        return slots <= self.accumulators and slots + panel + weights <= REGISTERS
+        return slots <= self.accumulators and slots + panel + weights <= self.level.registers
 
     def part(self, channels: int) -> Dot:
         """The multiply-add for tiles that need no more than the first channels of a weight vector."""
@@ -96,7 +95,7 @@ class Assembled(Quads):
         if not self.fits(rows, vectors):
             raise AssertionError(f"a tile of {rows} rows and {vectors} vectors leaves too few registers for the operands")
         name = f"{self.name}_{self.lanes}_{loop.name}"
-        text = _function(name, vectors, [*self._lines(loop, len(kept)), *turns], kept)
+        text = _function(name, vectors, [*self._lines(loop, len(kept)), *turns], kept, self.level.registers)
         with T.attr(tirx.const(0, "int32"), "pragma_import_llvm", StringImm(text)):
             operands = [operand.address(first) for operand in (tile.a, *tile.weights)]
             T.evaluate(T.call_extern(name, sums.address, *operands, dtype="int32"))
@@ -156,17 +155,18 @@ def registers(address: str, first: int, count: int, stride: int = 0) -> Iterator
             yield f"add {address}, {address}, #{rest}"
 
 
-def _function(name: str, vectors: int, lines: list[str], places: list[int]) -> str:
+def _function(name: str, vectors: int, lines: list[str], places: list[int], registers: int) -> str:
     """A function of the sums' address, the panel's and each weight vector's, as LLVM reads it.
 
     Args:
         places: the register in which each sum ends that is stored; after them the operands are the addresses and a counter.
+        registers: of a core; all of them may be written.
     """
     quad, pointers = "<4 x i32>", 1 + vectors
     result = "{ " + ", ".join([quad] * len(places) + ["ptr"] * pointers + ["i32"]) + " }"
     given = ", ".join(f"ptr %p{i}" for i in range(pointers))
     outputs = [*(f"={{v{place}}}" for place in places), *["=&r"] * (pointers + 1)]
-    clobbered = [f"~{{v{i}}}" for i in range(REGISTERS) if i not in places]
+    clobbered = [f"~{{v{i}}}" for i in range(registers) if i not in places]
     wanted = ",".join([*outputs, *(str(len(places) + i) for i in range(pointers)), *clobbered, "~{cc}"])
     text = [f"define i32 @{name}(ptr %sums, {given}) alwaysinline {{"]
     text.append(f' %all = call {result} asm sideeffect "{NEWLINE.join(lines)}", "{wanted}"({given}) #0')

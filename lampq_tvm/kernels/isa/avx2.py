@@ -14,19 +14,15 @@ from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import llvm, splat, steps
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
-from lampq_tvm.kernels.isa.level import Generic
+from lampq_tvm.kernels.isa.level import Generic, emits
 
 MAX_DEPTH = 16
 DEEP = 8  # steps of a block from which on its activations do not fit into registers
+SPILLED = 4  # accumulator registers that these take up all the same
 
 
 class Wide(Simple):
     """16-bit activations by bytes widened on the way."""
-
-    @property
-    def accumulators(self) -> int:
-        """Accumulator registers that fit beside weights and activations."""
-        return 10
 
     def step(self, tile: Tile, k: Expr) -> None:
         """Write one step along K."""
@@ -48,7 +44,7 @@ class Narrow(Dot):
     @property
     def accumulators(self) -> int:
         """Accumulator registers that fit beside weights and activations."""
-        return 6 if self.depth >= DEEP else 10
+        return self.level.accumulators - (SPILLED if self.depth >= DEEP else 0)
 
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds: with more vectors, deep blocks spill their activations."""
@@ -79,19 +75,15 @@ class Narrow(Dot):
                 tile.acc.store(slot, tile.acc.load(slot) + added)
 
 
-_WIDE = Wide("avx2_s16s8", lanes=8, group=2, a_dtype="int16", shift=0)
-
-
+@emits("avx2")
 class Avx2Level(Generic):
     """AVX2 with FMA."""
 
-    lanes = 8
-    byte_lanes = 8
-
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The narrow multiply-add where a pair of products stays below 2^15, else the wide one."""
-        pair = 2 * ((1 << a_bits) - 1) * w_peak
+        level, pair = self.data, 2 * ((1 << a_bits) - 1) * w_peak
         if pair > 32767:
-            return _WIDE
+            return Wide("avx2_s16s8", level.lanes, level.group // 2, "int16", shift=0, level=level)
         depth, shift = min(MAX_DEPTH, 32767 // pair), 1 << (a_bits - 1)
-        return Narrow(f"avx2_u8s8_{depth}_{shift}", lanes=8, group=4, a_dtype="uint8", shift=shift, depth=depth)
+        name = f"avx2_u8s8_{depth}_{shift}"
+        return Narrow(name, level.lanes, level.group, level.operand, shift=shift, depth=depth, level=level)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
@@ -19,6 +19,7 @@ from tvm.script.ir_builder import tirx as T
 from lampq_tvm.kernels.emit import steps
 from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.registers import Registers
+from lampq_tvm.levels import CpuLevel
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Dot(ABC):
         group: inputs of an output channel that lie side by side.
         a_dtype: type of the multiplied activation: `uint8`, `int8` or `int16`.
         shift: added to a signed code to make the multiplied activation (128 where the hardware wants unsigned ones).
+        level: whose instruction it is.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Dot(ABC):
     group: int
     a_dtype: str
     shift: int
+    level: CpuLevel = field(kw_only=True, repr=False)
 
     @property
     def negate(self) -> bool:
@@ -98,7 +101,7 @@ class Dot(ABC):
     @property
     def accumulators(self) -> int:
         """Accumulator registers that fit beside weights and activations."""
-        return 24
+        return self.level.accumulators
 
     @property
     def spare(self) -> int:

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 from lampq_tvm.kernels.isa.arm import Dotting
-from lampq_tvm.kernels.isa.assembly import MOST, REGISTERS, Assembled, Loop, registers
+from lampq_tvm.kernels.isa.assembly import MOST, Assembled, Loop, registers
 from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.isa.level import emits
 
 
 class Sdot(Assembled):
@@ -26,7 +27,7 @@ class Sdot(Assembled):
         """Lines of one step along K, or two."""
         each, side = loop.a_stride // 4, self.lanes // 4
         held = -(-count * each // 4)
-        top, low = REGISTERS - held, self.slots(loop.rows, loop.vectors)
+        top, low = self.level.registers - held, self.slots(loop.rows, loop.vectors)
         yield from registers(a, top, held, count * loop.a_stride)
         for j, (vector, address) in itertools.product(range(count), enumerate(weights)):
             yield from registers(address, low, side, loop.w_stride)
@@ -36,9 +37,11 @@ class Sdot(Assembled):
                 yield f"sdot v{slot}.4s, v{low + part}.16b, v{top + register}.4b[{lane}]"
 
 
+@emits("dotprod")
 class DotprodLevel(Dotting):
     """Armv8.2 with dot product."""
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""
-        return Sdot(f"dotprod_s8s8_{side}", lanes=4 * side, group=4, a_dtype="int8", shift=0)
+        level = self.data
+        return Sdot(f"dotprod_s8s8_{side}", level.lanes * side, level.group, level.operand, shift=0, level=level)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lampq_tvm.kernels.isa.arm import Dotting
-from lampq_tvm.kernels.isa.assembly import BYTES, MOST, REGISTERS, Assembled, Loop, registers
+from lampq_tvm.kernels.isa.assembly import BYTES, MOST, Assembled, Loop, registers
 from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.kernels.isa.level import emits
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Smmla(Assembled):
         """Lines of one step along K."""
         pairs, side = self.panel_rows(loop.rows) // 2, self.lanes // 2
         held = loop.a_stride // BYTES
-        top, low = REGISTERS - held, self.slots(loop.rows, loop.vectors)
+        top, low = self.level.registers - held, self.slots(loop.rows, loop.vectors)
         yield from registers(a, top, held, loop.a_stride)
         for vector, address in enumerate(weights):
             for first in range(0, side, MOST):
@@ -59,13 +60,16 @@ class Smmla(Assembled):
         return lines, [found[place] for place in sorted(found)]
 
 
+@emits("i8mm")
 class I8mmLevel(Dotting):
     """Armv8.6 with int8 matrix multiply."""
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""
-        return Smmla(f"i8mm_s8s8_{side}", lanes=4 * side, group=8, a_dtype="int8", shift=0)
+        level = self.data
+        return Smmla(f"i8mm_s8s8_{side}", level.lanes * side, level.group, level.operand, shift=0, level=level)
 
     def unsigned_dot(self, w_peak: int, side: int = 1) -> Dot:
         """`usmmla`."""
-        return Smmla(f"i8mm_u8s8_{side}", lanes=4 * side, group=8, a_dtype="uint8", shift=0, mnemonic="usmmla")
+        level, name = self.data, f"i8mm_u8s8_{side}"
+        return Smmla(name, level.lanes * side, level.group, "uint8", shift=0, mnemonic="usmmla", level=level)

@@ -1,34 +1,53 @@
-"""What an instruction set level offers besides multiply-adds: float vectors to codes, and look-ups in a 256-entry table."""
+"""What an instruction set level offers besides multiply-adds: float vectors to codes, and look-ups in a 256-entry table.
+
+A file of this folder that puts `emits` on a class writes the kernels of the level of that name (`lampq_tvm/levels/cpu/`).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.isa.dot import Dot
+from lampq_tvm.levels import CPU_LEVELS, CpuLevel
+from lampq_tvm.registry import Registry
 
 
 class Level(ABC):
     """An instruction set level.
 
     Attributes:
-        lanes: float32 lanes of a vector.
-        byte_lanes: bytes that `add_bytes` takes at once.
-        side: registers of a product's weights that are packed side by side, where loads take several.
-        head_side: the same of a head's keys and values.
-        look_lanes: bytes that `look_up` takes at once; 0 where it takes none, and looking up is scalar work.
+        data: its sizes.
     """
 
-    lanes: int
-    byte_lanes: int
-    look_lanes: int = 0
-    side: int = 1
-    head_side: int = 1
+    def __init__(self, data: CpuLevel) -> None:
+        self.data = data
+
+    @property
+    def lanes(self) -> int:
+        """Float32 lanes of a vector."""
+        return self.data.lanes
+
+    @property
+    def byte_lanes(self) -> int:
+        """Bytes that `add_bytes` takes at once."""
+        return self.data.byte_lanes
+
+    @property
+    def look_lanes(self) -> int:
+        """Bytes that `look_up` takes at once; 0 where it takes none, and looking up is scalar work."""
+        return self.data.look_lanes
+
+    @property
+    def head_side(self) -> int:
+        """Registers of a head's keys and values that are packed side by side, where loads take several."""
+        return self.data.head_side
 
     @property
     def code_vectors(self) -> int:
@@ -45,7 +64,7 @@ class Level(ABC):
 
     def weight_dot(self, w_peak: int, a_bits: int) -> Dot:
         """The multiply-add of activations with stored weights, whose layout is the compiler's to choose."""
-        return self.dot(w_peak, a_bits, self.side)
+        return self.dot(w_peak, a_bits, self.data.side)
 
     def unsigned_dot(self, w_peak: int, side: int = 1) -> Dot:
         """The multiply-add of unsigned bytes with codes of magnitude up to w_peak; where it wants signed bytes, of 128 less."""
@@ -69,6 +88,19 @@ class Level(ABC):
     def add_bytes(self, total: Expr, values: Expr) -> Expr:
         """total, int32 [lanes], plus the bytes, uint8 [byte_lanes]; in which lane each is added is the level's own."""
 
+    def enter(self) -> None:
+        """Write what each thread does before it multiplies."""
+        _call(self.data.enter)
+
+    def leave(self) -> None:
+        """Write what each thread does after it multiplied."""
+        _call(self.data.leave)
+
+    @property
+    def hooked(self) -> bool:
+        """Whether there is anything to do before and after."""
+        return bool(self.data.enter or self.data.leave)
+
 
 class Generic(Level):
     """Codes by instructions that LLVM chooses."""
@@ -84,3 +116,22 @@ class Generic(Level):
     def add_bytes(self, total: Expr, values: Expr) -> Expr:
         """total, int32 [lanes], plus as many bytes."""
         return total + T.Cast(f"int32x{self.lanes}", values)
+
+
+LEVELS = Registry[str, Level]("CPU level", "lampq_tvm.kernels.isa", UnsupportedError)
+L = TypeVar("L", bound=type[Level])
+
+
+def emits(name: str) -> Callable[[L], L]:
+    """A decorator of the class that writes a level's kernels."""
+
+    def keep(kind: L) -> L:
+        LEVELS.add(name, kind(CPU_LEVELS[name]))
+        return kind
+
+    return keep
+
+
+def _call(intrinsics: tuple[str, ...]) -> None:
+    for name in intrinsics:
+        T.evaluate(T.call_llvm_intrin(T.llvm_lookup_intrinsic_id(name), dtype="void"))

@@ -14,7 +14,9 @@ from tvm.ir import Expr
 
 from lampq_tvm.kernels.emit import llvm, pick, steps
 from lampq_tvm.kernels.isa.arm import Arm, Quads, repeated
+from lampq_tvm.kernels.isa.assembly import BYTES
 from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.isa.level import emits
 from lampq_tvm.kernels.isa.mla import DEEPEST, Mla
 from lampq_tvm.kernels.isa.tables import Tables, depth_of
 
@@ -30,11 +32,6 @@ class Smlal(Quads):
     """
 
     depth: int
-
-    @property
-    def accumulators(self) -> int:
-        """Accumulator registers that fit beside weights and activations."""
-        return 18  # LLVM keeps some registers for the 16-bit sums
 
     @property
     def unroll(self) -> int:
@@ -78,22 +75,22 @@ class Smlal(Quads):
         return [llvm("llvm.aarch64.neon.addp.v4i32", "int32x4", *pair) for pair in zip(halves[::2], halves[1::2], strict=True)]
 
 
+@emits("neon")
 class NeonLevel(Arm):
     """Armv8.0."""
-
-    side = 3
 
     def weight_dot(self, w_peak: int, a_bits: int) -> Dot:
         """Look-ups for weights of 2 bits, where bytes hold what a pair of them makes of a pair of activations."""
         if w_peak == 2 and (depth := depth_of(a_bits)):
-            return Tables(f"neon_tbl_{depth}_2", lanes=32, group=2, a_dtype="int8", shift=0, depth=depth)
-        return self.dot(w_peak, a_bits, self.side)
+            return Tables(f"neon_tbl_{depth}_2", 2 * BYTES, 2, self.data.operand, shift=0, depth=depth, level=self.data)
+        return self.dot(w_peak, a_bits, self.data.side)
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """A multiply-add whose 16-bit sums are as deep as the widths allow."""
-        bytes_depth = 128 // (w_peak << (a_bits - 1))
+        level, bytes_depth = self.data, 128 // (w_peak << (a_bits - 1))
+        layout = level.lanes * side, level.group, level.operand
         if bytes_depth >= 2:
             deep = min(bytes_depth, DEEPEST)
-            return Mla(f"neon_mla_{deep}_{side}", lanes=4 * side, group=4, a_dtype="int8", shift=0, depth=deep)
+            return Mla(f"neon_mla_{deep}_{side}", *layout, shift=0, depth=deep, level=level)
         depth = min(DEEPEST_LONG, 32767 // (w_peak << (a_bits - 1)))
-        return Smlal(f"neon_s8s8_{depth}_{side}", lanes=4 * side, group=4, a_dtype="int8", shift=0, depth=depth)
+        return Smlal(f"neon_s8s8_{depth}_{side}", *layout, shift=0, depth=depth, level=level)

@@ -18,7 +18,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import pick
-from lampq_tvm.kernels.isa.assembly import BYTES, MOST, REGISTERS, Assembled, Loop, registers
+from lampq_tvm.kernels.isa.assembly import BYTES, MOST, Assembled, Loop, registers
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import round_up
@@ -74,12 +74,12 @@ class Tables(Assembled):
     @property
     def accumulators(self) -> int:
         """Sums of eight registers of channels: each is a register of bytes and two of 16 bits."""
-        return 32
+        return self.level.registers
 
     def fits(self, rows: int, vectors: int) -> bool:
         """Whether sums, bytes, the rows' tables, a vector's places and what is looked up all have registers."""
         held, side = self.held(rows, vectors), self.lanes // BYTES
-        return held + held // 2 + rows + side + TEMPORARIES <= REGISTERS
+        return held + held // 2 + rows + side + TEMPORARIES <= self.level.registers
 
     def part(self, channels: int) -> Dot:
         """The multiply-add for tiles that need no more than the first channels of a weight vector."""
@@ -119,7 +119,7 @@ class Tables(Assembled):
     def step(self, loop: Loop, a: str, weights: list[str], count: int) -> Iterator[str]:
         """Lines of one block of steps along K."""
         held, side = self.held(loop.rows, loop.vectors), self.lanes // BYTES
-        top = REGISTERS - loop.rows
+        top = self.level.registers - loop.rows
         low, free = top - side, top - side - TEMPORARIES
         for j in range(count):
             yield from registers(a, top, loop.rows, loop.a_stride)

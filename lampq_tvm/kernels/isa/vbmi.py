@@ -10,13 +10,13 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import llvm, pick
+from lampq_tvm.kernels.isa.level import emits
 from lampq_tvm.kernels.isa.vnni import VnniLevel
 
 
+@emits("vbmi")
 class VbmiLevel(VnniLevel):
     """AVX-512 with VNNI and VBMI."""
-
-    look_lanes = 64
 
     def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
         """sat(rne(v)) of neighbouring vectors as bytes, 64 together where there are four vectors."""

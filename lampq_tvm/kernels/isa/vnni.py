@@ -9,7 +9,7 @@ from tvm.ir import Expr
 
 from lampq_tvm.kernels.emit import llvm, splat
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
-from lampq_tvm.kernels.isa.level import Generic
+from lampq_tvm.kernels.isa.level import Generic, emits
 
 
 class Vnni(Simple):
@@ -30,15 +30,11 @@ class Vnni(Simple):
                 tile.acc.store(slot, value)
 
 
-_DOT = Vnni("vnni_u8s8", lanes=16, group=4, a_dtype="uint8", shift=128)
-
-
+@emits("vnni")
 class VnniLevel(Generic):
     """AVX-512 with VNNI."""
 
-    lanes = 16
-    byte_lanes = 16
-
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""
-        return _DOT
+        level = self.data
+        return Vnni("vnni_u8s8", level.lanes, level.group, level.operand, shift=128, level=level)

@@ -5,9 +5,10 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.compiler.cuda.nvrtc import LIBRARIES, available, compile_text
+from lampq_tvm.compiler.cuda.nvrtc import available, compile_text
 from lampq_tvm.compiler.cuda.text import cuda_text
 from lampq_tvm.errors import LampqError, UnsupportedError
+from lampq_tvm.levels import TOOLKITS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def scale():
 
 
 def test_every_compiler_is_installed():
-    assert available() == tuple(LIBRARIES)
+    assert available() == tuple(TOOLKITS)
 
 
 CASES = [("sm_53", 12), ("sm_72", 11), ("sm_72", 12), ("sm_75", 13), ("sm_87", 11), ("sm_87", 12), ("sm_110", 13)]

@@ -1,0 +1,1 @@
+"""CPU levels, one file each; dropping a file in here adds one."""
