@@ -11,7 +11,8 @@ PINS   := requirements/workstation.txt
 TOOLS  := $(VENV)/maintain
 # And so do those of `site`.
 SITE   := $(VENV)/site
-PYTEST_ARGS ?= -n auto
+# Tests of one instruction set level run on one worker, which opens that level's board once.
+PYTEST_ARGS ?= -n auto --dist loadgroup
 MINUTES ?= 10
 # Releases younger than this are not pinned: most poisoned ones are found and withdrawn by then.
 NEWEST ?= $(shell date -u -d '45 days ago' +%F)

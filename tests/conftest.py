@@ -1,4 +1,7 @@
-"""What the whole suite shares: a last line that names what was left out because this machine lacks an instruction set."""
+"""What the whole suite shares: a last line that names what was left out because this machine lacks an instruction set.
+
+Tests of one level's kernels run on one worker (`--dist loadgroup`), which compiles them and opens the level's board once.
+"""
 
 from __future__ import annotations
 
@@ -22,3 +25,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"  {test}")
     counts = ", ".join(f"{len(tests)} for want of {level}" for level, tests in sorted(left_out.items()))
     terminalreporter.write_line(f"instruction sets: {counts or 'nothing left out'}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests of `machine` by level."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "machine" in callspec.params:
+            item.add_marker(pytest.mark.xdist_group(f"kernels of {callspec.params['machine']}"))

@@ -12,8 +12,8 @@ import numpy as np
 import tvm
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.rpc import Session
+from tests import kept
 from tests.boards import target_of
 
 
@@ -81,25 +81,16 @@ class Machine:
             return
         names = {kernel: f"kernel{len(self._kernels) + i}" for i, kernel in enumerate(builders)}
         module = tvm.IRModule({n: builders[k]().with_attr("global_symbol", n) for k, n in names.items()})
-        library = self._load(compiled(module, self.isa))
+        library = self._load(kept.kernels_library(module, self.target))
         self._kernels |= {kernel: library[name] for kernel, name in names.items()}
 
-    def _load(self, executable: tvm.runtime.Executable) -> Any:
-        if self.session is None:
-            return executable.jit()
+    def _load(self, library: bytes) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"kernels{len(self._kernels)}.so"
-            executable.export_library(str(path), cc=cross_compiler("aarch64"))
-            return self.session.load(path)
-
-
-def compiled(module: tvm.IRModule, isa: str) -> tvm.runtime.Executable:
-    """A module compiled for a level."""
-    return tvm.compile(module, target=tvm.target.Target(target_of(isa).tvm))
+            path.write_bytes(library)
+            return tvm.runtime.load_module(str(path)) if self.session is None else self.session.load(path)
 
 
 def assembly(kernel: PrimFunc, isa: str) -> str:
     """The assembly of one kernel."""
-    module = tvm.IRModule({"kernel": kernel.with_attr("global_symbol", "kernel")})
-    text = [compiled(module, isa).mod.inspect_source("asm")]
-    return "\n".join(text)
+    return kept.assembly(tvm.IRModule({"kernel": kernel.with_attr("global_symbol", "kernel")}), target_of(isa))

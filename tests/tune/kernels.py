@@ -1,8 +1,9 @@
 """Kernels small enough to tune in a test, on this machine's own level and on AVX2."""
 
-import dataclasses
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import tvm
@@ -10,28 +11,32 @@ import tvm
 from lampq_tvm.kernels.attention import AttentionShape
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
+from lampq_tvm.levels import CPU_ARCHES, CPU_LEVELS, levels_of
 from lampq_tvm.records.cpu import Record
-from lampq_tvm.targets import FEATURES, GENERIC, LEVELS, Target, local_features, resolve_target
+from lampq_tvm.targets import Target, level_target, local_arch
 from lampq_tvm.tune.case import make_case
+from tests.boards import runs_here
+from tests.kept import kernels_library
 
 SMALL = ProductShape(18, 48, 40, "codes")
 
 
 def levels() -> list[str]:
     """Instruction set levels that this machine runs."""
-    return [isa for isa in LEVELS[resolve_target("host").kind] if set(FEATURES[isa]) <= local_features()]
+    return [level.name for level in levels_of(CPU_ARCHES[local_arch()]) if runs_here(level.name)]
 
 
 def target(isa: str) -> Target:
-    host = resolve_target("host")
-    mcpu, mattr = GENERIC[isa]
-    return dataclasses.replace(host, isa=isa, tvm={**host.tvm, "mcpu": mcpu, "mattr": list(mattr)}, features=FEATURES[isa])
+    return level_target(CPU_LEVELS[isa])
 
 
 def run_all(built: list[tuple[Kernel, object]], isa: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """(expected, got) of kernels with tiles, compiled together."""
     functions = {f"f{i}": k.build(tiles).with_attr("global_symbol", f"f{i}") for i, (k, tiles) in enumerate(built)}
-    module = tvm.compile(tvm.IRModule(functions), target=tvm.target.Target(target(isa).tvm))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernels.so"
+        path.write_bytes(kernels_library(tvm.IRModule(functions), target(isa)))
+        module = tvm.runtime.load_module(str(path))
     pairs = []
     for i, (kernel, _) in enumerate(built):
         case = make_case(kernel)

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lampq_tvm.compiler.cuda.nvrtc import compile_text
-from lampq_tvm.compiler.cuda.text import cuda_text
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.ptx.memory import Memory
 from lampq_tvm.ptx.parse import parse
 from lampq_tvm.ptx.run import launch
+from tests.kept import compiled_text, text_of
 
 # The compiler that is used here.
 MAJORS = {"sm_53": 12, "sm_72": 11, "sm_75": 13, "sm_80": 11, "sm_87": 12, "sm_90": 12, "sm_110": 13, "sm_120": 13}
@@ -26,8 +25,8 @@ def run_outs(
     kernel: CudaKernel, arch: str, buffers: Mapping[str, np.ndarray], outs: Mapping[str, np.ndarray], times: int = 1
 ) -> dict[str, np.ndarray]:
     """What some launches in a row leave in the buffers `outs`."""
-    text = cuda_text(kernel.func, arch)
-    module = parse(compile_text(text.text, arch, MAJORS[arch]).ptx)
+    text = text_of(kernel.func, arch)
+    module = parse(compiled_text(text.text, arch, MAJORS[arch]).ptx)
     memory, places = Memory(), {}
     for name, array in {**buffers, **outs}.items():
         places[name] = memory.alloc(array.nbytes)
