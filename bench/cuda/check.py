@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.runtime.cuda.driver import Driver
-from lampq_tvm.runtime.cuda.gpu import Gpu
+from lampq_tvm.device.cuda.driver import Driver
+from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.runtime.runner import load
 
 REPEATS, SAMPLES = 20, 15

@@ -71,7 +71,7 @@ def runs_here(target: Target) -> bool:
     """Whether this machine can run code for the target."""
     try:
         if target.kind == "cuda":
-            from lampq_tvm.runtime.cuda.driver import Driver
+            from lampq_tvm.device.cuda.driver import Driver
 
             driver = Driver()
             driver.close()

@@ -94,7 +94,7 @@ def gpu_line() -> str:
     Raises:
         DeviceError: there is no driver, or no device.
     """
-    from lampq_tvm.runtime.cuda.driver import Driver
+    from lampq_tvm.device.cuda.driver import Driver
 
     driver = Driver()
     try:

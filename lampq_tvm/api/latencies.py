@@ -17,7 +17,7 @@ from lampq_tvm.targets.machine import local_identity
 
 if TYPE_CHECKING:
     from lampq_tvm.records.cpu import Records
-    from lampq_tvm.runtime.cuda.driver import Driver
+    from lampq_tvm.device.cuda.driver import Driver
 
 
 def measured_table(stages: Stages) -> LatencyTable:
@@ -52,7 +52,7 @@ def open_gpu(options: Options, target: Target) -> Driver:
     Raises:
         DeviceError: another device was asked for, there is no GPU, or it is another one.
     """
-    from lampq_tvm.runtime.cuda.driver import Driver
+    from lampq_tvm.device.cuda.driver import Driver
 
     if options.device not in (None, "local"):
         what = f"CUDA kernels cannot be measured on {options.device} yet"

@@ -112,7 +112,7 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
 
 def gpu_figures(runner: Runner, repeat: int) -> dict[str, Any]:
     """A GPU's name, its clocks right after a load, and times of whole calls."""
-    from lampq_tvm.runtime.cuda.clocks import read_clocks
+    from lampq_tvm.device.cuda.clocks import read_clocks
 
     clocks = read_clocks()
     whole = summary(runner.bench_end_to_end(repeat))

@@ -22,7 +22,7 @@ from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cuda import CudaRecords
-from lampq_tvm.runtime.cuda.gpu import Gpu
+from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.store import Units
 from lampq_tvm.targets import Target
 

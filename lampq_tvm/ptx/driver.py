@@ -17,7 +17,7 @@ from lampq_tvm.ptx.run import launch
 
 
 class PtxDriver:
-    """A device with the interface of `runtime.cuda.driver.Driver`; its times mean nothing.
+    """A device with the interface of `device.cuda.driver.Driver`; its times mean nothing.
 
     Args:
         ptx: the PTX of every binary that will be loaded.

@@ -23,7 +23,7 @@ from lampq_tvm.targets import check_runs_here
 
 if TYPE_CHECKING:
     from lampq_tvm.runtime.cuda.executor import Executor
-    from lampq_tvm.runtime.cuda.gpu import Gpu
+    from lampq_tvm.device.cuda.gpu import Gpu
     from lampq_tvm.runtime.machine import Machine
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from lampq_tvm.artifact.launches import Bucket, Launch, Plan, Value, read_plan
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.oracle.fma import fma32
-from lampq_tvm.runtime.cuda.driver import Driver
-from lampq_tvm.runtime.cuda.gpu import Gpu
+from lampq_tvm.device.cuda.driver import Driver
+from lampq_tvm.device.cuda.gpu import Gpu
 
 
 class Executor:

@@ -20,7 +20,7 @@ from lampq_tvm.errors import DeviceError, GateError, LampqError, OutputError, Un
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import note, track
 from lampq_tvm.records.cuda import CudaRecord
-from lampq_tvm.runtime.cuda.gpu import Gpu
+from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.cuda.case import CudaCase

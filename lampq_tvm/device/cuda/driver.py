@@ -11,7 +11,7 @@ import numpy as np
 
 from lampq_tvm.artifact.launches import Extent
 from lampq_tvm.errors import DeviceError
-from lampq_tvm.runtime.cuda.library import NAME, CudaError, LaunchAttribute, LaunchConfig, Library
+from lampq_tvm.device.cuda.library import NAME, CudaError, LaunchAttribute, LaunchConfig, Library
 
 # Numbers of cuda.h, the same in every version.
 CAPABILITY_MAJOR, CAPABILITY_MINOR, SHARED_OPTIN = 75, 76, 97  # CUdevice_attribute

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lampq_tvm.runtime.cuda.clocks import read_clocks
+from lampq_tvm.device.cuda.clocks import read_clocks
 
 
 def write(path, text):
