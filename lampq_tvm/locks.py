@@ -22,11 +22,12 @@ from lampq_tvm.progress import note
 
 POLL_S = 0.05
 SILENT_S = 0.5  # a shorter wait is not worth a line
+SAME_WORK = "waiting for another lampq, which is at the same work ({what}); what it finishes is taken over"
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[bool]:
+def locked(path: Path, what: str, line: str = SAME_WORK) -> Iterator[bool]:
     """Hold the lock file `path`, which stays where it is; the thread that holds it must not ask for it again.
 
     Yields whether the lock is held: False on a file system without locks.
@@ -34,6 +35,7 @@ def locked(path: Path, what: str) -> Iterator[bool]:
     Args:
         path: its folder is made where it is missing.
         what: the work that is done under it, for the line of whoever waits.
+        line: that line, with `{what}` in it.
 
     Raises:
         OutputError: the lock file cannot be made.
@@ -42,7 +44,7 @@ def locked(path: Path, what: str) -> Iterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path) if _locks_work(path.parent) else None
         if lock is not None:
-            _acquire(lock, what)
+            _acquire(lock, line.format(what=what))
     except OSError as e:
         hint = "name another folder in LAMPQ_CACHE"
         raise OutputError(f"cannot write: {e.strerror or e}", where=str(path), hint=hint) from e
@@ -53,11 +55,11 @@ def locked(path: Path, what: str) -> Iterator[bool]:
             lock.release()
 
 
-def _acquire(lock: FileLock, what: str) -> None:
+def _acquire(lock: FileLock, line: str) -> None:
     try:
         lock.acquire(timeout=SILENT_S, poll_interval=POLL_S)
     except Timeout:
-        note(f"waiting for another lampq, which is at the same work ({what}); what it finishes is taken over")
+        note(line)
         lock.acquire(poll_interval=POLL_S)
 
 

@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from lampq_tvm.device.rpc import Session, connect
+from lampq_tvm.device.kinds import connect
+from lampq_tvm.device.rpc import Session
 from lampq_tvm.errors import DeviceError, OutputError
 from lampq_tvm.levels import CPU_ARCHES, CPU_LEVELS, levels_of
 from lampq_tvm.targets import Target, level_target, resolve_target

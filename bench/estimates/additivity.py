@@ -14,7 +14,8 @@ from typing import Any
 
 from bench.common.networks import MODELS, network
 from bench.common.run import Pieces, arguments, finish, machine
-from lampq_tvm.latency.bench import CountedBench, KernelBench
+from lampq_tvm.device.kinds import PLAYED, find_device
+from lampq_tvm.latency.bench import timing_bench
 from lampq_tvm.latency.measure import whole_model
 from lampq_tvm.lower.module import lower_calls
 from lampq_tvm.progress import track
@@ -28,12 +29,12 @@ COLUMNS = ("model", "target", "kind", "calls", "sum_ms", "whole_ms", "error_perc
 
 def compare(qm: QuantizedModel, model: str, name: str) -> dict[str, Any]:
     """A row of the table."""
-    target, tiles, device = resolve_target(name), Records(None), "local" if name == "host" else "emulated"
+    target, tiles, device = resolve_target(name), Records(None), find_device(None if name == "host" else PLAYED)
     calls, _ = lower_calls(qm, target.isa, 1, tiles)
     times, functions = Counter(call.kernel for call in calls), {call.kernel: call.build() for call in calls}
-    kernels = KernelBench(functions, target, None, 1) if device == "local" else CountedBench(functions, target)
-    total = sum(times[kernel] * kernels.time(kernel).median_ms for kernel in functions)
-    whole = whole_model(qm, target, device, None, 1, 1, tiles)
+    with timing_bench(functions, target, device, 1) as kernels:
+        total = sum(times[kernel] * kernels.time(kernel).median_ms for kernel in functions)
+        whole = whole_model(qm, target, kernels, 1, tiles)
     found = {"sum_ms": round(total, 3), "whole_ms": round(whole.median_ms, 3)}
     error = round(100 * (total / whole.median_ms - 1), 1)
     return {"model": model, "target": name, "kind": whole.kind, "calls": len(calls), **found, "error_percent": error}

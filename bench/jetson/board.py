@@ -22,8 +22,8 @@ import numpy as np
 import lampq_tvm
 from bench.common.peers import trtexec
 from lampq_tvm.cli.output import print_table
-from lampq_tvm.errors import LampqError
 from lampq_tvm.device.cuda.clocks import read_clocks
+from lampq_tvm.errors import LampqError
 from lampq_tvm.store import write_atomic
 
 COLUMNS = ("model", "batch", "runner", "compute_ms", "end_to_end_ms", "vs_fp16", "same_bits", "reason")

@@ -17,9 +17,9 @@ from typing import Any
 
 from bench.common.networks import BOARDS, MODELS, network
 from bench.common.run import arguments, finish, machine
+from lampq_tvm.device.emulate import played_board
 from lampq_tvm.device.native import count_classes
 from lampq_tvm.device.native_core import NativeCore
-from lampq_tvm.device.rpc import played_board
 from lampq_tvm.latency.bench import arguments as operands
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.lower.module import default_schedules, lower_calls

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from bench.common.run import ROOT, arguments, finish, machine
-from lampq_tvm.device.rpc import connect
+from lampq_tvm.device.kinds import connect
 from lampq_tvm.progress import note, track
 
 COLUMNS = ("beside", "sessions", "median_s", "longest_s", "longest_call_s", "free_s")

@@ -17,6 +17,7 @@ from bench.common.networks import BOARDS, MODELS, network
 from bench.common.run import ROOT, arguments, finish, machine
 from bench.common.shipped import COLUMNS, LEVELS_SHOWN, records, row, summary
 from lampq_tvm.cli.output import print_table
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.levels import CPU_LEVELS
@@ -65,7 +66,7 @@ def main() -> None:
     for isa in [] if options.show else options.levels:
         target, device = level(isa)
         found = kernels(options.models, isa, options.kinds)
-        tune_kernels(found, target, trials=options.trials, device=device, database=options.work)
+        tune_kernels(found, target, trials=options.trials, device=find_device(device), database=options.work)
     made = list(records(data_dir("schedules") if options.show else options.work))
     rows = [row(record) for record in made]
     levels = [summary(isa, own) for isa in LEVELS_SHOWN if (own := [row for row in rows if row["isa"] == isa])]

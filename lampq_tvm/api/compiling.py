@@ -19,6 +19,7 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note
 from lampq_tvm.artifact.container import Artifact, pack, read_artifact, unpack, write_artifact
 from lampq_tvm.compiler.linking import linker_version
+from lampq_tvm.device.kinds import HERE, find_device
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
 from lampq_tvm.records.held import held_records
@@ -150,7 +151,7 @@ def remember_model(pipeline: Pipeline) -> None:
 
 def checking_device(pipeline: Pipeline) -> str | None:
     """What the artifact runs on to be checked; None where nothing at hand runs it."""
-    return pipeline.options.device or ("local" if runs_here(pipeline.target) else None)
+    return pipeline.options.device or (HERE if runs_here(pipeline.target) else None)
 
 
 def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> None:
@@ -181,11 +182,11 @@ def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> No
 def _runner(pipeline: Pipeline, artifact: Artifact, device: str | None, ptx: Mapping[bytes, str]) -> Runner:
     from lampq_tvm.runtime.runner import Runner
 
-    if device in (None, "emulated") and ptx:
+    if ptx and (device is None or find_device(device).times.counted):
         from lampq_tvm.ptx.driver import PtxDriver
 
         return Runner(artifact, gpu=PtxDriver(ptx, pipeline.target.isa))
-    return Runner(artifact, device or "local", pipeline.options.threads)
+    return Runner(artifact, device, pipeline.options.threads)
 
 
 def difference(expected: np.ndarray, got: np.ndarray, close: bool) -> str | None:

@@ -14,6 +14,7 @@ from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
 from lampq_tvm.api.running import cached_model, class_count, float_logits, input_spec, load
 from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.data import Reading, open_dataset
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.progress import track
@@ -73,7 +74,7 @@ def eval(
         hint = "give labelled images, or eval where the artifact was compiled and without --no-fp32"
         raise UsageError("no labels, and no float model to compare with", where=str(data), hint=hint)
     dataset.verify()
-    here = device in (None, "local") and opened.manifest["arch"] != "cuda"
+    here = find_device(device).here and opened.manifest["arch"] != "cuda"
     wanted = fitting_jobs(jobs or threads, RUN_BYTES + Path(artifact).stat().st_size) if here else 1
     with Runners(lambda: load(artifact, device, 1 if here else threads)) as runners:
         answers = partial(_answers, runners, model)

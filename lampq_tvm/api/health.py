@@ -98,8 +98,7 @@ def gpu_line() -> str:
 
     driver = Driver()
     try:
-        served = "{}.{}".format(*driver.cuda)
-        return f"{driver.name}, {driver.arch}, {driver.total_bytes / 2**30:.1f} GiB, driver for CUDA {served}"
+        return driver.line
     finally:
         driver.close()
 
@@ -113,16 +112,12 @@ def _writable(folder: Path) -> dict[str, Any]:
     return {"name": "cache", "ok": True, "text": str(folder)}
 
 
-def device_doctor(device: str) -> dict[str, Any]:
+def device_doctor(device: str | None = None) -> dict[str, Any]:
     """What a device says about itself.
 
     Raises:
         DeviceError: it cannot be reached.
     """
-    from lampq_tvm.device.rpc import connect
-    from lampq_tvm.device.session import device_info
+    from lampq_tvm.device.kinds import find_device
 
-    if device == "local":
-        return {**device_info(), "gpu": _gpu()["text"]}
-    with connect(device) as session:
-        return session.info
+    return find_device(device).describe()

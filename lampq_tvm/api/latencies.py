@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
 from lampq_tvm.compiler.linking import linker_version
-from lampq_tvm.errors import DeviceError
+from lampq_tvm.device.kinds import HERE, PLAYED, find_device
+from lampq_tvm.errors import DeviceError, UnsupportedError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.store import Units, cache_dir
-from lampq_tvm.targets import Target, check_runs_here
-from lampq_tvm.targets.machine import local_identity
+from lampq_tvm.targets import Target
 
 if TYPE_CHECKING:
+    from lampq_tvm.device.cuda.gpu import Gpu
     from lampq_tvm.records.cpu import Records
-    from lampq_tvm.device.cuda.driver import Driver
 
 
 def measured_table(stages: Stages) -> LatencyTable:
@@ -30,13 +31,11 @@ def measured_table(stages: Stages) -> LatencyTable:
     o, target = stages.options, stages.target
     if target.kind == "cuda":
         return _cuda_table(stages)
-    device = o.device or ("emulated" if o.allow_estimates and not runs_here(target) else "local")
-    if device == "local":
-        check_runs_here(target.kind, target.features)
+    device = find_device(o.device or (PLAYED if o.allow_estimates and not runs_here(target) else HERE))
     records = tuned_records()
-    figures = estimating(target) if device == "emulated" else None
-    place = [device, *(local_identity() if device == "local" else ()), linker_version(target.kind)]
-    key = (target.identity, place, o.batch, o.threads or target.cores, records.digest(target.isa), figures)
+    with device.alone():
+        place = [*device.identity(target), linker_version(target.kind)]
+    key = (target.identity, place, o.batch, o.threads or target.cores, records.digest(target.isa))
     folder = stages.cache.folder("latency", stages.calibration_key, *key)
 
     def compute() -> LatencyTable:
@@ -46,18 +45,18 @@ def measured_table(stages: Stages) -> LatencyTable:
     return stages.cache.file(folder, "latency.json", LatencyTable, compute)
 
 
-def open_gpu(options: Options, target: Target) -> Driver:
+def open_gpu(options: Options, target: Target) -> Gpu:
     """This machine's GPU, where it is what a target wants.
 
     Raises:
         DeviceError: another device was asked for, there is no GPU, or it is another one.
     """
-    from lampq_tvm.device.cuda.driver import Driver
-
-    if options.device not in (None, "local"):
-        what = f"CUDA kernels cannot be measured on {options.device} yet"
-        raise DeviceError(what, where="--device", hint="run it on the board, or plan with --allow-estimates")
-    gpu = Driver()
+    device = find_device(options.device)
+    try:
+        gpu = device.gpu()
+    except UnsupportedError as e:
+        what = f"CUDA kernels cannot be measured on {device.name} yet"
+        raise DeviceError(what, where="--device", hint="run it on the board, or plan with --allow-estimates") from e
     if gpu.arch != target.isa:
         gpu.close()
         raise DeviceError(f"this GPU is {gpu.arch}, not {target.isa}", where=target.name, hint="plan with --allow-estimates")
@@ -69,31 +68,25 @@ def _cuda_table(stages: Stages) -> LatencyTable:
     from lampq_tvm.latency.cuda import cuda_table
     from lampq_tvm.records.cuda import CudaRecords
 
-    o, target = stages.options, stages.target
+    o, target, device = stages.options, stages.target, find_device(stages.options.device)
     on_paper = o.device is None and o.allow_estimates and not runs_here(target)
     records = CudaRecords(target.isa, database())
     gpu = None if on_paper else open_gpu(o, target)
     try:
-        key = (target.identity, gpu and [gpu.name, *local_identity()], o.batch, o.attention_bits, records.digest())
+        place = gpu and [gpu.name, *device.identity(target)]
+        key = (target.identity, place, o.batch, o.attention_bits, records.digest())
         folder = stages.cache.folder("latency", stages.calibration_key, *key)
 
         def compute() -> LatencyTable:
-            units = Units(folder / "units")
+            units, calibration = Units(folder / "units"), stages.calibration
             more = {"batch": o.batch, "attention_bits": o.attention_bits}
-            return cuda_table(stages.calibration, target, units=units, gpu=gpu, records=records, **more)
+            with contextlib.nullcontext() if gpu is None else device.alone():
+                return cuda_table(calibration, target, units=units, gpu=gpu, records=records, **more)
 
         return stages.cache.file(folder, "latency.json", LatencyTable, compute)
     finally:
         if gpu is not None:
             gpu.close()
-
-
-def estimating(target: Target) -> tuple[Any, ...]:
-    """What turns instruction counts into estimates: the board's figures and its core's."""
-    from lampq_tvm.device.cost import core_of
-
-    core = core_of(target.board)
-    return target.board and target.board.model_dump(), core and core.digest
 
 
 def tuned_records() -> Records:

@@ -127,14 +127,6 @@ def _row(
 
 def devices() -> list[dict[str, str]]:
     """Every form of `--device`."""
-    from lampq_tvm.targets import boards
+    from lampq_tvm.device.kinds import KINDS
 
-    played = ", ".join(name for name, board in boards().items() if board.cpu is not None)
-    return [
-        {"device": "local", "description": "this machine"},
-        {"device": "emulated", "description": f"the target's board under qemu ({played}); its times are estimates"},
-        {
-            "device": "rpc://host:port",
-            "description": "a machine where `lampq device serve` runs; ssh -L reaches its port",
-        },
-    ]
+    return [{"device": k.form, "times": f"{k.times.kind}, {k.times.unit}", "description": k.about()} for k in KINDS.values()]

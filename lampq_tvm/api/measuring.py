@@ -10,6 +10,7 @@ from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.latencies import database, measured_table, open_gpu
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import UsageError
 from lampq_tvm.latency.table import LatencyTable
 
@@ -20,7 +21,7 @@ def measure(model: str | Path, *, output: str | Path | None = None, **options: A
     Args:
         model: a timm name, a `.pt2` or an `.onnx`.
         output: the JSON table to write, if any.
-        **options: fields of `Options`; `device` is `local` where it is not given.
+        **options: fields of `Options`; `device` is this machine where it is not given.
 
     Raises:
         DeviceError: the device cannot be reached.
@@ -67,7 +68,7 @@ def tune_pipeline(pipeline: Pipeline) -> Path:
         pipeline.quantized,
         pipeline.target,
         trials=o.trials,
-        device=o.device or "local",
+        device=find_device(o.device),
         batch=o.batch,
         seed=o.seed,
         database=database(),
@@ -84,4 +85,5 @@ def _tune_cuda(pipeline: Pipeline) -> Path:
 
     found = {kernel.key: kernel for size in buckets(o.batch) for kernel in tunables(pipeline.quantized, target.isa, size)}
     opener = functools.partial(open_gpu, o, target)
-    return tune_cuda(list(found.values()), target, opener, trials=o.trials, seed=o.seed, database=database())
+    with find_device(o.device).alone():
+        return tune_cuda(list(found.values()), target, opener, trials=o.trials, seed=o.seed, database=database())

@@ -232,15 +232,11 @@ def check_device(text: str | None) -> None:
 
     Raises:
         UsageError: not one of the forms of `--device`, or the key given for it is no secret.
-        UnsupportedError: a form that is not served yet.
+        UnsupportedError: a kind that is not served yet.
     """
-    if text in (None, "local", "emulated"):
-        return
-    from lampq_tvm.device.key import client_key
-    from lampq_tvm.device.rpc import parse_rpc
+    from lampq_tvm.device.kinds import find_device
 
-    parse_rpc(text)
-    client_key()
+    find_device(text).check()
 
 
 def parse_model_args(pairs: Sequence[str]) -> dict[str, Any]:

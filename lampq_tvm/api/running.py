@@ -6,8 +6,6 @@ import importlib.util
 import io
 import re
 import resource
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from lampq_tvm.api.checks import check_output, read_input, require_file
 from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
 from lampq_tvm.artifact.container import Artifact, read_artifact
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import CorruptError, UnsupportedError
 from lampq_tvm.network.model import ImportedModel, InputSpec
 from lampq_tvm.progress import note
@@ -23,6 +22,8 @@ from lampq_tvm.store import cache_dir, write_atomic
 from lampq_tvm.targets import resolve_target
 
 if TYPE_CHECKING:
+    from lampq_tvm.device.kind import Device
+    from lampq_tvm.device.times import Timing
     from lampq_tvm.runtime.runner import Runner
 
 
@@ -31,7 +32,7 @@ def load(artifact: str | Path, device: str | None = None, threads: int | None = 
 
     Args:
         artifact: the `.lampq` file.
-        device: `local` (default), `emulated` or `rpc://host:port`.
+        device: as `lampq device list` says; this machine where None.
         threads: cores to use; all of the machine's where None.
 
     Returns:
@@ -48,7 +49,7 @@ def load(artifact: str | Path, device: str | None = None, threads: int | None = 
     check_range("--threads", threads, 1, MOST_THREADS)
     from lampq_tvm.runtime.runner import load as load_runner
 
-    return load_runner(require_file(artifact, "the artifact"), device=device or "local", threads=threads)
+    return load_runner(require_file(artifact, "the artifact"), device, threads)
 
 
 def run(
@@ -94,34 +95,37 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
 
     Returns:
         `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`; `estimated` for a board that is played), `device`,
-        and `peak_rss_bytes` of this process (None where the artifact runs elsewhere). On a GPU the times are the kernels'
-        alone, `device` is its name, and `end_to_end_median_ms`, `end_to_end_p95_ms` (copies included) and `clocks` are added.
+        `peak_rss_bytes` of this process (None where the artifact runs elsewhere), and `clocks` where they can be read. On a
+        GPU the times are the kernels' alone, `device` is its name, `clocks` may be None, and `end_to_end_median_ms` and
+        `end_to_end_p95_ms` (copies included) are added.
     """
     check_range("--repeat", repeat, 1, LARGE)
     check_range("--threads", threads, 1, MOST_THREADS)
     check_device(device)
-    place = device or "local"
-    if place == "emulated":
-        return {**emulated_times(read_artifact(artifact)), "device": place, "peak_rss_bytes": None}
-    with load(artifact, place, threads) as runner:
-        times, kind = runner.bench(repeat), "estimated" if runner.emulated else "measured"
-        extra = {"device": place} if runner.gpu is None else gpu_figures(runner, repeat)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if place == "local" else None
-    return {**summary(times), "kind": kind, **extra, "peak_rss_bytes": peak}
+    place = find_device(device)
+    if place.times.counted:
+        return {**counted_time(read_artifact(artifact)).model_dump(), "device": place.name, "peak_rss_bytes": None}
+    with load(artifact, device, threads) as runner:
+        found, clocks = place.times.of(runner.bench(repeat)), runner.clocks()
+        extra = cpu_figures(place, clocks) if runner.gpu is None else gpu_figures(runner, repeat, clocks)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if place.here else None
+    return {**found.model_dump(), **extra, "peak_rss_bytes": peak}
 
 
-def gpu_figures(runner: Runner, repeat: int) -> dict[str, Any]:
+def cpu_figures(device: Device, clocks: dict[str, Any] | None) -> dict[str, Any]:
+    """A device's name, and its clocks where they can be read."""
+    return {"device": device.name} if clocks is None else {"device": device.name, "clocks": clocks}
+
+
+def gpu_figures(runner: Runner, repeat: int, clocks: dict[str, Any] | None) -> dict[str, Any]:
     """A GPU's name, its clocks right after a load, and times of whole calls."""
-    from lampq_tvm.device.cuda.clocks import read_clocks
-
-    clocks = read_clocks()
-    whole = summary(runner.bench_end_to_end(repeat))
+    whole = runner.device.times.of(runner.bench_end_to_end(repeat))
     name = None if runner.gpu is None else runner.gpu.name
-    ends = {"end_to_end_median_ms": whole["median_ms"], "end_to_end_p95_ms": whole["p95_ms"]}
+    ends = {"end_to_end_median_ms": whole.median_ms, "end_to_end_p95_ms": whole.p95_ms}
     return {"device": name, "clocks": clocks, **ends}
 
 
-def emulated_times(artifact: Artifact) -> dict[str, Any]:
+def counted_time(artifact: Artifact) -> Timing:
     """Estimated milliseconds of one run, from the instructions of one core of the artifact's board under emulation."""
     from lampq_tvm.device.count import counting_session
     from lampq_tvm.latency.bench import estimated_ms
@@ -138,14 +142,7 @@ def emulated_times(artifact: Artifact) -> dict[str, Any]:
         count, cycles = Machine(artifact.sections["lib.so"], params, session).cycles(image)
     estimate = "" if cycles is None else f", an estimated {cycles / 1e6:.2f} million cycles"
     note(f"{count / 1e6:.2f} million instructions{estimate} on one core of {target.name}")
-    time = estimated_ms(count, cycles, target)
-    return {"median_ms": time.median_ms, "p95_ms": time.p95_ms, "n": time.n, "kind": time.kind}
-
-
-def summary(times_ms: Sequence[float]) -> dict[str, Any]:
-    """Median, 95th percentile and number of samples."""
-    p95 = float(np.percentile(np.asarray(times_ms), 95))
-    return {"median_ms": statistics.median(times_ms), "p95_ms": p95, "n": len(times_ms)}
+    return estimated_ms(count, cycles, target)
 
 
 def input_spec(artifact: Artifact) -> InputSpec:

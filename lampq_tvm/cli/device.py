@@ -48,12 +48,12 @@ def list_devices(json: o.Json = False) -> None:
     if json:
         print_json({"devices": rows})
     else:
-        print_table(("device", "description"), [list(row.values()) for row in rows])
+        print_table(("device", "times", "description"), [list(row.values()) for row in rows])
 
 
 @device.command("doctor")
 def doctor(
-    name: Annotated[str, typer.Argument(help="local, emulated or rpc://host:port.")] = "local",
+    name: Annotated[str | None, typer.Argument(help="As lampq device list says; this machine where left out.")] = None,
     key_file: o.KeyFile = None,
     json: o.Json = False,
 ) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from lampq_tvm.device.cost import Core, core_of
 from lampq_tvm.device.counter import VARIABLE, read_counter
-from lampq_tvm.device.emulate import EmulatedBoard
+from lampq_tvm.device.emulate import EmulatedBoard, played_board
 from lampq_tvm.device.provision import Install, Say, once, say_on_stderr
-from lampq_tvm.device.rpc import Session, connect, played_board
+from lampq_tvm.device.rpc import Session, open_session
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.scratch import scratch
@@ -80,7 +80,8 @@ def counting_session(target: Target, *, say: Say = say_on_stderr) -> Iterator[Se
         board = EmulatedBoard(played_board(target), say=say)
         board.start(env=counting_environment(board, Path(folder) / "instructions"))
         try:
-            with connect(board.address, target, key=board.key) as session:
+            assert board.port is not None
+            with open_session(board.address, "127.0.0.1", board.port, target, key=board.key) as session:
                 yield session
         finally:
             board.stop()

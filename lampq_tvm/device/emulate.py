@@ -17,18 +17,19 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from lampq_tvm.device.counter import VARIABLE
 from lampq_tvm.device.handshake import ask
 from lampq_tvm.device.key import BYTES, KEY, read_key, write_key
 from lampq_tvm.device.provision import Install, Say, once, provision, say_on_stderr
-from lampq_tvm.errors import DeviceError, LampqError
+from lampq_tvm.errors import DeviceError, LampqError, UnsupportedError
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.scratch import scratch_dir
 from lampq_tvm.store import cache_dir, digest, write_atomic
+from lampq_tvm.targets import Target, boards
 from lampq_tvm.targets.board import Board, find_board
 
 DEFAULT_BOARD = "raspberry-pi-5"
@@ -250,6 +251,22 @@ def cpuinfo(board: Board) -> str:
         "CPU revision\t: 0",
     )
     return "".join(f"processor\t: {i}\n" + "\n".join(rows) + "\n\n" for i in range(board.arm.cores))
+
+
+def played_board(code: Target | Mapping[str, Any] | None) -> str:
+    """The board to play for a target or an artifact.
+
+    Raises:
+        UnsupportedError: the code is for x86.
+    """
+    if code is None:
+        return DEFAULT_BOARD
+    name, arch = (code.name, code.kind) if isinstance(code, Target) else (code["target"], code["arch"])
+    if arch != "aarch64":
+        hint = "compile for one of lampq targets, or use --device local"
+        raise UnsupportedError(f"the emulated boards are aarch64, the code is for {arch}", hint=hint)
+    board = str(name).partition(":")[0]
+    return board if board in boards() else DEFAULT_BOARD
 
 
 _running: dict[str, EmulatedBoard] = {}

@@ -15,8 +15,8 @@ import tvm
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.device.classes import Counted
+from lampq_tvm.device.emulate import played_board
 from lampq_tvm.device.native_core import NativeCore
-from lampq_tvm.device.rpc import played_board
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.memfile import captured
 from lampq_tvm.scratch import check_room, scratch

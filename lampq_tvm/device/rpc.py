@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from lampq_tvm.device.classes import CYCLES, FRACTION
-from lampq_tvm.device.emulate import DEFAULT_BOARD, running_board
 from lampq_tvm.device.handshake import ask
-from lampq_tvm.device.key import client_key
+from lampq_tvm.device.kind import SESSION_S, Code, needs
 from lampq_tvm.errors import DeviceError, LampqError, UnsupportedError, UsageError
-from lampq_tvm.targets import Target, boards
 
 CONNECT_S = 10
 HANDSHAKE_S = 60
 CALL_S = 600
-SESSION_S = 7200
 # What TVM says when the other side is gone, the first two by the number of a reply that it did not expect.
 BROKEN = ("kShutdown", "RPCCode::kReturn", "closed", "reset by peer", "Broken pipe")
 T = TypeVar("T")
@@ -34,8 +30,7 @@ class Session:
 
     Attributes:
         device: what `--device` said.
-        info: what the device says about itself (`arch`, `features`, `cores`, `emulated`, `model`, versions); empty for a
-            server that is not this program's.
+        info: what the device says about itself (`session.device_info`); empty for a server that is not this program's.
         remote: TVM's own session, for what is not wrapped here, such as `time_evaluator`.
     """
 
@@ -43,7 +38,15 @@ class Session:
         self.device, self.remote = device, remote
         self.info: dict[str, Any] = {}
         with contextlib.suppress(DeviceError):  # a plain TVM server has no such function
-            self.info = json.loads(self.call(lambda: remote.get_function("lampq.device.info")()))
+            self.info = self._ask()
+
+    def _ask(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.call(lambda: self.remote.get_function("lampq.device.info")()))
+        return found
+
+    def clocks(self) -> dict[str, Any] | None:
+        """The clocks that its cores run at now; None where they cannot be read."""
+        return self._ask().get("clocks") if self.info else None
 
     @property
     def emulated(self) -> bool:
@@ -63,6 +66,16 @@ class Session:
         missing = sorted(set(features) - set(self.info["features"]))
         if missing:
             raise UnsupportedError(f"its CPU lacks {' '.join(missing)}", where=self.device, hint="compile for its own name")
+
+    def check_times(self) -> None:
+        """Refuse to time a board that is played.
+
+        Raises:
+            DeviceError: it is one.
+        """
+        if self.emulated:
+            what = "the times of an emulated board mean nothing"
+            raise DeviceError(what, where=self.device, hint="use --device emulated, which counts")
 
     def upload(self, path: Path | str, target: str | None = None) -> str:
         """Send a file; returns its name there, `target` or its own.
@@ -196,81 +209,35 @@ def _typed(error: BaseException, device: str) -> DeviceError:
     return DeviceError(f"failed there ({reason[:300]})", where=device)
 
 
-def connect(
+def open_session(
     device: str,
-    code: Target | Mapping[str, Any] | None = None,
+    host: str,
+    port: int,
+    code: Code | None = None,
     *,
     key: str | None = None,
     session_timeout_s: float = SESSION_S,
 ) -> Session:
-    """Connect to `emulated` (which plays the board that the code is for) or `rpc://host:port`.
+    """A session with the server at an address.
 
     Args:
-        code: what is going to run there, a target or an artifact's manifest; the device is checked against it.
-        key: of the device; `key.client_key` says where it is looked for when it is not given.
+        device: how messages call it.
+        code: what is going to run there, which the device is checked against.
+        key: of the server.
         session_timeout_s: the device ends the session after this time, even when its program hangs.
 
     Raises:
         DeviceError: it cannot be reached or does not answer.
-        UnsupportedError: a kind of device that is not there yet, or one that cannot run this code.
-        UsageError: not a device's name, or a key that is no secret.
+        UnsupportedError: it cannot run this code.
     """
-    if device == "emulated":
-        host, (port, key) = "127.0.0.1", running_board(played_board(code))
-    else:
-        (host, port), key = parse_rpc(device), key or client_key()
     session = Session(device, _open(device, host, port, key, session_timeout_s))
-    try:
-        if isinstance(code, Target):
-            session.check(code.kind, code.features)
-        elif code is not None:
-            session.check(code["arch"], code["features"])
-    except UnsupportedError:
-        session.close()
-        raise
+    if code is not None:
+        try:
+            session.check(*needs(code))
+        except UnsupportedError:
+            session.close()
+            raise
     return session
-
-
-def played_board(code: Target | Mapping[str, Any] | None) -> str:
-    """The board to play for a target or an artifact.
-
-    Raises:
-        UnsupportedError: the code is for x86.
-    """
-    if code is None:
-        return DEFAULT_BOARD
-    name, arch = (code.name, code.kind) if isinstance(code, Target) else (code["target"], code["arch"])
-    if arch != "aarch64":
-        hint = "compile for one of lampq targets, or use --device local"
-        raise UnsupportedError(f"the emulated boards are aarch64, the code is for {arch}", hint=hint)
-    board = str(name).partition(":")[0]
-    return board if board in boards() else DEFAULT_BOARD
-
-
-def parse_rpc(device: str) -> tuple[str, int]:
-    """Host and port of `rpc://host:port`.
-
-    Raises:
-        UnsupportedError: `ssh://` and `tracker://` are not there yet.
-        UsageError: it is none of the forms, or holds a key, which is not repeated.
-    """
-    shown = _without_secrets(device)
-    if device.startswith(("ssh://", "tracker://")):
-        hint = "run lampq device serve there, forward its port with ssh -L, and use rpc://127.0.0.1:PORT"
-        raise UnsupportedError(f"{device.split(':')[0]} devices are not there yet", where=shown, hint=hint)
-    if device.startswith("rpc://") and shown != device:
-        hint = "give its key file in --key-file or $LAMPQ_DEVICE_KEY_FILE, or the key in $LAMPQ_DEVICE_KEY"
-        raise UsageError("a key does not belong into a device's name, which everyone can see", where=shown, hint=hint)
-    match = re.fullmatch(r"rpc://(\[[0-9a-fA-F:]+\]|[^:/\s\[\]]+):(\d{1,5})", device)
-    if match is None or not 0 < int(match[2]) < 65536:
-        raise UsageError("not a device", where=shown or "--device", hint="use local, emulated or rpc://host:port")
-    return match[1].strip("[]"), int(match[2])
-
-
-def _without_secrets(device: str) -> str:
-    """A device's name up to its host and port: what stands before and after them may be a secret."""
-    scheme, sign, rest = device.rpartition("://")
-    return scheme + sign + re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
 
 
 def _open(name: str, host: str, port: int, key: str | None, session_timeout_s: float) -> Any:

@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from lampq_tvm import __version__
+from lampq_tvm.device.clocks import read_cpu_clocks
 from lampq_tvm.device.counter import count_call, read_counter
 from lampq_tvm.device.folders import delete
 from lampq_tvm.device.handshake import frame
-from lampq_tvm.targets.machine import local_arch, local_features
+from lampq_tvm.store import digest
+from lampq_tvm.targets.machine import local_arch, local_features, local_identity
 
 PDEATHSIG = 1
 GRACE_S = 0.5
 START_S = 10
+IDENTITIES = ("/proc/device-tree/serial-number", "/etc/machine-id")  # the first that can be read
 WELCOME = frame("server:lampq")  # its magic is the code of success
 
 
@@ -153,17 +156,28 @@ def _count(module: Any, function: str, *args: Any) -> str:
 
 
 def device_info() -> dict[str, object]:
-    """What a client checks before it uploads code: architecture, features, versions; `emulated` names the board played."""
-    model = Path("/proc/device-tree/model")
+    """What a client checks before it uploads code: architecture, features, versions; `emulated` names the board played.
+
+    `identity` is the same by whatever address the machine is reached, and no other machine's; `clocks` are those of now.
+    """
+    model, emulated = Path("/proc/device-tree/model"), os.environ.get("LAMPQ_EMULATED")
     return {
         "arch": local_arch(),
         "features": sorted(local_features()),
         "cores": len(os.sched_getaffinity(0)),
-        "emulated": os.environ.get("LAMPQ_EMULATED"),
+        "emulated": emulated,
         "model": model.read_text(errors="replace").strip("\0\n") if model.exists() else platform.node(),
+        "identity": machine_identity(),
+        "clocks": None if emulated else read_cpu_clocks(),  # an emulated board sees the clocks of whoever plays it
         "lampq": __version__,
         "python": platform.python_version(),
     }
+
+
+def machine_identity() -> str:
+    """16 hex digits of what tells this machine from others: its name, its cores' models, its serial number or system's id."""
+    found = [path.read_bytes() for path in map(Path, IDENTITIES) if os.access(path, os.R_OK)]
+    return digest(local_identity(), *found[:1])[:16]
 
 
 def say(line: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tvm
@@ -13,11 +13,15 @@ from tvm.ir import IRModule
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.compiler.linking import link_library
+from lampq_tvm.device.count import counting_session
+from lampq_tvm.device.emulate import played_board
+from lampq_tvm.device.kind import Device
 from lampq_tvm.device.native import link_kernels
 from lampq_tvm.device.native_core import NativeCore
-from lampq_tvm.device.rpc import Session, connect, played_board
-from lampq_tvm.latency.table import Timing
+from lampq_tvm.device.rpc import Session
+from lampq_tvm.device.times import COUNTED, MEASURED, Timing
 from lampq_tvm.runtime.library import load_path
+from lampq_tvm.runtime.machine import Machine
 from lampq_tvm.scratch import scratch
 from lampq_tvm.spread import count_cores
 from lampq_tvm.targets import Target
@@ -29,18 +33,34 @@ ASSUMED_IPC = 2.0
 ASSUMED_GHZ = 2.0
 
 
+class Bench(Protocol):
+    """Kernels of one library, ready to be timed, and whole networks beside them.
+
+    Attributes:
+        session: with the device; None where there is none.
+    """
+
+    session: Session | None
+
+    def time(self, name: str) -> Timing:
+        """Time of one kernel."""
+
+    def whole(self, library: bytes, params: Sequence[np.ndarray], image: np.ndarray) -> Timing:
+        """Time of a network's `main` on an image batch, uint8 [B, C, H, W]."""
+
+
 @contextmanager
-def open_device(device: str, target: Target) -> Iterator[Session | None]:
-    """A session on the device; None for this process, and for an emulated core, which needs none to count kernels.
+def timing_bench(functions: Mapping[str, PrimFunc], target: Target, device: Device, threads: int | None) -> Iterator[Bench]:
+    """Kernels on a device, judged as its kind is.
 
     Raises:
-        DeviceError: it cannot be reached.
+        DeviceError: it cannot be reached, or its times mean nothing.
     """
-    if device in ("local", "emulated"):
-        yield None
-    else:
-        with connect(device, target) as session:
-            yield session
+    if device.times.counted:
+        yield CountedBench(functions, target)
+        return
+    with device.timed(target) as session:
+        yield KernelBench(functions, target, session, threads)
 
 
 class CountedBench:
@@ -49,6 +69,8 @@ class CountedBench:
     Raises:
         DeviceError: the core cannot be played.
     """
+
+    session: Session | None = None
 
     def __init__(self, functions: Mapping[str, PrimFunc], target: Target) -> None:
         self.functions, self.target = dict(functions), target
@@ -62,6 +84,11 @@ class CountedBench:
         counted = self.core.count(self._library, inputs, [output], name=name)
         return estimated_ms(counted.instructions, counted.cycles, self.target)
 
+    def whole(self, library: bytes, params: Sequence[np.ndarray], image: np.ndarray) -> Timing:
+        """Time of a network, estimated from its instructions on one core, TVM's runtime included."""
+        with counting_session(self.target) as session:
+            return estimated_ms(*Machine(library, params, session).cycles(image), self.target)
+
 
 class KernelBench:
     """Kernels built into one library and loaded on a device.
@@ -74,7 +101,7 @@ class KernelBench:
 
     def __init__(self, functions: Mapping[str, PrimFunc], target: Target, session: Session | None, threads: int | None) -> None:
         count_cores()
-        self.functions = dict(functions)
+        self.functions, self.session, self.threads = dict(functions), session, threads
         module = IRModule({name: f.with_attr("global_symbol", name) for name, f in functions.items()})
         executable = tvm.compile(module, target=tvm.target.Target(target.tvm))
         with scratch("latency") as folder:
@@ -90,7 +117,12 @@ class KernelBench:
         tensors = [tvm.runtime.tensor(array, self.device) for array in arguments(self.functions[name])]
         once = float(np.median(self._run(name, tensors, 1, 3)))
         samples = 1e3 * np.array(self._run(name, tensors, max(1, int(ROUND_MS / max(1e-4, 1e3 * once))), SAMPLES))
-        return timing(samples)
+        return MEASURED.of(samples)
+
+    def whole(self, library: bytes, params: Sequence[np.ndarray], image: np.ndarray) -> Timing:
+        """Measured time of a network."""
+        machine = Machine(library, params, self.session, self.threads)
+        return MEASURED.of(1e3 * np.array(machine.seconds(image, SAMPLES + 3)[3:]))
 
     def _run(self, name: str, tensors: list[Any], number: int, repeat: int) -> list[float]:
         timer = self.module.time_evaluator(name, self.device, number=number, repeat=repeat)
@@ -108,12 +140,6 @@ def arguments(function: PrimFunc) -> list[np.ndarray]:
     return arrays
 
 
-def timing(samples_ms: np.ndarray) -> Timing:
-    """Median and 95th percentile of measured samples."""
-    median, p95 = (float(np.percentile(samples_ms, q)) for q in (50, 95))
-    return Timing(median_ms=median, p95_ms=p95, n=len(samples_ms), kind="measured")
-
-
 def estimated_ms(instructions: int, cycles: float | None, target: Target) -> Timing:
     """Milliseconds of one core at the board's clock: an estimate.
 
@@ -123,4 +149,4 @@ def estimated_ms(instructions: int, cycles: float | None, target: Target) -> Tim
     clock = target.board.figures.get("clock") if target.board else None
     ghz = clock.value if clock else ASSUMED_GHZ
     ms = (instructions / ASSUMED_IPC if cycles is None else cycles) / (ghz * 1e6)
-    return Timing(median_ms=ms, p95_ms=ms, n=0, kind="estimated")
+    return COUNTED.of([ms])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +11,24 @@ import numpy as np
 
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
-from lampq_tvm.errors import DeviceError
-from lampq_tvm.latency.bench import SAMPLES, timing
+from lampq_tvm.device.clocks import clock_mhz
+from lampq_tvm.device.cuda.clocks import read_clocks
+from lampq_tvm.device.cuda.gpu import Gpu
+from lampq_tvm.device.times import MEASURED, added
+from lampq_tvm.errors import DeviceError, UnsupportedError
+from lampq_tvm.latency.bench import SAMPLES
 from lampq_tvm.latency.paper import Counted, counted, on_paper
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.lower.cuda.launch import Launch
 from lampq_tvm.lower.cuda.network import lower_cuda
+from lampq_tvm.lower.cuda.support import check_cuda_attention
+from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.plan import FLOAT_BITS, uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cuda import CudaRecords
-from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.store import Units
 from lampq_tvm.targets import Target
 
@@ -37,19 +43,27 @@ class CudaWork:
         layers: layer -> (w, a) -> kernel name.
         fixed: value -> kernel name, for launches that no plan changes.
         launches: kernel name -> a launch of it.
+        half: kernel names of the network in float16, one for each of its launches; () where it does not fit the GPU.
     """
 
     layers: dict[str, dict[tuple[int, int], str]]
     fixed: dict[str, str]
     launches: dict[str, Launch]
+    half: tuple[str, ...] = ()
 
 
 def cuda_work(
-    qm: QuantizedModel, arch: str, batch: int, half: QuantizedModel | None = None, records: CudaRecords | None = None
+    qm: QuantizedModel,
+    arch: str,
+    batch: int,
+    half: QuantizedModel | None = None,
+    records: CudaRecords | None = None,
+    fits: bool = True,
 ) -> CudaWork:
     """The work for a network: any plan of it has the same shapes, only the widths differ.
 
-    `half` is the network with every layer in float16, whose products are timed beside those of codes.
+    `half` is the network with every layer in float16: its products are timed beside those of codes, all of it is the baseline
+    where it `fits` the GPU.
     """
     work = CudaWork({row.name: {} for row in qm.plan.layers}, {}, {})
     for w_bits, a_bits in itertools.product(WIDTHS, WIDTHS):
@@ -60,12 +74,23 @@ def cuda_work(
                 work.layers[row.name][w_bits, a_bits] = launch.kernel
         work.fixed.update({x.out[1].name: x.kernel for x in launches if "W" not in x.params})
         work.launches.update({launch.kernel: launch for launch in launches})
-    if half is not None:
-        products = [launch for launch in lower_cuda(half, arch, batch, records).launches if "W" in launch.params]
-        for row, launch in zip(half.plan.layers, products, strict=True):
-            work.layers[row.name][row.w_bits, row.a_bits] = launch.kernel
-            work.launches[launch.kernel] = launch
-    return work
+    if half is None:
+        return work
+    launches = lower_cuda(half, arch, batch, records).launches
+    products = [launch for launch in launches if "W" in launch.params]
+    for row, launch in zip(half.plan.layers, products, strict=True):
+        work.layers[row.name][row.w_bits, row.a_bits] = launch.kernel
+    work.launches.update({launch.kernel: launch for launch in (launches if fits else products)})
+    return dataclasses.replace(work, half=tuple(launch.kernel for launch in launches)) if fits else work
+
+
+def half_fits(model: ImportedModel, arch: str) -> bool:
+    """Whether a GPU runs all of a model in float16."""
+    try:
+        check_cuda_attention(model, arch, half=True)
+    except UnsupportedError:
+        return False
+    return True
 
 
 def cuda_table(
@@ -95,7 +120,7 @@ def cuda_table(
     pairs = ((8, attention_bits), (FLOAT_BITS, FLOAT_BITS))
     plans = [uniform_plan(calibration.model, bits, bits, attention) for bits, attention in pairs]
     codes, half = (quantize(calibration, plan) for plan in plans)
-    work = cuda_work(codes, target.isa, batch, half, records)
+    work = cuda_work(codes, target.isa, batch, half, records, half_fits(calibration.model, target.isa))
     if gpu is None:
         if target.board is None:
             raise DeviceError("there are no figures to estimate from", where=target.name)
@@ -105,7 +130,8 @@ def cuda_table(
         times = {}
         for name in track(sorted(kernels), "kernels"):
             samples = units.get(name, _sampler(gpu, kernels[name], work.launches[name]))["ms"]
-            times[name] = timing(samples)
+            times[name] = MEASURED.of(samples)
+    clocks = None if gpu is None else read_clocks()
     return LatencyTable(
         target=target.name,
         device="on paper" if gpu is None else gpu.name,
@@ -115,6 +141,9 @@ def cuda_table(
             for layer, pairs in work.layers.items()
         ),
         fixed={value: times[kernel] for value, kernel in work.fixed.items()},
+        float_ms=added([(times[kernel], 1) for kernel in work.half]) if work.half else None,
+        clocks_mhz=clock_mhz(clocks),
+        notes={} if clocks is None else {"clocks": clocks},
     )
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.compiler.build import compile_library, payload
-from lampq_tvm.device.count import counting_session
-from lampq_tvm.device.rpc import Session
-from lampq_tvm.latency.bench import SAMPLES, CountedBench, KernelBench, estimated_ms, open_device, timing
+from lampq_tvm.device.clocks import clock_mhz
+from lampq_tvm.device.kind import Device
+from lampq_tvm.device.times import MEASURED, added
+from lampq_tvm.latency.bench import SAMPLES, Bench, timing_bench
+from lampq_tvm.latency.floats import float_work
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
 from lampq_tvm.latency.work import plan_work
 from lampq_tvm.lower.context import TilesFor
@@ -30,7 +33,7 @@ from lampq_tvm.targets import Target
 def measure(
     calibration: Calibration,
     target: Target,
-    device: str = "local",
+    device: Device,
     *,
     units: Units,
     batch: int = 1,
@@ -39,13 +42,13 @@ def measure(
 ) -> LatencyTable:
     """Measure every layer at every pair of widths on a device.
 
-    Layers and pairs that share a kernel share its time. On an emulated board the times are estimates from the instructions
-    of one core, by class.
+    Layers and pairs that share a kernel share its time. On a board that is played the times are estimates from the
+    instructions of one core, by class.
 
     Args:
         calibration: of the model.
         target: what to compile for.
-        device: `local`, `emulated` or `rpc://host:port`.
+        device: where they run.
         units: keeps finished kernels, so that a killed run goes on.
         batch: images per call; times are per call.
         threads: cores to use; all where None.
@@ -56,41 +59,43 @@ def measure(
     """
     qm = quantize(calibration, uniform_plan(calibration.model, 8, 8))
     work = plan_work(qm, target.isa, batch, tiles)
-    with open_device(device, target) as session:
-        functions = {n: call.build() for n, call in work.kernels.items()}
-        counted = device == "emulated"
-        bench = CountedBench(functions, target) if counted else KernelBench(functions, target, session, threads)
-        times = {n: _kept(units, n, partial(bench.time, n)) for n in track(sorted(work.kernels), "kernels")}
-        whole = _kept(units, "whole", lambda: whole_model(qm, target, device, session, batch, threads, tiles))
+    floats = () if device.here else float_work(calibration.model, target.isa, batch)
+    functions = {n: call.build() for n, call in work.kernels.items()} | {part.name: part.function for part in floats}
+    with device.alone(), timing_bench(functions, target, device, threads) as bench:
+        times = {n: _kept(units, n, partial(bench.time, n)) for n in track(sorted(functions), "kernels")}
+        whole = _kept(units, "whole", lambda: whole_model(qm, target, bench, batch, tiles))
+        if device.here:
+            float_ms = _kept(units, "float", lambda: float_model(calibration.model, batch, threads))
+        else:
+            float_ms = added([(times[part.name], part.count) for part in floats])
+        clocks = device.clocks(bench.session)
     table = LatencyTable(
         target=target.name,
-        device=device,
-        threads=1 if device == "emulated" else threads or target.cores,
+        device=device.name,
+        threads=1 if device.times.counted else threads or target.cores,
+        clocks_mhz=clock_mhz(clocks),
         layers=tuple(
             LayerLatency(name=layer, pairs={f"{w}/{a}": times[kernel] for (w, a), kernel in pairs.items()})
             for layer, pairs in work.layers.items()
         ),
         fixed={value: times[kernel] for value, kernel in work.fixed.items()},
         whole_ms=whole,
-        float_ms=_kept(units, "float", lambda: float_model(calibration.model, batch, threads)) if device == "local" else None,
+        float_ms=float_ms,
     )
-    return table.model_copy(update={"notes": additivity(table)})
+    return table.model_copy(update={"notes": additivity(table) | ({} if clocks is None else {"clocks": clocks})})
 
 
-def additivity(table: LatencyTable) -> dict[str, float]:
+def additivity(table: LatencyTable) -> dict[str, Any]:
     """The sum over the 8/8 model's kernels beside the measured whole, in ms, and their difference in percent."""
     total = table.fixed_ms + sum(table.ms(row.name, 8, 8) for row in table.layers)
     whole = table.whole_ms.median_ms if table.whole_ms else total
     return {"sum_ms": total, "whole_ms": whole, "difference_percent": 100 * (total - whole) / whole}
 
 
-def whole_model(
-    qm: QuantizedModel, target: Target, device: str, session: Session | None, batch: int, threads: int | None, tiles: TilesFor
-) -> Timing:
-    """Time of the whole network."""
+def whole_model(qm: QuantizedModel, target: Target, bench: Bench, batch: int, tiles: TilesFor) -> Timing:
+    """Time of the whole network where a bench times its kernels."""
     from safetensors.numpy import load as load_tensors
 
-    from lampq_tvm.runtime.machine import Machine
     from lampq_tvm.runtime.params import kernel_params
 
     lowered = lower(qm, target.isa, batch, tiles)
@@ -98,11 +103,7 @@ def whole_model(
     library = compile_library(lowered, target)
     spec = qm.input
     image = np.full((batch, spec.channels, spec.height, spec.width), 128, np.uint8)
-    if device == "emulated":
-        with counting_session(target) as counting:
-            return estimated_ms(*Machine(library, params, counting).cycles(image), target)
-    machine = Machine(library, params, session, threads)
-    return timing(1e3 * np.array(machine.seconds(image, SAMPLES + 3)[3:]))
+    return bench.whole(library, params, image)
 
 
 def float_model(model: ImportedModel, batch: int, threads: int | None) -> Timing:
@@ -120,7 +121,7 @@ def float_model(model: ImportedModel, batch: int, threads: int | None) -> Timing
             samples = [_seconds(lambda: run_float(model, x)) for _ in range(SAMPLES + 3)]
     finally:
         torch.set_num_threads(before)
-    return timing(1e3 * np.array(samples[3:]))
+    return MEASURED.of(1e3 * np.array(samples[3:]))
 
 
 def _seconds(run: Callable[[], object]) -> float:

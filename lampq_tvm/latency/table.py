@@ -6,25 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
-
+from lampq_tvm.device.times import Timing as Timing
 from lampq_tvm.errors import CorruptError
 from lampq_tvm.files import Schema, read_json
 from lampq_tvm.store import write_atomic
-
-
-class Timing(Schema):
-    """Time of one operator for one image.
-
-    Attributes:
-        kind: `measured` or `estimated`.
-        n: how many samples stand behind the median (0 when estimated).
-    """
-
-    median_ms: float = pydantic.Field(ge=0)
-    p95_ms: float = pydantic.Field(ge=0)
-    n: int
-    kind: str = pydantic.Field(pattern="^(measured|estimated)$")
 
 
 class LayerLatency(Schema):
@@ -38,10 +23,11 @@ class LatencyTable(Schema):
     """Times of a model on a device, a JSON file that a person may edit.
 
     Attributes:
-        target, device: names; threads: cores used; clocks_mhz: where readable.
+        target, device: names; threads: cores used; clocks_mhz: of the cores or the GPU right after measuring, where readable.
         layers: the layers whose widths are chosen.
         fixed: operators whose time no plan changes (attention, LayerNorm, ...).
-        whole_ms: measured time of the whole 8/8 model; float_ms: of the float baseline, for budgets like `0.6x`.
+        whole_ms: measured time of the whole 8/8 model; float_ms: of the float baseline, for budgets like `0.6x`: the model in
+            torch on this machine, in float32 kernels on a board (`floats.py`), in float16 kernels on a GPU.
     """
 
     version: Literal[1] = 1

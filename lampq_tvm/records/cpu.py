@@ -66,6 +66,7 @@ class Record(Schema):
         gate: every output was equal to the oracle's.
         seed: of the search.
         judged: how costs were found; None in records of older versions.
+        clocks_mhz: of the device's cores right after the last measurement, where readable.
         history: every candidate in the order of its trial, with its cost or with how it failed.
     """
 
@@ -82,6 +83,7 @@ class Record(Schema):
     gate: Literal["exact"] = "exact"
     seed: int
     judged: Judged | None = None
+    clocks_mhz: float | None = None
     history: dict[str, float | str] = {}
 
     def save(self, database: Path) -> None:

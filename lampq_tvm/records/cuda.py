@@ -32,7 +32,7 @@ class CudaRecord(Schema):
         arch, kernel: what it is for (`product_key`, `attention_key`).
         sizes: fields of `CudaTiles`, or `row_warps` and `key_warps`.
         us, default_us: median microseconds of a launch among others of its kind, of these sizes and of the default ones.
-        device: what measured them.
+        device: what measured them; clocks_mhz: its clock right after, where readable.
         trials, failed: candidates timed, and those that did not build or gave a wrong byte.
         history: microseconds of every candidate by its key.
     """
@@ -45,6 +45,7 @@ class CudaRecord(Schema):
     default_us: float = pydantic.Field(gt=0)
     kind: Literal["measured"] = "measured"
     device: str
+    clocks_mhz: float | None = None
     trials: int = pydantic.Field(ge=1)
     failed: int = pydantic.Field(ge=0)
     history: dict[str, float] = {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from lampq_tvm.artifact.container import HINT, Artifact, read_artifact
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import CorruptError, DeviceError, LampqError, UnsupportedError, UsageError, is_bug
 from lampq_tvm.files import reason
 from lampq_tvm.progress import note
@@ -19,11 +20,11 @@ from lampq_tvm.runtime.batches import split
 from lampq_tvm.runtime.params import artifact_params
 from lampq_tvm.runtime.plausible import doubt
 from lampq_tvm.runtime.sharing import Turn
-from lampq_tvm.targets import check_runs_here
 
 if TYPE_CHECKING:
-    from lampq_tvm.runtime.cuda.executor import Executor
     from lampq_tvm.device.cuda.gpu import Gpu
+    from lampq_tvm.device.kind import Device
+    from lampq_tvm.runtime.cuda.executor import Executor
     from lampq_tvm.runtime.machine import Machine
 
 
@@ -34,12 +35,15 @@ class Runner:
 
     Attributes:
         manifest: the artifact's manifest.
+        device: where it runs.
         batch: images per call of `bench`; other numbers are split into the sizes that were compiled, the last part padded.
         gpu: what a CUDA artifact runs on, None for other artifacts.
     """
 
-    def __init__(self, artifact: Artifact, device: str = "local", threads: int | None = None, gpu: Gpu | None = None) -> None:
-        """Load an artifact; `gpu` is for a CUDA artifact, this machine's where None."""
+    def __init__(
+        self, artifact: Artifact, device: str | None = None, threads: int | None = None, gpu: Gpu | None = None
+    ) -> None:
+        """Load an artifact on a device, this machine where None; `gpu` is for a CUDA artifact, the device's where None."""
         self.manifest: dict[str, Any] = artifact.manifest
         self.batch: int = self.manifest["batch"]
         self.gpu: Gpu | None = None
@@ -52,13 +56,14 @@ class Runner:
         params = artifact_params(artifact)
         self._turn, self._process = Turn(), os.getpid()
         self._machine: Machine | Executor | None
+        self.device = find_device(device)
         if self.manifest["arch"] == "cuda":
-            self._session, self._machine = None, (executor := _executor(artifact, params, device, gpu))
+            self._session, self._machine = None, (executor := _executor(artifact, params, self.device, gpu))
             self.gpu, self._batches = executor.gpu, executor.batches
         else:
             from lampq_tvm.runtime.machine import Machine
 
-            self._session = _session(device, self.manifest)
+            self._session = self.device.open(self.manifest)
             with matching():
                 self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
 
@@ -108,7 +113,12 @@ class Runner:
 
         Args:
             batch: one of the sizes that were compiled; the artifact's largest where None.
+
+        Raises:
+            DeviceError: a board is played, whose times mean nothing.
         """
+        if self._session is not None:
+            self._session.check_times()
         image = self._noise(batch or self.batch)
         with self._using() as machine:
             return [1e3 * s for s in machine.seconds(image, warmup + repeat)[warmup:]]
@@ -135,10 +145,9 @@ class Runner:
         with self._using() as machine:
             return [(name, 1e3 * s) for name, s in cast("Executor", machine).launch_seconds(batch, repeat)]
 
-    @property
-    def emulated(self) -> bool:
-        """Whether a board is played: its times mean nothing."""
-        return self._session is not None and bool(self._session.emulated)
+    def clocks(self) -> dict[str, Any] | None:
+        """The clocks that it runs at, right after a run; None where they cannot be read."""
+        return self.device.clocks(self._session) if self.gpu is None else self.device.gpu_clocks()
 
     def close(self) -> None:
         """Give back all that was mapped, the session with a board, a GPU's memory; only this may be called afterwards."""
@@ -200,31 +209,19 @@ def matching() -> Iterator[None]:
         raise CorruptError(f"its code does not match its manifest ({reason(e)})", hint=HINT) from e
 
 
-def _executor(artifact: Artifact, params: list[np.ndarray], device: str, gpu: Gpu | None) -> Executor:
-    """This machine's GPU with an artifact's kernels."""
-    if device != "local":
-        hint = "copy it to the board, install lampq-tvm there, and run it with --device local"
-        raise UnsupportedError("CUDA artifacts run on the machine that has the GPU", where=device, hint=hint)
+def _executor(artifact: Artifact, params: list[np.ndarray], device: Device, gpu: Gpu | None) -> Executor:
+    """A device's GPU, or the given one, with an artifact's kernels."""
     from lampq_tvm.runtime.cuda.executor import Executor
 
-    return Executor(artifact.manifest, artifact.sections["cubins"], params, gpu)
+    return Executor(artifact.manifest, artifact.sections["cubins"], params, device, gpu)
 
 
-def _session(device: str, manifest: dict[str, Any]) -> Any:
-    if device == "local":
-        check_runs_here(manifest["arch"], tuple(manifest["features"]))
-        return None
-    from lampq_tvm.device.rpc import connect
-
-    return connect(device, manifest)
-
-
-def load(path: Path | str, device: str = "local", threads: int | None = None) -> Runner:
+def load(path: Path | str, device: str | None = None, threads: int | None = None) -> Runner:
     """Load an artifact for running on a device.
 
     Args:
         path: the `.lampq` file.
-        device: `local`, `emulated` or `rpc://host:port`.
+        device: as `find_device` reads it; this machine where None.
         threads: cores to use; all where None.
 
     Raises:

@@ -17,6 +17,7 @@ import tvm
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.compiler.linking import link_library
+from lampq_tvm.device.kind import Device
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
@@ -40,7 +41,7 @@ class Measuring:
         device: where they run.
     """
 
-    def __init__(self, target: Target, device: str) -> None:
+    def __init__(self, target: Target, device: Device) -> None:
         self.target, self.device = target, device
         self._built = 0
         self._process: subprocess.Popen[str] | None = None
@@ -56,8 +57,8 @@ class Measuring:
     @property
     def judged(self) -> Judged:
         """How candidates are judged."""
-        caches = cache_class() if self.device == "local" else None
-        return Judged(device=self.device, target=self.target.name, caches=caches)
+        caches = cache_class() if self.device.here else None
+        return Judged(device=self.device.name, target=self.target.name, caches=caches)
 
     def build(self, kernel: Kernel, tiles: Tiles) -> Path:
         """The library of a candidate.
@@ -100,7 +101,7 @@ class Measuring:
             start_new_session=True,  # Ctrl-C is for the tuner, which then ends this process itself
         )
         self._process = process
-        answer = _exchange(process, {"device": self.device, "target": self.target.name, "limit_s": START_S})
+        answer = _exchange(process, {"device": self.device.name, "target": self.target.name, "limit_s": START_S})
         if answer is None or "error" in answer:
             raise DeviceError(answer["error"] if answer else f"measuring does not start ({self._end()[1]})", where="tuning")
         return process

@@ -13,9 +13,10 @@ import numpy as np
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.device.case_file import write_case
+from lampq_tvm.device.emulate import played_board
+from lampq_tvm.device.kind import Device
 from lampq_tvm.device.native import link_kernels
 from lampq_tvm.device.native_core import KernelFailedError, NativeCore
-from lampq_tvm.device.rpc import played_board
 from lampq_tvm.records.cpu import Judged
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.bench import JOB_S, Measuring
@@ -27,14 +28,15 @@ class Counting(Measuring):
 
     Args:
         target: an Arm board's.
+        device: what plays it.
 
     Raises:
         DeviceError: the emulator cannot be had.
         UnsupportedError: the target is no Arm board.
     """
 
-    def __init__(self, target: Target) -> None:
-        super().__init__(target, "emulated")
+    def __init__(self, target: Target, device: Device) -> None:
+        super().__init__(target, device)
         self._core = NativeCore(played_board(target))
         self._expected: dict[Path, np.ndarray] = {}
 
@@ -43,7 +45,7 @@ class Counting(Measuring):
         """How candidates are judged."""
         figures = self._core.figures
         return Judged(
-            device=f"emulated {self._core.board.arm.qemu}",
+            device=f"{self.device.name} {self._core.board.arm.qemu}",
             target=self.target.name,
             core=None if figures is None else figures.name,
             figures=None if figures is None else figures.digest,

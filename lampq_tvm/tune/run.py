@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import tvm
 
 from lampq_tvm.cache import source_digest
+from lampq_tvm.device.kind import Device
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import UsageError
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
@@ -19,7 +20,7 @@ from lampq_tvm.progress import note, track
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cpu import Record, Records, read_record
 from lampq_tvm.store import digest
-from lampq_tvm.targets import Target, check_runs_here
+from lampq_tvm.targets import Target
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.log import TrialLog, open_log
@@ -29,7 +30,14 @@ COUNTER = ("device/call.c", "device/classes.h", "device/count.c", "device/cost.p
 
 
 def tune(
-    qm: QuantizedModel, target: Target, *, trials: int, device: str = "local", batch: int = 1, seed: int = 0, database: Path
+    qm: QuantizedModel,
+    target: Target,
+    *,
+    trials: int,
+    device: Device | None = None,
+    batch: int = 1,
+    seed: int = 0,
+    database: Path,
 ) -> Path:
     """Search for fast sizes of every kernel of a network; goes on where it stopped.
 
@@ -37,7 +45,7 @@ def tune(
         qm: the network.
         target: what to compile for.
         trials: candidates per kernel, the default schedule among them.
-        device: where they are measured: `local`, `rpc://host:port`, or `emulated`, where cycles are estimated.
+        device: where they are measured, or where a board is played, their cycles estimated; this machine where None.
         batch: images per call.
         seed: of the search.
         database: folder that takes records and trial logs.
@@ -55,14 +63,19 @@ def tune(
 
 
 def tune_kernels(
-    kernels: Iterable[Kernel], target: Target, *, trials: int, device: str = "local", seed: int = 0, database: Path
+    kernels: Iterable[Kernel],
+    target: Target,
+    *,
+    trials: int,
+    device: Device | None = None,
+    seed: int = 0,
+    database: Path,
 ) -> Path:
     """Like `tune`, for kernels at hand."""
     if trials < 1:
         raise UsageError(f"{trials} trials", where="trials", hint="give 1 or more")
-    if device == "local":
-        check_runs_here(target.kind, target.features)
-    with Counting(target) if device == "emulated" else Measuring(target, device) as measuring:
+    device = device or find_device()
+    with device.alone(), Counting(target, device) if device.times.counted else Measuring(target, device) as measuring:
         identity = _identity(measuring)
         for kernel in track(list(kernels), "tuning"):
             with open_log(database / "log" / kernel.isa / f"{kernel.key}.jsonl") as log:
@@ -74,7 +87,7 @@ def _identity(measuring: Measuring) -> str:
     """Of compiler, target and device: trials of another one are not taken. Counts are the same on every machine."""
     counted = isinstance(measuring, Counting)
     threads = os.environ.get("TVM_NUM_THREADS", measuring.target.cores)
-    place = [source_digest(COUNTER)] if counted else [threads, measuring.device, platform.node()]
+    place = [source_digest(COUNTER)] if counted else [threads, measuring.device.identity(measuring.target)]
     judged = measuring.judged.model_dump()
     return digest(tvm.__version__, source_digest(CODE), measuring.target.tvm, judged, place)[:16]
 

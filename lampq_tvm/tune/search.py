@@ -128,6 +128,7 @@ class Search:
             failed=sum(cost is None for cost in self.costs.values()),
             seed=self.seed,
             judged=self.measuring.judged,
+            clocks_mhz=trial.get("clocks_mhz"),
             history={tiles.key: self._outcome(tiles) for tiles in self.costs},
         )
 
@@ -174,7 +175,8 @@ class Search:
             raise DeviceError(what, where=self.kernel.key, hint="run it again")
         first, costs = answer["samples"][0], [round(quartile(s), 3) for s in answer["samples"]]
         gains = [round(float(np.median(np.divide(first, s))), 4) for s in answer["samples"]]  # in turns: a burst hits both
-        return {"outcome": "exact", "unit": answer["unit"], "costs": costs, "gains": gains}
+        clocks = {key: answer[key] for key in ("clocks_mhz",) if answer.get(key) is not None}
+        return {"outcome": "exact", "unit": answer["unit"], "costs": costs, "gains": gains, **clocks}
 
     def _judge(self, libraries: list[Path], rounds: int) -> dict[str, Any]:
         if self._case is None:

@@ -3,7 +3,7 @@
 `python -m lampq_tvm.tune.worker` reads jobs from its standard input and answers on its standard output, one JSON line each:
 
     {"libraries": [path, ...], "case": path, "limit_s": seconds, "rounds": n}
-    {"outcome": "exact", "samples": [[...], ...], "unit": "us"}    samples of each library, round by round
+    {"outcome": "exact", "samples": [[...], ...], "unit": "us", "clocks_mhz": n}    samples of each library, round by round
     {"outcome": "wrong", "differ": [values that differ, ...]}
 
 A job that runs longer than its limit ends the process: SIGALRM's default action needs no help from a hanging kernel.
@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 import tvm
 
-from lampq_tvm.errors import DeviceError, LampqError
+from lampq_tvm.device.clocks import clock_mhz
+from lampq_tvm.device.kinds import find_device
+from lampq_tvm.errors import LampqError
 from lampq_tvm.spread import count_cores
 from lampq_tvm.targets import resolve_target
 
@@ -34,7 +36,7 @@ class Bench:
     """Runs libraries on a device: this process's cores, or an RPC session's.
 
     Args:
-        device: `local` or `rpc://host:port`.
+        device: its name.
         target: name of the target that the device is checked against.
 
     Raises:
@@ -42,14 +44,8 @@ class Bench:
     """
 
     def __init__(self, device: str, target: str) -> None:
-        self.session: Any = None
-        self._open = contextlib.ExitStack()
-        if device != "local":
-            from lampq_tvm.device.rpc import connect
-
-            self.session = self._open.enter_context(connect(device, resolve_target(target)))
-            if self.session.emulated:
-                raise DeviceError("the times of an emulated board mean nothing", where=device, hint="use --device emulated")
+        self._open, self.device = contextlib.ExitStack(), find_device(device)
+        self.session: Any = self._open.enter_context(self.device.timed(resolve_target(target)))
         count_cores()
         self.cores = tvm.cpu() if self.session is None else self.session.cpu()
 
@@ -93,7 +89,9 @@ def judge(bench: Bench, job: dict[str, Any]) -> dict[str, Any]:
     out = bench.tensor(np.zeros_like(expected))
     samplers = [bench.sampler(module, [*arguments, out]) for _, module in loaded]
     samples = [[sample() for sample in samplers] for _ in range(job["rounds"])]
-    return {"outcome": "exact", "samples": [list(column) for column in zip(*samples, strict=True)], "unit": "us"}
+    clocks = clock_mhz(bench.device.clocks(bench.session))
+    columns = [list(column) for column in zip(*samples, strict=True)]
+    return {"outcome": "exact", "samples": columns, "unit": "us", "clocks_mhz": clocks}
 
 
 def main() -> None:

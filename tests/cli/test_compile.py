@@ -140,7 +140,7 @@ def test_eval_beside_the_float_model(lampq, artifact, data):
 
 def test_bench(lampq, artifact):
     found = last(lampq("bench", artifact, "--repeat", "7", "--json"))
-    assert set(found) == {"median_ms", "p95_ms", "n", "kind", "device", "peak_rss_bytes"}
+    assert set(found) - {"clocks"} == {"median_ms", "p95_ms", "n", "kind", "device", "peak_rss_bytes"}  # clocks where readable
     assert found["n"] == 7 and found["kind"] == "measured" and found["device"] == "local"
     assert 0 < found["median_ms"] <= found["p95_ms"] and found["peak_rss_bytes"] > 1 << 20
 

@@ -15,7 +15,7 @@ import tvm
 from lampq_tvm.device.count import count_instructions, counting_session
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.emulate import cpuinfo, running_board
-from lampq_tvm.device.rpc import connect
+from lampq_tvm.device.kinds import connect
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.targets import boards, resolve_target

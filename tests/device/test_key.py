@@ -15,7 +15,8 @@ import pytest
 from lampq_tvm.__main__ import run_command
 from lampq_tvm.device.handshake import VALID_S, Gate, ask, prove
 from lampq_tvm.device.key import client_key, read_key, server_key, write_key
-from lampq_tvm.device.rpc import connect, parse_rpc
+from lampq_tvm.device.kinds import connect
+from lampq_tvm.device.kinds.rpc import parse_rpc
 from lampq_tvm.errors import DeviceError, LampqError, UnsupportedError, UsageError
 from lampq_tvm.resources import PACKAGE
 from tests.device.conftest import KEY, start_server

@@ -14,7 +14,8 @@ import tvm
 
 from lampq_tvm.device.cross import cross_compiler
 from lampq_tvm.device.key import read_key
-from lampq_tvm.device.rpc import connect, parse_rpc
+from lampq_tvm.device.kinds import connect
+from lampq_tvm.device.kinds.rpc import parse_rpc
 from lampq_tvm.device.serve import serve
 from lampq_tvm.errors import DeviceError, UnsupportedError, UsageError
 from lampq_tvm.resources import PACKAGE

@@ -17,7 +17,7 @@ import pytest
 import tvm
 
 from lampq_tvm.device.cross import cross_compiler
-from lampq_tvm.device.rpc import connect
+from lampq_tvm.device.kinds import connect
 from lampq_tvm.device.server import HANDSHAKE_S, LISTENING
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.targets import resolve_target

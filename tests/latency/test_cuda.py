@@ -25,6 +25,8 @@ def test_a_table_on_paper(tmp_path):
         assert len({pairs["4/8"], pairs["8/8"], pairs[half]}) == 3
         assert row.name.startswith("patch") or (pairs["3/2"] == pairs["4/4"] and pairs["4/4"] != pairs["4/8"])
     assert table.fixed_ms > 0
+    half = sum(row.pairs["16/8" if row.name.startswith("patch") else "16/16"].median_ms for row in table.layers)
+    assert table.float_ms.kind == "estimated" and half + 2 * LAUNCH_MS < table.float_ms.median_ms  # attention and the rest
 
 
 @pytest.mark.parametrize("family", ["swin", "swin padded", "beit", "swinv2", "eva02", "siglip"])
@@ -70,5 +72,6 @@ def test_kernels_are_timed_through_the_driver(family, widths, tmp_path, monkeypa
     gpu = PtxDriver({}, target.isa)
     table = cuda_table(calibration(family), target, units=Units(tmp_path), gpu=gpu)
     assert all(timing.median_ms > 0 and timing.n == 1 for row in table.layers for timing in row.pairs.values())
+    assert table.float_ms.kind == "measured" and table.float_ms.n == 1
     again = cuda_table(calibration(family), target, units=Units(tmp_path), gpu=PtxDriver({}, target.isa))
     assert again == table

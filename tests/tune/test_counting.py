@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lampq_tvm.device.cross import cross_compiler
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import DeviceError, OutputError
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kernels.tunable import ProductKernel
@@ -27,7 +28,7 @@ BAD = {
 
 def judge_of(isa: str) -> Iterator[Counting]:
     try:
-        with Counting(target_of(isa)) as judge:
+        with Counting(target_of(isa), find_device("emulated")) as judge:
             yield judge
     except (DeviceError, OutputError) as e:
         pytest.skip(f"no emulated Arm board: {e}")
@@ -65,7 +66,7 @@ def test_a_candidate_that_misbehaves_costs_itself_alone(counting, tmp_path):
 def test_a_counted_search_says_so_and_repeats_itself(dotprod, tmp_path):
     kernel, records = kernel_for(dotprod), []
     for folder in (tmp_path / "one", tmp_path / "two"):
-        tune_kernels([kernel], dotprod.target, trials=4, device="emulated", database=folder)
+        tune_kernels([kernel], dotprod.target, trials=4, device=find_device("emulated"), database=folder)
         name = next((folder / kernel.isa).glob("*.json")).stem
         records.append(read_record(folder, kernel.isa, name))
     record = records[0]
@@ -81,7 +82,7 @@ def test_a_counted_search_says_so_and_repeats_itself(dotprod, tmp_path):
 
 
 def test_a_core_without_figures_is_judged_by_instructions(dotprod):
-    with Counting(dataclasses.replace(dotprod.target, name="jetson-agx-xavier:cpu")) as judge:
+    with Counting(dataclasses.replace(dotprod.target, name="jetson-agx-xavier:cpu"), find_device("emulated")) as judge:
         kernel = kernel_for(dotprod)
         answer = judge.judge(judge.write_case(make_case(kernel)), [judge.build(kernel, kernel.default)], rounds=1)
     assert (answer["unit"], answer["samples"][0][0]) == ("instructions", answer["instructions"][0])

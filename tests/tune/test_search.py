@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import GateError
 from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.records.cpu import Record, record_path
@@ -48,7 +49,7 @@ def library(folder, name, body):
 
 
 def test_a_candidate_that_misbehaves_costs_itself_alone(tmp_path):
-    with Measuring(target(ISA), "local") as measuring:
+    with Measuring(target(ISA), find_device()) as measuring:
         case, good = measuring.write_case(make_case(KERNEL)), measuring.build(KERNEL, KERNEL.default)
         for outcome, body in BAD.items():
             bad = library(tmp_path, outcome, body)

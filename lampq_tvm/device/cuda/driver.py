@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lampq_tvm.artifact.launches import Extent
-from lampq_tvm.errors import DeviceError
 from lampq_tvm.device.cuda.library import NAME, CudaError, LaunchAttribute, LaunchConfig, Library
+from lampq_tvm.errors import DeviceError
 
 # Numbers of cuda.h, the same in every version.
 CAPABILITY_MAJOR, CAPABILITY_MINOR, SHARED_OPTIN = 75, 76, 97  # CUdevice_attribute
@@ -54,6 +54,12 @@ class Driver:
         self._stream = self._make("cuStreamCreate", STREAM_NON_BLOCKING, release="cuStreamDestroy_v2")
         self._start = self._make("cuEventCreate", 0, release="cuEventDestroy_v2")
         self._end = self._make("cuEventCreate", 0, release="cuEventDestroy_v2")
+
+    @property
+    def line(self) -> str:
+        """Name, architecture, memory, and what its driver serves."""
+        served = "{}.{}".format(*self.cuda)
+        return f"{self.name}, {self.arch}, {self.total_bytes / 2**30:.1f} GiB, driver for CUDA {served}"
 
     def _attribute(self, attribute: int) -> int:
         value = ctypes.c_int()

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from lampq_tvm.artifact.launches import Bucket, Launch, Plan, Value, read_plan
+from lampq_tvm.device.cuda.gpu import Gpu
+from lampq_tvm.device.kind import Device
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.oracle.fma import fma32
-from lampq_tvm.device.cuda.driver import Driver
-from lampq_tvm.device.cuda.gpu import Gpu
 
 
 class Executor:
@@ -22,7 +22,8 @@ class Executor:
         manifest: the artifact's.
         cubins: its binaries.
         params: constant arguments, uploaded once.
-        gpu: the device, which this object closes; this machine's where None.
+        device: where it runs.
+        gpu: taken instead of the device's own; this object closes it.
 
     Attributes:
         batches: the batch sizes that it was compiled for, rising.
@@ -35,12 +36,17 @@ class Executor:
     """
 
     def __init__(
-        self, manifest: Mapping[str, Any], cubins: bytes, params: Sequence[np.ndarray], gpu: Gpu | None = None
+        self,
+        manifest: Mapping[str, Any],
+        cubins: bytes,
+        params: Sequence[np.ndarray],
+        device: Device,
+        gpu: Gpu | None = None,
     ) -> None:
         self.plan = read_plan(manifest, len(cubins), len(params))
         self.batches = tuple(bucket.batch for bucket in self.plan.buckets)
         self._buckets = {bucket.batch: bucket for bucket in self.plan.buckets}
-        self.gpu: Gpu = Driver() if gpu is None else gpu
+        self.gpu: Gpu = device.gpu() if gpu is None else gpu
         try:
             check_gpu(self.plan, self.gpu)
             self._load(cubins, params)

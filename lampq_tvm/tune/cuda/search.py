@@ -16,11 +16,13 @@ import numpy as np
 
 from lampq_tvm.cache import source_digest
 from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
+from lampq_tvm.device.clocks import clock_mhz
+from lampq_tvm.device.cuda.clocks import read_clocks
+from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.errors import DeviceError, GateError, LampqError, OutputError, UnsupportedError
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import note, track
 from lampq_tvm.records.cuda import CudaRecord
-from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.cuda.case import CudaCase
@@ -137,7 +139,7 @@ class _Search:
         able = sorted((us, label) for label, us in self.costs.items() if us is not None and label != self.default)
         finalists = [self.default, *(label for _, label in able[: FINALISTS - 1])]
         fields = {"identity": self.identity, "phase": "final", "tiles": finalists}
-        trial = self.log.find(**fields) or self.log.add({**fields, "us": self._final(finalists)})
+        trial = self.log.find(**fields) or self.log.add({**fields, **self._final(finalists)})
         times = dict(zip(finalists, trial["us"], strict=True))
         best = min(times, key=lambda label: times[label])
         best = best if times[best] < (1 - CLEARLY) * times[self.default] else self.default
@@ -148,18 +150,22 @@ class _Search:
             us=times[best],
             default_us=times[self.default],
             device=device,
+            clocks_mhz=trial.get("clocks_mhz"),
             trials=len(self.costs),
             failed=sum(us is None for us in self.costs.values()),
             history={label: us for label, us in self.costs.items() if us is not None},
         )
 
-    def _final(self, finalists: Sequence[str]) -> list[float]:
+    def _final(self, finalists: Sequence[str]) -> dict[str, Any]:
+        """Microseconds of each, and the clock that they ran at where it can be read."""
         gpu = self.open_gpu()
         try:
             chosen = [self.candidates[label] for label in finalists]
             runs = [prepare(gpu, self._build(candidate), candidate.case())[0] for candidate in chosen]
             samples = [[run() for run in runs] for _ in range(FINAL_SAMPLES)]  # in turns: a disturbance hits all
-            return [round(float(x), 4) for x in np.median(samples, 0)]
+            clock = clock_mhz(read_clocks())
+            found = {"us": [round(float(x), 4) for x in np.median(samples, 0)]}
+            return found if clock is None else {**found, "clocks_mhz": clock}
         finally:
             gpu.close()
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lampq_tvm.artifact.launches import ALIGN
+from lampq_tvm.device.cuda.driver import Driver
 from lampq_tvm.errors import UsageError
 from lampq_tvm.oracle.ops import pixels_from_float
 from lampq_tvm.runtime import Runner
-from lampq_tvm.device.cuda.driver import Driver
 from tests.runtime.cuda.artifact import SHARED_BYTES, constants, small_artifact
 
 ARTIFACT = small_artifact()

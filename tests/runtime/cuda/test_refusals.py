@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lampq_tvm.device.cuda.driver import Driver
 from lampq_tvm.errors import CorruptError, DeviceError, UnsupportedError
 from lampq_tvm.runtime import Runner
-from lampq_tvm.device.cuda.driver import Driver
 from tests.runtime.cuda.artifact import small_artifact
 
 ARTIFACT = small_artifact()
