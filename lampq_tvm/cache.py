@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lampq_tvm.errors import LampqError
 from lampq_tvm.locks import locked
 from lampq_tvm.progress import note
-from lampq_tvm.resources import PACKAGE
+from lampq_tvm.sources import libraries, source_digest, text_digest
 from lampq_tvm.store import SCHEMA, Units, digest
 
 if TYPE_CHECKING:
@@ -39,77 +37,59 @@ class Saved(Protocol):
 
 S = TypeVar("S", bound=Saved)
 
-# What each stage's result depends on besides its inputs: parts of this package, and installed packages. A stage's key holds
-# that of calibration, so what only the stages before it run need not be named again.
-CALIBRATE = ("registry.py", "recipes", "rewrites", "calibrate")
-SOURCES = {
-    "import": ("frontend", "network"),
-    "calibrate": ("frontend", "network", "quantizers", *CALIBRATE, "data", "arrays", "plan.py"),
-    "sensitivity": ("frontend", "network", "quantizers", *CALIBRATE, "sensitivity", "data", "arrays", "plan.py"),
-    "latency": (
-        "network", "quantizers", *CALIBRATE, "quantize", "plan.py", "kernels", "lower", "tune", "records", "artifact",
-        "compiler", "runtime", "latency", "device", "ptx", "oracle", "targets", "levels",
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage's result depends on besides its inputs, modules by their names below this package.
+
+    Attributes:
+        runs: modules that do the work; with all that they import they are part of the stage's key (`sources.source_digest`).
+        hands: modules that hand it its inputs; their own text alone, for they know every other stage too.
+        gpu: run in place of `runs` for a target with a GPU.
+    """
+
+    runs: tuple[str, ...]
+    hands: tuple[str, ...]
+    gpu: tuple[str, ...] = ()
+
+
+CHECKS = ("artifact.container", "data", "quantize.reference", "runtime.runner")  # compare a build with its reference
+# The road. Keys hold those of stages before them (calibration's, a build's that of the integer network), so what only these
+# run need not be named again.
+STAGES = {
+    "import": Work(("frontend.load", "spread"), ("api.stages",)),
+    "calibrate": Work(("calibrate.fit", "data"), ("api.stages",)),
+    "sensitivity": Work(("data", "sensitivity.measure"), ("api.stages",)),
+    "latency": Work(("latency.measure",), ("api.latencies",), gpu=("latency.cuda", "device.cuda.driver")),
+    "plan": Work(
+        ("data", "network.execute", "quantize.build", "quantize.reference", "sensitivity.float_run", "spread"),
+        ("api.judging", "api.running", "api.solving"),
     ),
-    "plan": (
-        "frontend", "network", "quantizers", *CALIBRATE, "quantize", "sensitivity", "allocate", "latency", "data", "arrays",
-        "plan.py",
-    ),
-    "quantize": ("frontend", "network", "quantizers", *CALIBRATE, "quantize", "plan.py"),
-    "build": (
-        "frontend", "network", "quantizers", *CALIBRATE, "quantize", "plan.py", "kernels", "lower", "tune", "records",
-        "artifact", "compiler", "runtime", "device", "ptx", "oracle", "targets", "levels",
-    ),
-}  # fmt: skip
-IMAGES = ("torch", "numpy", "pillow")
-COMPILERS = (
-    "apache-tvm", "apache-tvm-ffi", "ziglang", "nvidia-cuda-nvrtc-cu11", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc",
-)  # fmt: skip
-LIBRARIES = {
-    "import": ("torch", "numpy", "timm", "onnx", "safetensors"),
-    "calibrate": IMAGES,
-    "sensitivity": IMAGES,
-    "latency": (*COMPILERS, "torch", "numpy"),
-    "plan": IMAGES,
-    "quantize": ("torch", "numpy"),
-    "build": (*COMPILERS, "numpy", "safetensors"),
+    "quantize": Work(("quantize.build",), ("api.pipeline",)),
+    "build": Work(("compiler.build", *CHECKS), ("api.compiling",), gpu=("compiler.cuda.build", "ptx.driver", *CHECKS)),
 }
 
 
-@functools.cache
-def source_digest(parts: tuple[str, ...]) -> str:
-    """Hex sha256 over the package's own files that a stage runs, so that changed code never meets old results."""
-    h = hashlib.sha256()
-    for part in parts:
-        path = PACKAGE / part
-        inside = (file for file in path.rglob("*") if file.suffix in (".py", ".c", ".h"))
-        for file in sorted(inside) if path.is_dir() else [path]:
-            h.update(f"{file.relative_to(PACKAGE)}\0".encode() + file.read_bytes())
-    return h.hexdigest()
-
-
-@functools.cache
-def library_version(name: str) -> str:
-    """Version of an installed package, empty where it is missing."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
+def code_key(stage: str, gpu: bool = False) -> list[Any]:
+    """The code that a stage runs and the versions of the libraries that it uses."""
+    work = STAGES[stage]
+    runs = work.gpu if gpu and work.gpu else work.runs
+    return [source_digest(*runs), text_digest(*work.hands), libraries(*runs)]
 
 
 class Cache:
     """Folders of finished and half-finished stages below `root`, for any number of threads and processes.
 
     A finished result is read without a lock. A stage is worked out under its lock, one thread of one process at a time,
-    and only stages before it in the road (the order of `SOURCES`) are worked out meanwhile, so that no two wait for each other.
+    and only stages before it in the road (the order of `STAGES`) are worked out meanwhile, so that no two wait for each other.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def folder(self, stage: str, *key: Any) -> Path:
-        """The folder of a stage's result for these inputs."""
-        libraries = [library_version(name) for name in LIBRARIES[stage]]
-        name = digest(stage, SCHEMA, library_version("lampq-tvm"), source_digest(SOURCES[stage]), libraries, *key)
+    def folder(self, stage: str, *key: Any, gpu: bool = False) -> Path:
+        """The folder of a stage's result for these inputs; `gpu`: for a target with one."""
+        name = digest(stage, SCHEMA, *code_key(stage, gpu), *key)
         return self.root / "stages" / stage / name[:32]
 
     def get(
@@ -162,7 +142,7 @@ def _alone(folder: Path) -> Iterator[None]:
     Raises:
         AssertionError: the thread holds the lock of a stage that is not behind this one.
     """
-    road, held = list(SOURCES), _held.__dict__.setdefault("stages", [])
+    road, held = list(STAGES), _held.__dict__.setdefault("stages", [])
     rank = road.index(folder.parent.name)
     if held and held[-1] <= rank:
         raise AssertionError(f"{folder.parent.name} is asked for while {road[held[-1]]} is worked out")

@@ -15,7 +15,7 @@ PACKAGE = Path(lampq_tvm.__file__).parent
 FLOORS = (
     ("errors", "memfile", "progress", "spread"),
     ("arrays", "files", "locks", "registry", "resources"),
-    ("levels", "quantizers", "store"),
+    ("levels", "quantizers", "sources", "store"),
     ("targets",),
     ("artifact", "cache", "network", "scratch"),
     ("data", "device", "frontend", "kernels", "plan", "rewrites"),

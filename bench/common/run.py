@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lampq_tvm.cache import source_digest
 from lampq_tvm.cli.output import print_table
+from lampq_tvm.sources import package_digest
 from lampq_tvm.store import digest, write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ class Pieces:
     """
 
     def __init__(self, folder: Path, *shared: Any, own: bool = True) -> None:
-        self.folder, self.shared = folder, [*([source_digest(("",))] if own else []), *shared]
+        self.folder, self.shared = folder, [*([package_digest()] if own else []), *shared]
 
     def get(self, name: str, compute: Callable[[], Any], *key: Any) -> Any:
         """The piece, read back where it was finished before, else computed and kept."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lampq_tvm.cache import SOURCES, lock_path
+from lampq_tvm.cache import STAGES, lock_path
 from lampq_tvm.errors import UsageError
 from lampq_tvm.locks import locked
 from lampq_tvm.progress import note
@@ -38,7 +38,7 @@ KINDS = {
     "scratch": "scratch",
     "locks": "locks",
 }
-CLEARED = (*SOURCES, "board", "data", "linker", "tracebacks", "float-models")
+CLEARED = (*STAGES, "board", "data", "linker", "tracebacks", "float-models")
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def cache(*, clear: bool = False, max_size: str | int | None = None, older_than:
         removed += remove([entry for entry in entries if entry.kind in CLEARED])
     if age is not None:
         old = [entry for entry in entries if entry.used < time.time() - age and entry not in removed]
-        removed += remove([entry for entry in old if entry.kind in (*SOURCES, "tracebacks")])
+        removed += remove([entry for entry in old if entry.kind in (*STAGES, "tracebacks")])
     if size is not None:
         excess = sum(entry.bytes for entry in entries) - sum(entry.bytes for entry in removed) - size
-        removed += remove([entry for entry in entries if entry.kind in SOURCES and entry not in removed], excess)
+        removed += remove([entry for entry in entries if entry.kind in STAGES and entry not in removed], excess)
     left = [entry for entry in entries if entry not in removed]
     total = sum(entry.bytes for entry in left)
     if size is not None and total > size:
@@ -110,7 +110,7 @@ def at_work() -> Iterator[None]:
 def scan(root: Path) -> Iterator[Entry]:
     """Everything in the cache that this program knows."""
     for folder in _inside(root / "stages"):
-        yield from (_entry(folder.name, path) for path in _inside(folder) if folder.name in SOURCES)
+        yield from (_entry(folder.name, path) for path in _inside(folder) if folder.name in STAGES)
     for path in _inside(root):
         kind = next((kind for start, kind in KINDS.items() if path.name.startswith(start)), None)
         if kind in ("tracebacks", "float-models"):
@@ -133,7 +133,7 @@ def remove(entries: Iterable[Entry], excess: float = float("inf")) -> list[Entry
 
 def _remove(entry: Entry, busy: bool) -> bool:
     """Whether it could be removed; boards and linkers stay while any other command is at work."""
-    if entry.kind in SOURCES:
+    if entry.kind in STAGES:
         lock = FileLock(lock_path(entry.path))
     elif entry.kind == "board":
         lock = FileLock(entry.path.with_name(f".{entry.path.name}.lock"))

@@ -18,7 +18,7 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_model_note
 from lampq_tvm.artifact.container import Artifact, pack, read_artifact, unpack, write_artifact
-from lampq_tvm.compiler.linking import linker_version
+from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.kinds import HERE, find_device
 from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
@@ -85,8 +85,8 @@ def build(pipeline: Pipeline) -> Artifact:
     if o.trials:
         tune_pipeline(pipeline)
     compiler = _cuda_compiler(pipeline) if target.kind == "cuda" else _cpu_compiler(pipeline)
-    key = (pipeline.plan.model_dump(), target.identity, o.batch, compiler.key, checking_device(pipeline))
-    folder = pipeline.cache.folder("build", pipeline.calibration_key, *key)
+    key = (target.identity, o.batch, compiler.records, toolchain(target), checking_device(pipeline))
+    folder = pipeline.cache.folder("build", pipeline.quantized_folder.name, *key, gpu=target.kind == "cuda")
 
     def compute() -> Artifact:
         sections, manifest, ptx = compiler.compile()
@@ -104,11 +104,11 @@ class _Compiler:
     """How a request is compiled.
 
     Attributes:
-        key: what the result depends on besides plan and target.
+        records: digest of the tuning records that it takes.
         compile: makes sections, manifest and the PTX of each binary.
     """
 
-    key: tuple[str, ...]
+    records: str
     compile: Callable[[], tuple[dict[str, bytes], dict[str, Any], dict[bytes, str]]]
 
 
@@ -120,7 +120,7 @@ def _cpu_compiler(pipeline: Pipeline) -> _Compiler:
 
         return (*compile_quantized(pipeline.quantized, target, batch=pipeline.options.batch, tiles=records), {})
 
-    return _Compiler((records.digest(target.isa), linker_version(target.kind)), compile)
+    return _Compiler(records.digest(target.isa), compile)
 
 
 def _cuda_compiler(pipeline: Pipeline) -> _Compiler:
@@ -134,7 +134,7 @@ def _cuda_compiler(pipeline: Pipeline) -> _Compiler:
         made = build_cuda(pipeline.quantized, target, batch=pipeline.options.batch, records=records)
         return made.sections, made.manifest, made.ptx
 
-    return _Compiler((held.digest(),), compile)
+    return _Compiler(held.digest(), compile)
 
 
 def _save(folder: Path, artifact: Artifact) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
-from lampq_tvm.compiler.linking import linker_version
+from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.kinds import HERE, PLAYED, find_device
 from lampq_tvm.errors import DeviceError, UnsupportedError
 from lampq_tvm.latency.table import LatencyTable
@@ -34,7 +34,7 @@ def measured_table(stages: Stages) -> LatencyTable:
     device = find_device(o.device or (PLAYED if o.allow_estimates and not runs_here(target) else HERE))
     records = tuned_records()
     with device.alone():
-        place = [*device.identity(target), linker_version(target.kind)]
+        place = [*device.identity(target), toolchain(target)]
     key = (target.identity, place, o.batch, o.threads or target.cores, records.digest(target.isa))
     folder = stages.cache.folder("latency", stages.calibration_key, *key)
 
@@ -73,9 +73,9 @@ def _cuda_table(stages: Stages) -> LatencyTable:
     records = CudaRecords(target.isa, database())
     gpu = None if on_paper else open_gpu(o, target)
     try:
-        place = gpu and [gpu.name, *device.identity(target)]
+        place = [gpu and [gpu.name, *device.identity(target)], toolchain(target)]
         key = (target.identity, place, o.batch, o.attention_bits, records.digest())
-        folder = stages.cache.folder("latency", stages.calibration_key, *key)
+        folder = stages.cache.folder("latency", stages.calibration_key, *key, gpu=True)
 
         def compute() -> LatencyTable:
             units, calibration = Units(folder / "units"), stages.calibration

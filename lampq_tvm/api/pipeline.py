@@ -177,6 +177,11 @@ class Pipeline(Stages):
         return solved(self, self.table, self.floats)
 
     @functools.cached_property
+    def quantized_folder(self) -> Path:
+        """Where the integer network lies; its name stands for all that the network depends on, its own sources included."""
+        return self.cache.folder("quantize", self.calibration_key, self.plan.model_dump())
+
+    @functools.cached_property
     def quantized(self) -> QuantizedModel:
         """The integer network."""
 
@@ -185,5 +190,4 @@ class Pipeline(Stages):
 
             return quantize(self.plan_calibration, self.plan)
 
-        folder = self.cache.folder("quantize", self.calibration_key, self.plan.model_dump())
-        return self.cache.file(folder, "quantized.st", QuantizedModel, compute)
+        return self.cache.file(self.quantized_folder, "quantized.st", QuantizedModel, compute)

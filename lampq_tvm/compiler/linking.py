@@ -16,6 +16,7 @@ from lampq_tvm.levels import CPU_ARCHES
 from lampq_tvm.memfile import memory_file, path_of
 from lampq_tvm.progress import note
 from lampq_tvm.scratch import check_room, scratch
+from lampq_tvm.sources import library_version
 from lampq_tvm.targets import Target
 
 # What `export_library` writes: the module's code, and that of the modules it imports.
@@ -51,10 +52,10 @@ def linker(target: Target) -> list[str]:
 
 @functools.cache
 def linker_version(kind: str) -> str:
-    """What the linker for a kind of target says about itself, for keys; that of Zig is its package's version."""
+    """What the linker for a kind of target says about itself, for keys; of Zig its package's version."""
     compiler = _gcc(kind)
     if compiler is None:
-        return "zig"
+        return f"zig {library_version('ziglang')}"
     commands = [[compiler, "--version"], [compiler, "-Wl,--version"]]
     said = [subprocess.run(command, capture_output=True, text=True, errors="replace").stdout for command in commands]
     return " ".join(text.partition("\n")[0] for text in said)

@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import tvm
-
-from lampq_tvm.cache import source_digest
+from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.kind import Device
 from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import UsageError
@@ -19,14 +17,17 @@ from lampq_tvm.lower.module import lower_calls
 from lampq_tvm.progress import note, track
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cpu import Record, Records, read_record
+from lampq_tvm.sources import libraries, library_version, source_digest
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.bench import Measuring
 from lampq_tvm.tune.counting import Counting
 from lampq_tvm.tune.log import TrialLog, open_log
 
-CODE = ("kernels", "tune/bench.py", "tune/case.py", "tune/worker.py")
-COUNTER = ("device/call.c", "device/classes.h", "device/count.c", "device/cost.py", "tune/counting.py")
+# What a trial's outcome depends on, and what a search's does besides: modules, with all that they import.
+TRIES = ("kernels.tunable", "tune.bench", "tune.case")
+COUNTS = ("tune.counting",)
+SEARCHES = ("tune.search",)
 
 
 def tune(
@@ -87,16 +88,18 @@ def _identity(measuring: Measuring) -> str:
     """Of compiler, target and device: trials of another one are not taken. Counts are the same on every machine."""
     counted = isinstance(measuring, Counting)
     threads = os.environ.get("TVM_NUM_THREADS", measuring.target.cores)
-    place = [source_digest(COUNTER)] if counted else [threads, measuring.device.identity(measuring.target)]
-    judged = measuring.judged.model_dump()
-    return digest(tvm.__version__, source_digest(CODE), measuring.target.tvm, judged, place)[:16]
+    place = [] if counted else [threads, measuring.device.identity(measuring.target)]
+    runs = (*TRIES, *COUNTS) if counted else TRIES
+    code = [source_digest(*runs), libraries(*runs), toolchain(measuring.target)]
+    return digest(code, measuring.target.tvm, measuring.judged.model_dump(), place)[:16]
 
 
 def tune_kernel(
     kernel: Kernel, measuring: Measuring, log: TrialLog, identity: str, trials: int, seed: int, database: Path
 ) -> Record:
     """The record of one kernel, from the database where this very search was finished before."""
-    finished = {"identity": identity, "phase": "finished", "seed": seed, "trials": trials}
+    code = digest(source_digest(*SEARCHES), libraries(*SEARCHES), library_version("xgboost"))[:16]  # TVM's cost model uses it
+    finished = {"identity": identity, "phase": "finished", "code": code, "seed": seed, "trials": trials}
     record = read_record(database, kernel.isa, kernel.key) if log.find(**finished) else None
     if record is not None and (record.seed, record.judged) == (seed, measuring.judged):
         return record

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bench.common.peers.case import Case
 from bench.common.peers.environment import Environment, board_site
-from lampq_tvm.cache import source_digest
 from lampq_tvm.device.emulate import EmulatedBoard
 from lampq_tvm.device.provision import once
 from lampq_tvm.errors import LampqError
+from lampq_tvm.sources import package_digest
 from lampq_tvm.store import digest
 
 HERE = Path(__file__).resolve().parent
@@ -83,7 +83,7 @@ class Peer:
     def key(self, target: str) -> str:
         """Digest of what its files depend on, the model apart."""
         sources = [file.read_text("utf-8") for file in sorted(HERE.glob(f"{self.name}*.py"))]
-        return digest(sources, self.versions(), "" if self.foreign else [source_digest(("",)), target])
+        return digest(sources, self.versions(), "" if self.foreign else [package_digest(), target])
 
     def versions(self) -> dict[str, str]:
         """Version of each of its packages on this machine."""

@@ -55,7 +55,15 @@ def compile_text(text: str, arch: str, major: int) -> Compiled:
 
 def available() -> tuple[int, ...]:
     """CUDA majors whose compiler is installed."""
-    return tuple(major for major in TOOLKITS if _path(major))
+    return tuple(major for major in TOOLKITS if library_path(major))
+
+
+def library_path(major: int) -> Path | None:
+    """Where a wheel put a CUDA major's compiler; all of them share the namespace package `nvidia`."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    places = (Path(f) / name / "lib" / TOOLKITS[major].library for f in folders for name in ("cuda_nvrtc", f"cu{major}"))
+    return next((path for path in places if path.is_file()), None)
 
 
 def _get(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
@@ -73,18 +81,10 @@ def _check(library: ctypes.CDLL, code: int) -> None:
 
 @functools.cache
 def _library(major: int) -> ctypes.CDLL:
-    path = _path(major)
+    path = library_path(major)
     if path is None:
         hint = f"install lampq-tvm[compile] again, or {TOOLKITS[major].package}"
         raise UnsupportedError(f"CUDA {major}'s compiler is not installed", hint=hint)
     library = ctypes.CDLL(str(path))
     library.nvrtcGetErrorString.restype = ctypes.c_char_p
     return library
-
-
-def _path(major: int) -> Path | None:
-    """Where a wheel put the library; all of them share the namespace package `nvidia`."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    places = (Path(f) / name / "lib" / TOOLKITS[major].library for f in folders for name in ("cuda_nvrtc", f"cu{major}"))
-    return next((path for path in places if path.is_file()), None)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lampq_tvm.cache import source_digest
 from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
+from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.clocks import clock_mhz
 from lampq_tvm.device.cuda.clocks import read_clocks
 from lampq_tvm.device.cuda.gpu import Gpu
@@ -23,6 +23,7 @@ from lampq_tvm.errors import DeviceError, GateError, LampqError, OutputError, Un
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import note, track
 from lampq_tvm.records.cuda import CudaRecord
+from lampq_tvm.sources import libraries, source_digest
 from lampq_tvm.store import digest
 from lampq_tvm.targets import Target
 from lampq_tvm.tune.cuda.case import CudaCase
@@ -34,7 +35,7 @@ WARM_UP = 12  # times before the cost model is trusted
 REPEATS, SAMPLES, FINAL_SAMPLES = 20, 9, 41  # launches of a sample, samples of a candidate and of a finalist
 FINALISTS = 4
 CLEARLY = 0.02  # what tuned sizes must gain on the default ones
-CODE = ("kernels/cuda", "compiler/cuda", "tune/cuda")
+TRIES = ("device.cuda.driver", "tune.cuda.search")  # what a trial's outcome depends on, with all that they import
 NOWHERE = ("out", Value("x", 1, 1, "float32"))
 Costs = dict[str, float | None]  # microseconds by label, None where a candidate failed
 
@@ -57,7 +58,8 @@ def tune_cuda(
     gpu = open_gpu()
     name = gpu.name
     gpu.close()
-    identity = digest(source_digest(CODE), name, target.isa, target.cuda_major)[:16]
+    code = [source_digest(*TRIES), libraries(*TRIES), toolchain(target)]
+    identity = digest(code, name, target.isa, target.cuda_major)[:16]
     for kernel in track(list(kernels), "tuning"):
         with open_log(database / "log" / target.isa / f"{kernel.key}.jsonl") as log:
             search = _Search(kernel, target, open_gpu, log, identity)
