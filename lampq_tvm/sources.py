@@ -31,6 +31,8 @@ DISTRIBUTIONS = {
     "tvm": ("apache-tvm", "apache-tvm-ffi"),
     "tvm_ffi": ("apache-tvm-ffi",),
 }
+# Files that a request chooses from: the keys of the stages that one decides hold what it says.
+CHOSEN = ("recipes",)
 ASIDE = {"filelock", "platformdirs", "rich"}  # find folders, hold locks, show progress: no result depends on them
 
 
@@ -62,6 +64,7 @@ def source_files(*modules: str) -> frozenset[Path]:
     """The files that `source_digest` covers."""
     found = frozenset(_modules()[name] for name in _closure(*modules))
     folders = {path.parent for path in found}
+    folders -= {PACKAGE / name for name in CHOSEN}
     return found | {path for path in _files() if path.suffix in DATA and path.parent in folders}
 
 

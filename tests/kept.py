@@ -19,7 +19,6 @@ import pytest
 import tvm
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.cache import library_version
 from lampq_tvm.compiler import build, linking
 from lampq_tvm.compiler.cuda import build as cuda_build
 from lampq_tvm.compiler.cuda import disassembly, nvrtc
@@ -30,6 +29,7 @@ from lampq_tvm.latency import measure
 from lampq_tvm.levels import TOOLKITS
 from lampq_tvm.lower.module import Lowered
 from lampq_tvm.resources import PACKAGE
+from lampq_tvm.sources import library_version
 from lampq_tvm.store import cache_dir, digest, write_atomic
 from lampq_tvm.targets import Target
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lampq_tvm.api.option import taking
+from lampq_tvm.api.requests import CacheRequest
 from lampq_tvm.cache import STAGES, lock_path
 from lampq_tvm.errors import UsageError
 from lampq_tvm.locks import locked
@@ -56,15 +58,11 @@ class Entry:
     used: float
 
 
-def cache(*, clear: bool = False, max_size: str | int | None = None, older_than: str | float | None = None) -> dict[str, Any]:
+@taking(CacheRequest)
+def cache(request: CacheRequest) -> dict[str, Any]:
     """What lies in the cache, after removing what is asked for.
 
     Nothing is removed that a command at work holds or has used. Tuning records, which take hours, are only ever shown.
-
-    Args:
-        clear: remove everything that can be made again.
-        max_size: bytes, or a text such as `5GiB`; finished stages go, the least recently used first, until the cache fits.
-        older_than: seconds, or a text such as `30d`; finished stages and tracebacks go that were not used since.
 
     Returns:
         `folder`; `kinds`: rows of kind, number, bytes, newest_age_s and oldest_age_s; `bytes`; `removed`: number and bytes.
@@ -72,7 +70,8 @@ def cache(*, clear: bool = False, max_size: str | int | None = None, older_than:
     Raises:
         UsageError: not a size or an age.
     """
-    size, age = parse_size(max_size), parse_age(older_than)
+    clear = request.clear
+    size, age = parse_size(request.max_size), parse_age(request.older_than)
     root = cache_dir().absolute()
     entries = sorted(scan(root), key=lambda entry: entry.used)
     removed: list[Entry] = []

@@ -14,8 +14,9 @@ from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.dumping import Dump, dump_pipeline
 from lampq_tvm.api.latencies import database, tuned_records
 from lampq_tvm.api.measuring import tune_pipeline
-from lampq_tvm.api.options import Options
+from lampq_tvm.api.option import taking
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.requests import CompileRequest
 from lampq_tvm.api.running import float_model_note
 from lampq_tvm.artifact.container import Artifact, pack, read_artifact, unpack, write_artifact
 from lampq_tvm.compiler.toolchain import toolchain
@@ -37,22 +38,9 @@ CHECKED = "checked.lampq"
 CLOSE = 0.02
 
 
-def compile(
-    model: str | Path,
-    *,
-    output: str | Path,
-    plan: str | Path | None = None,
-    debug_dump: str | Path | None = None,
-    **options: Any,
-) -> Path:
+@taking(CompileRequest)
+def compile(request: CompileRequest) -> Path:
     """Compile a model into an artifact.
-
-    Args:
-        model: a timm name, a `.pt2` or an `.onnx`.
-        output: the `.lampq` file to write.
-        plan: a plan made before; without it the options' budgets decide.
-        debug_dump: a new folder for the network after each stage and pass, in readable files.
-        **options: fields of `Options`.
 
     Returns:
         The file that was written.
@@ -60,8 +48,7 @@ def compile(
     Raises:
         LampqError: what is wrong; nothing was written then.
     """
-    pipeline = Pipeline(Options(model=str(model), **options), None if plan is None else Path(plan))
-    return compile_pipeline(pipeline, Path(output), None if debug_dump is None else Path(debug_dump))
+    return compile_pipeline(Pipeline(request, request.plan), request.output, request.debug_dump)
 
 
 @at_work()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
+from lampq_tvm.api.option import taking
+from lampq_tvm.api.requests import EvalRequest
 from lampq_tvm.api.running import cached_model, class_count, float_logits, input_spec, load
 from lampq_tvm.artifact.container import read_artifact
-from lampq_tvm.data import Reading, open_dataset
+from lampq_tvm.data import open_dataset
 from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.network.model import ImportedModel
@@ -27,30 +27,11 @@ EVAL_BATCH = 32
 RUN_BYTES = 512 << 20  # of values while a batch runs; each runner has the artifact's parameters besides
 
 
-def eval(
-    artifact: str | Path,
-    *,
-    data: str | Path,
-    device: str | None = None,
-    threads: int | None = None,
-    images: int | None = None,
-    fp32: bool = True,
-    class_order: str | None = None,
-    class_map: str | Path | None = None,
-    skip_broken: bool = False,
-    jobs: int | None = None,
-) -> dict[str, Any]:
+@taking(EvalRequest)
+def eval(request: EvalRequest) -> dict[str, Any]:
     """Accuracy of an artifact on labelled images, or on any images how often it agrees with the float model.
 
-    Args:
-        artifact: the `.lampq` file.
-        data: a folder of class folders or of images alone, or an `.npz`.
-        device: as for `load`.
-        threads: cores that a board uses; here each works on batches of its own, and `jobs` takes their place.
-        images: how many images are drawn; all where None.
-        fp32: run the float model beside it where it is still in the cache and torch is installed.
-        class_order, class_map, skip_broken: as of `Options`.
-        jobs: batches worked on at once on this machine, fewer where memory is short; all usable cores where None.
+    On this machine `jobs` take the place of `threads`, each working on batches of its own.
 
     Returns:
         `n`, `top1`, `fp32_top1` and `agreement_fp32`, shares of 1; the last two are None where the float model is not at
@@ -59,24 +40,21 @@ def eval(
     Raises:
         UsageError: a number is out of range, or neither labels nor the float model are there to compare with.
     """
-    check_device(device)
-    check_range("--images", images, 1, LARGE)
-    check_range("--jobs", jobs, 1, MOST_THREADS)
-    check_range("--threads", threads, 1, MOST_THREADS)
-    how = Reading(class_order, None if class_map is None else Path(class_map), skip_broken)
+    artifact, data, device = request.artifact, request.data, request.device
     opened = read_artifact(artifact)
-    model = cached_model(opened) if fp32 else None
+    model = cached_model(opened) if request.fp32 else None
     if not opened.manifest["has_classifier"]:
         raise UnsupportedError("a model without a classifier has no accuracy", where=str(artifact), hint="use lampq run")
     classes = class_count(opened)
-    dataset = open_dataset(data, input_spec(opened), classes=classes, labels_used=classes is not None, how=how).sample(images)
+    whole = open_dataset(data, input_spec(opened), classes=classes, labels_used=classes is not None, how=request.reading)
+    dataset = whole.sample(request.images)
     if model is None and not dataset.has_labels:
         hint = "give labelled images, or eval where the artifact was compiled and without --no-fp32"
         raise UsageError("no labels, and no float model to compare with", where=str(data), hint=hint)
     dataset.verify()
     here = find_device(device).here and opened.manifest["arch"] != "cuda"
-    wanted = fitting_jobs(jobs or threads, RUN_BYTES + Path(artifact).stat().st_size) if here else 1
-    with Runners(lambda: load(artifact, device, 1 if here else threads)) as runners:
+    wanted = fitting_jobs(request.jobs or request.threads, RUN_BYTES + artifact.stat().st_size) if here else 1
+    with Runners(lambda: load(artifact, device, 1 if here else request.threads)) as runners:
         answers = partial(_answers, runners, model)
         batches, count = dataset.batches(EVAL_BATCH), -(-len(dataset) // EVAL_BATCH)
         found = np.sum(list(track(spread(answers, batches, wanted), "evaluating", count)), axis=0)

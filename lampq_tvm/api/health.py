@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from lampq_tvm.api.checks import check_output
+from lampq_tvm.api.option import taking
+from lampq_tvm.api.requests import DoctorRequest
 from lampq_tvm.errors import LampqError
 from lampq_tvm.scratch import workspace
 from lampq_tvm.store import cache_dir
@@ -15,12 +18,9 @@ FFI_RANGE = ("0.1.14", "0.1.15")
 PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "torch", "torchvision", "timm", "onnx", "mip", "xgboost", "pillow")
 
 
-def doctor(model: str | None = None, **options: Any) -> dict[str, Any]:
+@taking(DoctorRequest)
+def doctor(request: DoctorRequest) -> dict[str, Any]:
     """What works here, and, for a model, its layers and what would be refused.
-
-    Args:
-        model: a timm name, a `.pt2` or an `.onnx`.
-        **options: arguments of `frontend.load.load_model`.
 
     Returns:
         `checks`: rows of name, ok, text; for a model also `layers`, `refused`, `parameters`, `gmacs`.
@@ -30,12 +30,12 @@ def doctor(model: str | None = None, **options: Any) -> dict[str, Any]:
     """
     checks = [_tvm_pair(), _host(), _writable(cache_dir()), _cuda_compilers(), _gpu()]
     checks += [{"name": name, "ok": _version(name) is not None, "text": _version(name) or "not installed"} for name in PACKAGES]
-    if model is None:
+    if request.model is None:
         return {"checks": checks}
     from lampq_tvm.frontend.doctor import doctor as examine
 
     with workspace():
-        found = examine(model, **options)
+        found = examine(**{field.name: getattr(request, field.name) for field in dataclasses.fields(request)})
     layers = [
         {"name": r.name, "type": r.type, "shape": [r.out_features, r.in_features], "params": r.params, "macs": r.macs}
         for r in found.layers

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from lampq_tvm.api.option import taking
+from lampq_tvm.api.requests import InspectRequest
 from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.artifact.launches import Value
 from lampq_tvm.errors import UnsupportedError, UsageError
@@ -17,7 +19,36 @@ from lampq_tvm.memfile import memory_file, path_of
 from lampq_tvm.plan import IMAGE_TYPES
 
 
-def inspect(artifact: str | Path) -> dict[str, Any]:
+class LayerRow(TypedDict):
+    """A layer; the products of attention have no parameters."""
+
+    name: str
+    type: str
+    w_bits: int
+    a_bits: int
+    params: int
+
+
+class Inspection(TypedDict):
+    """What `inspect` returns, which says what each means."""
+
+    layers: list[LayerRow]
+    payload_bytes: int
+    code_bytes: int
+    size_bytes: int
+    arena_bytes: int | None
+    largest_activation_bytes: int | None
+    avg_w_bits: float
+    avg_a_bits: float
+    target: str
+    weights: str
+    input: dict[str, Any]
+    classes: int | None
+    batches: list[int]
+
+
+@taking(InspectRequest)
+def inspect(request: InspectRequest) -> Inspection:
     """What is in an artifact.
 
     Returns:
@@ -26,14 +57,16 @@ def inspect(artifact: str | Path) -> dict[str, Any]:
         `avg_a_bits`, `target`, `weights` (`trained` or `random`), `input` (`channels`, `height`, `width`, `mean` and `std` of
         pixels in 0..1, `interpolation`, `crop_pct`), `classes` (None without a classifier), `batches` (sizes compiled for).
     """
-    opened = read_artifact(artifact)
+    opened = read_artifact(request.artifact)
     layers, values = opened.manifest["layers"], opened.manifest["values"]
+    memory = working_memory(opened.manifest)
     return {
         "layers": layers,
         "payload_bytes": len(opened.sections["payload.safetensors"]),
         "code_bytes": len(opened.sections["cubins" if opened.manifest["arch"] == "cuda" else "lib.so"]),
         "size_bytes": opened.size_bytes,
-        **working_memory(opened.manifest),
+        "arena_bytes": memory["arena_bytes"],
+        "largest_activation_bytes": memory["largest_activation_bytes"],
         "avg_w_bits": average(layers, "w_bits"),
         "avg_a_bits": average([row for row in layers if row["type"] not in IMAGE_TYPES], "a_bits"),
         "target": opened.manifest["target"],
@@ -58,7 +91,7 @@ def working_memory(manifest: Mapping[str, Any]) -> dict[str, int | None]:
     return {"arena_bytes": bucket["arena_bytes"], "largest_activation_bytes": max(sizes, default=None)}
 
 
-def average(layers: list[dict[str, Any]], key: str) -> float:
+def average(layers: Sequence[Mapping[str, Any]], key: str) -> float:
     """Average width weighted by parameters."""
     params = [int(row["params"]) for row in layers]
     return sum(int(row[key]) * n for row, n in zip(layers, params, strict=True)) / max(1, sum(params))

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.latencies import database, measured_table, open_gpu
+from lampq_tvm.api.option import taking
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.requests import MeasureRequest, TuneRequest
 from lampq_tvm.device.kinds import find_device
-from lampq_tvm.errors import UsageError
 from lampq_tvm.latency.table import LatencyTable
 
 
-def measure(model: str | Path, *, output: str | Path | None = None, **options: Any) -> LatencyTable:
-    """Build each distinct kernel of a model at every pair of widths and time it on a device.
-
-    Args:
-        model: a timm name, a `.pt2` or an `.onnx`.
-        output: the JSON table to write, if any.
-        **options: fields of `Options`; `device` is this machine where it is not given.
+@taking(MeasureRequest)
+def measure(request: MeasureRequest) -> LatencyTable:
+    """Build each distinct kernel of a model at every pair of widths and time it on a device, this machine where none is given.
 
     Raises:
         DeviceError: the device cannot be reached.
     """
-    return measure_pipeline(Pipeline(Options(model=str(model), **options)), None if output is None else Path(output))
+    return measure_pipeline(Pipeline(Options.of(request)), request.output)
 
 
 @at_work()
@@ -39,26 +35,20 @@ def measure_pipeline(pipeline: Pipeline, output: Path | None) -> LatencyTable:
     return table
 
 
-def tune(model: str | Path, *, plan: str | Path | None = None, **options: Any) -> Path:
-    """Search for fast schedules of the kernels that a model's plan needs.
-
-    Args:
-        model: a timm name, a `.pt2` or an `.onnx`.
-        plan: a plan made before; without it the options' budgets decide.
-        **options: fields of `Options`; `trials` counts per kernel.
+@taking(TuneRequest)
+def tune(request: TuneRequest) -> Path:
+    """Search for fast schedules of the kernels that a model's plan needs; without a plan the budgets decide.
 
     Returns:
         The database of records; `compile` finds it.
     """
-    return tune_pipeline(Pipeline(Options(model=str(model), **options), None if plan is None else Path(plan)))
+    return tune_pipeline(Pipeline(Options.of(request), request.plan))
 
 
 @at_work()
 def tune_pipeline(pipeline: Pipeline) -> Path:
     """Tune the kernels of the request's plan; records are added to the cache's database."""
     o = pipeline.options
-    if not o.trials:
-        raise UsageError("0 trials", where="--trials", hint="give 1 or more")
     pipeline.check()
     if pipeline.target.kind == "cuda":
         return _tune_cuda(pipeline)

@@ -13,6 +13,7 @@ from lampq_tvm.recipes.kinds import KINDS, check_kind
 from lampq_tvm.recipes.schema import MetricOptions, QuantizerRule, Recipe
 
 if TYPE_CHECKING:
+    from lampq_tvm.api.choosing import MethodOptions
     from lampq_tvm.api.options import Options
     from lampq_tvm.network.model import ImportedModel
 
@@ -51,7 +52,7 @@ def checked_recipe(given: str | Path) -> Recipe:
     return recipe
 
 
-def with_options(recipe: Recipe, options: Options) -> Recipe:
+def with_options(recipe: Recipe, options: MethodOptions) -> Recipe:
     """A recipe with the options that were given in place of what it says."""
     changes = dict[str, Any]()
     if options.softmax is not None:
@@ -90,7 +91,7 @@ def note_other_recipe(plan: BitPlan, options: Options, model: ImportedModel) -> 
         note(f"warning: the plan was made under the recipe {made}, and this is {options.recipe}; --recipe says which to take")
 
 
-def shown_recipe(options: Options) -> dict[str, str]:
+def shown_recipe(options: MethodOptions) -> dict[str, str]:
     """What the recipe of a request comes to, as text; where an option that was given wins, with what the recipe says."""
     said, used = _rows(options.named_recipe), _rows(options.method)
     return {"recipe": str(options.recipe)} | {

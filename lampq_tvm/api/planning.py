@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lampq_tvm.api.caching import at_work
+from lampq_tvm.api.option import taking
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.requests import PlanRequest
 from lampq_tvm.plan import BitPlan
 
 
-def plan(model: str | Path, *, output: str | Path | None = None, **options: Any) -> BitPlan:
+@taking(PlanRequest)
+def plan(request: PlanRequest) -> BitPlan:
     """Work out a bit plan.
-
-    Args:
-        model: a timm name, a `.pt2` or an `.onnx`.
-        output: the JSON file to write, if any.
-        **options: fields of `Options`.
 
     Raises:
         LampqError: what is wrong; nothing was written then.
     """
-    return plan_pipeline(Pipeline(Options(model=str(model), **options)), None if output is None else Path(output))
+    return plan_pipeline(Pipeline(Options.of(request)), request.output)
 
 
 @at_work()

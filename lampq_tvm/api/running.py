@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lampq_tvm.api.checks import check_output, read_input, require_file
-from lampq_tvm.api.options import LARGE, MOST_THREADS, check_device, check_range
+from lampq_tvm.api.groups import check_device
+from lampq_tvm.api.option import taking
+from lampq_tvm.api.requests import BenchRequest, RunRequest
+from lampq_tvm.api.values import MOST_THREADS, check_range
 from lampq_tvm.artifact.container import Artifact, read_artifact
 from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import CorruptError, UnsupportedError
@@ -52,46 +55,24 @@ def load(artifact: str | Path, device: str | None = None, threads: int | None = 
     return load_runner(require_file(artifact, "the artifact"), device, threads)
 
 
-def run(
-    artifact: str | Path,
-    *,
-    input: str | Path,
-    output: str | Path,
-    device: str | None = None,
-    repeat: int = 1,
-    threads: int | None = None,
-) -> np.ndarray:
-    """Run an artifact on images of an `.npy` file, exactly `repeat` times, without a hidden warm-up.
-
-    Args:
-        artifact: the `.lampq` file.
-        input: float32 [N, C, H, W], already normalized.
-        output: the `.npy` file for the logits, float32 [N, classes].
-        device, threads: as for `load`.
-        repeat: how often the whole input is run; the output is the last run's.
-    """
-    check_device(device)
-    check_range("--repeat", repeat, 1, LARGE)
-    check_range("--threads", threads, 1, MOST_THREADS)
-    spec = input_spec(read_artifact(artifact))
-    images = read_input(input, (spec.channels, spec.height, spec.width))
-    check_output(output)
-    runner = load(artifact, device, threads)
-    for _ in range(repeat):
+@taking(RunRequest)
+def run(request: RunRequest) -> np.ndarray:
+    """Run an artifact on images of an `.npy` file, exactly `repeat` times, without a hidden warm-up; the last run's logits."""
+    spec = input_spec(read_artifact(request.artifact))
+    images = read_input(request.input, (spec.channels, spec.height, spec.width))
+    check_output(request.output)
+    runner = load(request.artifact, request.device, request.threads)
+    for _ in range(request.repeat):
         logits: np.ndarray = runner(images)
     file = io.BytesIO()
     np.save(file, logits)
-    write_atomic(Path(output), file.getvalue())
+    write_atomic(request.output, file.getvalue())
     return logits
 
 
-def bench(artifact: str | Path, *, device: str | None = None, threads: int | None = None, repeat: int = 50) -> dict[str, Any]:
-    """Time of one run of an artifact at its own batch.
-
-    Args:
-        artifact: the `.lampq` file.
-        device, threads: as for `load`.
-        repeat: how many runs are timed, after a warm-up. An emulated board's instructions are counted once instead.
+@taking(BenchRequest)
+def bench(request: BenchRequest) -> dict[str, Any]:
+    """Time of one run of an artifact at its own batch, after a warm-up. An emulated board's instructions are counted once.
 
     Returns:
         `median_ms`, `p95_ms`, `n` (samples), `kind` (`measured`; `estimated` for a board that is played), `device`,
@@ -99,13 +80,10 @@ def bench(artifact: str | Path, *, device: str | None = None, threads: int | Non
         GPU the times are the kernels' alone, `device` is its name, `clocks` may be None, and `end_to_end_median_ms` and
         `end_to_end_p95_ms` (copies included) are added.
     """
-    check_range("--repeat", repeat, 1, LARGE)
-    check_range("--threads", threads, 1, MOST_THREADS)
-    check_device(device)
-    place = find_device(device)
+    artifact, repeat, place = request.artifact, request.repeat, find_device(request.device)
     if place.times.counted:
         return {**counted_time(read_artifact(artifact)).model_dump(), "device": place.name, "peak_rss_bytes": None}
-    with load(artifact, device, threads) as runner:
+    with load(artifact, request.device, request.threads) as runner:
         found, clocks = place.times.of(runner.bench(repeat)), runner.clocks()
         extra = cpu_figures(place, clocks) if runner.gpu is None else gpu_figures(runner, repeat, clocks)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if place.here else None

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-import typer
-
-from lampq_tvm.cli import options as o
+from lampq_tvm.api.requests import CacheRequest
+from lampq_tvm.cli.command import command
+from lampq_tvm.cli.options import Form
 
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 TIMES = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
-def cache(
-    action: Annotated[Literal["clear"] | None, typer.Argument(help="Remove all that can be made again.")] = None,
-    max_size: Annotated[str | None, typer.Option(help="Remove the least recently used stages until it fits: 5GiB.")] = None,
-    older_than: Annotated[str | None, typer.Option(help="Remove what was not used for so long: 30d.")] = None,
-    json: o.Json = False,
-) -> None:
+@command
+def cache(request: CacheRequest, form: Form) -> None:
     """Show the cache, limit its size, remove what is old. Tuning records are never removed."""
     from lampq_tvm.api.caching import cache as look
     from lampq_tvm.cli.output import print_json, print_table
 
-    found = look(clear=action == "clear", max_size=max_size, older_than=older_than)
-    if json:
+    found = look(**vars(request))
+    if form.json:
         print_json(found)
         return
     ages = ("newest_age_s", "oldest_age_s")

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from lampq_tvm.api.option import Option
+from lampq_tvm.api.requests import InspectRequest
+from lampq_tvm.cli.command import command
+from lampq_tvm.cli.options import Form
 
-from lampq_tvm.cli import options as o
+if TYPE_CHECKING:
+    from lampq_tvm.api.looking import Inspection
 
 
-def inspect(
-    artifact: o.Artifact,
-    asm: Annotated[bool, typer.Option("--asm", help="Print the kernels as assembly.")] = False,
-    json: o.Json = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Listing(Form):
+    """What is printed of an artifact.
+
+    Attributes:
+        asm: its kernels too.
+    """
+
+    asm: Annotated[bool, Option("Print the kernels as assembly.")] = False
+
+
+@command
+def inspect(request: InspectRequest, form: Listing) -> None:
     """Layers, widths and sizes of an artifact."""
     from lampq_tvm.api.looking import assembly
     from lampq_tvm.api.looking import inspect as look
 
-    found = look(artifact)
-    if asm:
-        print(assembly(artifact))
-    show(found, json)
+    found = look(**vars(request))
+    if form.asm:
+        print(assembly(request.artifact))
+    show(found, form.json)
 
 
-def show(found: dict[str, Any], json: bool) -> None:
+def show(found: Inspection, json: bool) -> None:
     """Print what `api.inspect` returned."""
     from lampq_tvm.cli.output import print_json, print_table
     from lampq_tvm.frontend.preprocessing import input_rows
@@ -33,7 +46,7 @@ def show(found: dict[str, Any], json: bool) -> None:
     if json:
         print_json(found)
         return
-    layers = [[row[k] for k in ("name", "type", "w_bits", "a_bits", "params")] for row in found["layers"]]
+    layers = [(row["name"], row["type"], row["w_bits"], row["a_bits"], row["params"]) for row in found["layers"]]
     print_table(("layer", "type", "w", "a", "params"), layers)
     print()
     figures = {k: v for k, v in found.items() if k not in ("layers", "input")} | input_rows(InputSpec(**found["input"]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 
 def show_options(verb: str, rows: Mapping[str, str]) -> None:
@@ -15,7 +14,7 @@ def show_options(verb: str, rows: Mapping[str, str]) -> None:
     print(f"lampq {verb}\n{text}", file=sys.stderr, flush=True)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns on stdout; numbers to the right."""
     cells = [list(header), *([_cell(v) for v in row] for row in rows)]
     wide = [max(len(row[i]) for row in cells) for i in range(len(header))]
@@ -25,12 +24,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         print(line.rstrip())
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """One line of JSON on stdout, the last one."""
     print(json.dumps(value), flush=True)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A table's cell."""
     if value is None:
         return "-"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from lampq_tvm.cli import options as o
+from lampq_tvm.cli.command import command
+from lampq_tvm.cli.options import Form
 
 
-def recipes(json: o.Json = False) -> None:
+@command
+def recipes(form: Form) -> None:
     """List the recipes, the files that `--recipe` takes by name."""
     from lampq_tvm.api.methods import recipes as list_recipes
     from lampq_tvm.cli.output import print_json, print_table
 
     rows = list_recipes()
-    if json:
+    if form.json:
         print_json({"recipes": rows})
     else:
         print_table(("recipe", "description"), [(row["name"], row["description"]) for row in rows])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from lampq_tvm.cli import options as o
+from lampq_tvm.api.requests import ArtifactOptions
+from lampq_tvm.cli.command import command
 
 
-def report(artifact: o.Artifact) -> None:
+@command
+def report(request: ArtifactOptions) -> None:
     """Not there yet."""
     from lampq_tvm.errors import UnsupportedError
 
-    raise UnsupportedError("report is not there yet", where=str(artifact), hint="lampq inspect and lampq eval give the figures")
+    where, hint = str(request.artifact), "lampq inspect and lampq eval give the figures"
+    raise UnsupportedError("report is not there yet", where=where, hint=hint)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from lampq_tvm.errors import UsageError
 from lampq_tvm.files import read_toml
+from lampq_tvm.recipes import DEFAULT as DEFAULT
 from lampq_tvm.recipes.schema import Recipe
 from lampq_tvm.resources import PACKAGE
 
-DEFAULT = "default"
 FOLDER = PACKAGE / "recipes"
 OPTION = "--recipe"
 

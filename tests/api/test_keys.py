@@ -19,8 +19,10 @@ from safetensors.torch import save_file
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
 from lampq_tvm.errors import UsageError
+from lampq_tvm.recipes.find import recipe_file
 from lampq_tvm.store import digest
 from lampq_tvm.targets import resolve_target
+from tests.recipes.files import changed
 
 ARGS = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
 NAME = "vit_tiny_patch16_224"
@@ -77,12 +79,12 @@ def test_one_byte_of_a_file_beside_the_model(exported, tmp_path):
     before, data = stages(path), bytearray((tmp_path / "weights.bin").read_bytes())
     name = next(k for k in before.model.tensors if k.endswith("qkv.weight"))
     old = before.model.tensors[name]
-    data[data.index(np.ascontiguousarray(old).tobytes())] ^= 1
+    data[data.index(np.ascontiguousarray(old.T).tobytes())] ^= 1
     (tmp_path / "weights.bin").write_bytes(data)
     after = stages(path)
     assert after.import_folder != before.import_folder
     assert (after.model.tensors[name] != old).sum() == 1
-    assert after.calibration_key != before.calibration_key
+    assert after.model_digest != before.model_digest  # part of every later key
 
 
 @pytest.mark.parametrize("name", ["m.ONNX", "m.Onnx"])
@@ -241,6 +243,24 @@ def test_images_that_change_while_they_are_calibrated_on(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="changed while they were read"):
         _ = Stages(options).calibration
     assert not list((tmp_path / "cache").rglob("calibration.st")) and not list((tmp_path / "cache").rglob("*.unit"))
+
+
+def test_one_value_of_a_recipe(tmp_path):
+    """What calibration does with it is in calibration's key, the metric in sensitivity's, and a comment in neither."""
+    asked = {"data": image_folder(tmp_path / "data"), "model_args": ARGS, "calib_images": 4, "sens_images": 4}
+
+    def keys(recipe):
+        stages = Stages(Options(NAME, recipe=recipe, budgets=("4bit",), **asked))
+        return stages.calibration_key, stages.sensitivity_key
+
+    before = keys("default")
+    (tmp_path / "same.toml").write_text("# a comment\n" + recipe_file("default").read_text())
+    assert keys(tmp_path / "same.toml") == before
+    assert keys(changed(tmp_path / "a.toml", update={"patience": 2})) == before
+    calibrated, measured = keys(changed(tmp_path / "b.toml", rounding={"damping": 0.021}))
+    assert calibrated != before[0] and measured != before[1]
+    calibrated, measured = keys(changed(tmp_path / "c.toml", metric={"name": "kl"}))
+    assert calibrated == before[0] and measured != before[1]
 
 
 def test_a_target_is_told_apart_by_all_of_its_file():

@@ -14,7 +14,7 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.compiler import linking
 from lampq_tvm.compiler.cuda.nvrtc import library_path
-from lampq_tvm.compiler.toolchain import library_mark, toolchain, tvm_library
+from lampq_tvm.compiler.toolchain import ENDS_BYTES, library_mark, toolchain, tvm_library
 from lampq_tvm.levels import TOOLKITS
 from lampq_tvm.sources import libraries, library_version
 from lampq_tvm.targets import resolve_target
@@ -71,13 +71,26 @@ def test_another_version_of_zig_or_tvm(fresh, tmp_path, monkeypatch):
 
 def test_another_library_of_the_same_version(fresh, tmp_path, monkeypatch):
     """As if NVRTC or TVM were built at home: one byte differs."""
-    nvrtc, tvm = library_path(12), tvm_library()
-    assert nvrtc is not None and tvm is not None
-    for library, folder in ((nvrtc, tmp_path / "nvidia/cuda_nvrtc/lib"), (tvm, tmp_path / "tvm-built")):
-        folder.mkdir(parents=True)
-        whole = bytearray(library.read_bytes())
-        whole[-100] ^= 1
-        (folder / library.name).write_bytes(whole)
+    tvm = tvm_library()
+    assert tvm is not None
+    for major in TOOLKITS:  # all of them, where their package would be
+        library = library_path(major)
+        assert library is not None
+        place = tmp_path.joinpath(*library.parts[library.parts.index("nvidia") :])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(library)
+    (tmp_path / "nvidia/__init__.py").write_text("")
+    (tmp_path / "tvm-built").mkdir()
+    nvrtc = tmp_path / "nvidia/cuda_nvrtc/lib" / TOOLKITS[12].library
+    for library, place in ((nvrtc.resolve(), nvrtc), (tvm, tmp_path / "tvm-built" / tvm.name)):
+        place.unlink(missing_ok=True)
+        with library.open("rb") as old, place.open("wb") as new:  # the ends alone, a hole between them
+            new.write(old.read(ENDS_BYTES))
+            old.seek(library.stat().st_size - ENDS_BYTES)
+            end = bytearray(old.read())
+            end[-100] ^= 1
+            new.seek(library.stat().st_size - ENDS_BYTES)
+            new.write(end)
     assert changed(lambda: monkeypatch.syspath_prepend(tmp_path)) == {CUDA[12]}
     assert changed(lambda: monkeypatch.setenv("TVM_LIBRARY_PATH", str(tmp_path / "tvm-built"))) == {HOST, PI, *CUDA.values()}
 
