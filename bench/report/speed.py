@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bench.report.tables import SHORT, Row, bold, figure, load, one, ratio, table
 
 BASE = "vit_base_patch16_224"
@@ -41,13 +43,14 @@ def host_rows() -> list[Row]:
 def host() -> str:
     """Milliseconds on this machine."""
     rows, lines = host_rows(), []
-    places = [(model, threads) for model in MODELS for threads in (1, 2)]
+
+    def cells(runner: str, key: str, show: Callable[[float], str]) -> list[str]:
+        return [" / ".join(show(one(rows, model=m, threads=t, runner=runner)[key]) for t in (1, 2)) for m in MODELS]
+
     for runner, label in HOST.items():
-        cells = [figure(one(rows, model=m, threads=t, runner=runner)["value"]) for m, t in places]
-        lines.append(bold([label, *cells], runner.startswith("lampq")))
-    ours = [one(rows, model=m, threads=t, runner="lampq 8/8")["of_best"] for m, t in places]
-    lines.append(["ours 8/8 over the best peer", *(ratio(x) for x in ours)])
-    columns = ["milliseconds, measured", *(f"{SHORT[m]}, {t} thread{'s' * (t > 1)}" for m, t in places)]
+        lines.append(bold([label, *cells(runner, "value", figure)], runner.startswith("lampq")))
+    lines.append(["ours 8/8 over the best peer", *cells("lampq 8/8", "of_best", ratio)])
+    columns = ["milliseconds, measured, on one thread / on two", *(SHORT[model] for model in MODELS)]
     counts = sorted({row["n"] for row in rows if "n" in row})
     return f"""## Speed on this machine
 
