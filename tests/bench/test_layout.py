@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,11 @@ def test_no_bench_is_imported(name):
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_bench_says_how_it_is_run(name):
     assert f"python -m {name}" in (ast.get_docstring(ast.parse(BENCHES[name].read_text())) or "")
+
+
+def test_every_module_can_be_imported():
+    """Benches are run rarely: what they take from the package must be where they look for it."""
+    names = [name.removesuffix(".__init__") for name in MODULES if name not in SCRIPTS]
+    code = f"import importlib\nfor name in {names!r}:\n    importlib.import_module(name)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.groups import Group
-from lampq_tvm.lower.cuda.passes.gate_codes import gate_codes
-from lampq_tvm.lower.cuda.passes.gather import gather
-from lampq_tvm.lower.cuda.passes.norm_after import norm_after
-from lampq_tvm.lower.cuda.passes.norm_before import norm_before
-from lampq_tvm.lower.cuda.passes.post_norm import post_norm
-from lampq_tvm.lower.cuda.passes.turn import turn
+from lampq_tvm.lower.cuda.passes import gate_codes, gather, norm_after, norm_before, post_norm, turn
 
 Pass = Callable[[CudaContext], tuple[Group, ...]]
-PASSES: tuple[Pass, ...] = (gather, turn, norm_before, norm_after, post_norm, gate_codes)
+PASSES: tuple[Pass, ...] = (
+    gather.gather,
+    turn.turn,
+    norm_before.norm_before,
+    norm_after.norm_after,
+    post_norm.post_norm,
+    gate_codes.gate_codes,
+)
