@@ -11,7 +11,7 @@ PINS   := requirements/workstation.txt
 TOOLS  := $(VENV)/maintain
 # And so do those of `site`.
 SITE   := $(VENV)/site
-# Tests of one instruction set level run on one worker, which opens that level's board once.
+# Tests that share what takes long to make run on one worker (tests/conftest.py).
 PYTEST_ARGS ?= -n auto --dist loadgroup
 MINUTES ?= 10
 # Releases younger than this are not pinned: most poisoned ones are found and withdrawn by then.

@@ -11,11 +11,13 @@ from lampq_tvm.device.kinds import connect
 from lampq_tvm.device.rpc import Session
 from lampq_tvm.errors import DeviceError, OutputError
 from lampq_tvm.levels import CPU_ARCHES, CPU_LEVELS, levels_of
-from lampq_tvm.targets import Target, level_target, resolve_target
+from lampq_tvm.targets import Target, boards, level_target, resolve_target
 from lampq_tvm.targets.machine import local_arch, local_features
 
 ISAS = tuple(level.name for arch in CPU_ARCHES.values() for level in levels_of(arch))
 BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
+for _name in (f"{name}:cpu" for name, board in boards().items() if board.cpu is not None):
+    BOARDS.setdefault(resolve_target(_name).isa, _name)  # a level that is new takes the first board that has it
 _absent: dict[str, str] = {}
 
 

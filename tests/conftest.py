@@ -1,6 +1,6 @@
 """What the whole suite shares: a last line that names what was left out because this machine lacks an instruction set.
 
-Tests of one level's kernels run on one worker (`--dist loadgroup`), which compiles them and opens the level's board once.
+And which tests run on one worker (`--dist loadgroup`), since they share what takes long to make.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from collections import defaultdict
 
 import pytest
 
+# Parameters that stand for what takes long to make, and is made once a worker: a level's kernels and its emulated board, an
+# architecture's kernels, a family's model with its calibration.
+SHARED = ("machine", "compiled", "family")
 LACKING = "this CPU has no "  # how a skip of such a test begins; the level's name follows
 
 
@@ -18,7 +21,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         if LACKING in reason:
-            left_out[reason.partition(LACKING)[2]].append(report.nodeid)
+            left_out[reason.partition(LACKING)[2]].append(report.nodeid.partition(f"@{SHARED[0]} ")[0])
     for level, tests in sorted(left_out.items()):
         terminalreporter.write_sep("-", f"left out, {LACKING}{level}: {len(tests)} tests")
         for test in sorted(tests):
@@ -27,9 +30,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"instruction sets: {counts or 'nothing left out'}")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the names right after
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests of `machine` by level."""
+    """Name the worker's group of tests that share what is dear to make."""
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None and "machine" in callspec.params:
-            item.add_marker(pytest.mark.xdist_group(f"kernels of {callspec.params['machine']}"))
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        shared = next((name for name in SHARED if name in params), None)
+        if shared is not None:
+            item.add_marker(pytest.mark.xdist_group(f"{shared} {params[shared]}"))

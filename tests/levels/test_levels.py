@@ -74,7 +74,7 @@ def small(tmp_path_factory):
 
 
 def test_every_level_has_its_data_and_its_instructions():
-    assert set(CPU_LEVELS) == set(LEVELS) == {"vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon"}
+    assert set(CPU_LEVELS) == set(LEVELS) >= {"vbmi", "vnni", "avx2", "i8mm", "dotprod", "neon"}
     for name in CPU_LEVELS:
         assert LEVELS[name].data is CPU_LEVELS[name] and CPU_LEVELS[name].name == name
 
