@@ -84,6 +84,9 @@ def test_cross_compiled_code_gives_the_same_bits_over_rpc(counting_pi5, library)
     tvm.compile(trivial_module(), target=tvm.target.Target(resolve_target("host").tvm))["main"](tvm.runtime.tensor(x), here)
     with connect(counting_pi5.address, resolve_target("raspberry-pi-4"), key=counting_pi5.key) as session:
         assert session.emulated and session.info["emulated"] == "raspberry-pi-5"
+        assert session.clocks() is None  # those of the machine that plays it are not the board's
+        with pytest.raises(DeviceError, match="mean nothing"):
+            session.check_times()
         there = session.array(np.zeros(64, np.float32))
         run = session.load(library)["main"]
         session.call(lambda: run(session.array(x), there))

@@ -50,8 +50,7 @@ def test_the_nearest_kind_is_offered(name, offered):
 
 
 def test_announced_kinds_are_refused_until_a_file_serves_them():
-    assert not set(LATER) & set(KINDS)
-    for scheme in LATER:
+    for scheme in set(LATER) - set(KINDS):
         with pytest.raises(UnsupportedError, match="not there yet"):
             find_device(f"{scheme}://board")
 
