@@ -19,7 +19,8 @@ from torch import Tensor
 from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
 from lampq_tvm.network.execute import normalize, run_float
-from lampq_tvm.network.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.network.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Op, PatchEmbed
+from lampq_tvm.network.op import FloatOp
 from lampq_tvm.network.seen import F32, Ranks, Seen
 from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units
@@ -134,8 +135,8 @@ def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Calla
 
     def see(op: Op, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         x = inputs[0]
-        if isinstance(op, Linear | PatchEmbed):
-            rows = _patches(x, op.patch) if isinstance(op, PatchEmbed) else x.reshape(len(x), -1, x.shape[-1])
+        if isinstance(op, FloatOp) and op.layer_type is not None:
+            rows = op.columns(x)
             found[f"low/{op.name}"] = rows.amin((0, 1)).numpy()
             found[f"high/{op.name}"] = rows.amax((0, 1)).numpy()
             tokens = rows.shape[1]
@@ -168,11 +169,6 @@ def rows_per_image(op: Op, x: Tensor) -> int:
     if isinstance(op, PatchEmbed):
         return (x.shape[2] // op.patch) * (x.shape[3] // op.patch)
     return x[0].numel() // x.shape[-1]
-
-
-def _patches(images: Tensor, patch: int) -> Tensor:
-    """[B, C, H, W] -> [B, tokens, C * patch * patch]."""
-    return torch.nn.functional.unfold(images, patch, stride=patch).transpose(1, 2)
 
 
 def row_ranks(first: int, images: int, tokens: int, seed: int) -> Ranks:

@@ -72,6 +72,14 @@ class FloatOp(Op):
         """Rows that a product multiplies with its weights for one image, from its output's shape."""
         return math.prod(output[:-1])
 
+    def columns(self, x: Tensor) -> Tensor:
+        """Its input [B, ..] as its weights multiply it: [B, rows, K]."""
+        return x.reshape(len(x), -1, x.shape[-1])
+
+    def products(self, y: Tensor) -> Tensor:
+        """Of its output [B, .., N], or of gradients there, the rows that its weights made: [B, rows, N]."""
+        return y.reshape(len(y), -1, y.shape[-1])
+
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Its output in float32, [B, *shape]; gradients flow through it.
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lampq_tvm.network.execute import run_float
-from lampq_tvm.network.model import ImportedModel, Linear, Op, PatchEmbed
+from lampq_tvm.network.model import ImportedModel, Op
+from lampq_tvm.network.op import FloatOp
 from lampq_tvm.sensitivity.criteria import label_loss, sampled_loss
 from lampq_tvm.sensitivity.pieces import Piece
 
@@ -50,10 +50,8 @@ def inputs_and_gradients(
 
 def _tokens(op: Op, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """Input and gradient as [B, T, K] and [B, T, N]."""
-    if isinstance(op, PatchEmbed):
-        return functional.unfold(x, op.patch, stride=op.patch).transpose(1, 2), g[:, op.prefix_tokens :]
-    assert isinstance(op, Linear)
-    return x.reshape(len(x), -1, x.shape[-1]), g.reshape(len(g), -1, g.shape[-1])
+    assert isinstance(op, FloatOp)
+    return op.columns(x), op.products(g)
 
 
 def squared_norms(x: Tensor, g: Tensor) -> npt.NDArray[np.float64]:

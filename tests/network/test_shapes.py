@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.network.execute import normalize, run_float
@@ -54,6 +55,27 @@ def test_the_layer_table_counts_what_is_multiplied(family):
     assert [row.reads_image for row in model.layers] == [True] + [False] * (len(model.layers) - 1)
     plan = uniform_plan(model, 4, 4)
     assert [row.reads_image for row in plan.layers] == [row.reads_image for row in model.layers]
+
+
+@pytest.mark.parametrize("family", ["vit", "swin", "siglip", "dinov2"])
+def test_a_layer_is_its_columns_times_its_weights(family):
+    """Of every operator with weights: `columns` of its input, multiplied, are what `products` takes of its output."""
+    model, seen = network(family), []
+
+    def check(op, inputs, out):
+        if op.layer_type is None:
+            return
+        t = {k: torch.from_numpy(model.tensors[f"{op.name}.{k}"]) for k in ("weight", "bias")}
+        made = op.columns(inputs[0]) @ t["weight"].flatten(1).T + t["bias"]
+        added = model.tensors.get(f"{op.name}.pos")
+        made = made if added is None else made + torch.from_numpy(added)
+        assert made.shape == (2, op.product_rows(model.shapes[op.name]), len(t["weight"]))
+        torch.testing.assert_close(op.products(out), made, rtol=1e-4, atol=1e-4)
+        seen.append(op.name)
+
+    with torch.no_grad():
+        run_float(model, normalize(images(family, 2), model.input), observe=check)
+    assert seen == [row.name for row in model.layers]
 
 
 def test_other_weights_are_another_table():

@@ -40,6 +40,16 @@ class PatchEmbed(FloatOp):
         """Patches: prefix tokens are not multiplied."""
         return output[0] - self.prefix_tokens
 
+    def columns(self, x: Tensor) -> Tensor:
+        """Patches side by side."""
+        import torch.nn.functional as F
+
+        return F.unfold(x, self.patch, stride=self.patch).transpose(1, 2)
+
+    def products(self, y: Tensor) -> Tensor:
+        """Tokens behind the prefix ones."""
+        return y[:, self.prefix_tokens :]
+
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Image [B, C, H, W] to stream [B, T, N]: patches in row-major order plus positions, prefix rows in front."""
         import torch
