@@ -1,13 +1,13 @@
 """An exported graph becomes the operators of `network.model`, or is refused by the name of what stands in the way.
 
-The graph is interpreted node by node over abstract values (`frontend.abstract`); the rules of each kind of operator are
-in the `rules_*` files. What comes out is compared with the graph afterwards (`frontend.prove`), so a rule that is wrong
-leads to a refusal and never to another network.
+The graph is interpreted node by node over abstract values (`frontend.abstract`); the rules of each kind of operator are in
+`frontend.rules`. What comes out is compared with the graph afterwards (`frontend.prove`), so a rule that is wrong leads to a
+refusal and never to another network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,64 +15,14 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from lampq_tvm.frontend import rules_attention as attention
-from lampq_tvm.frontend import rules_elementwise as elementwise
-from lampq_tvm.frontend import rules_linear as linear
-from lampq_tvm.frontend import rules_movement as movement
-from lampq_tvm.frontend import rules_norm as norm
 from lampq_tvm.frontend.abstract import KNOWN, Statistic
 from lampq_tvm.frontend.finish import Recognized, finish
 from lampq_tvm.frontend.graph import Graph, operator
 from lampq_tvm.frontend.refusals import refuse_known, words
+from lampq_tvm.frontend.rules import RULES
+from lampq_tvm.frontend.rules.elementwise import read
+from lampq_tvm.frontend.rules.norm import step
 from lampq_tvm.frontend.trace import Trace
-
-Rule = Callable[..., Any]
-
-CURVES = (
-    "gelu relu silu sigmoid tanh erf exp abs pow square sqrt rsqrt reciprocal hardswish hardsigmoid hardtanh relu6 mish elu "
-    "leaky_relu softplus clamp clamp_min clamp_max"
-)
-
-RULES: dict[str, Rule] = {
-    "add": elementwise.add,
-    "sub": elementwise.subtract,
-    "rsub": lambda trace, a, b, alpha=1: elementwise.subtract(trace, b, elementwise.multiply(trace, a, alpha)),
-    "mul": elementwise.multiply,
-    "div": elementwise.divide,
-    "neg": lambda trace, x: elementwise.multiply(trace, x, -1.0),
-    "layer_norm": norm.layer_norm,
-    "native_layer_norm": norm.native_layer_norm,
-    "mean": norm.mean,
-    "linalg_vector_norm": norm.vector_norm,
-    "norm": norm.vector_norm,
-    "linear": linear.linear,
-    "addmm": linear.addmm,
-    "mm": attention.matmul,
-    "bmm": attention.matmul,
-    "matmul": attention.matmul,
-    "conv2d": linear.convolution,
-    "convolution": linear.convolution,
-    "scaled_dot_product_attention": attention.scaled_dot_product_attention,
-    "_scaled_dot_product_flash_attention_for_cpu": attention.flash_attention,
-    "softmax": attention.softmax,
-    "_softmax": attention.softmax,
-    "_safe_softmax": attention.softmax,
-    "eq": attention.equal,
-    "full_like": attention.full_like,
-    "where": attention.where,
-    "cat": movement.concatenate,
-    "concat": movement.concatenate,
-    "stack": movement.stack,
-    "sym_size": movement.size,
-    "getitem": lambda trace, x, index: x[index],
-    "_assert_tensor_metadata": lambda trace, *args, **kwargs: None,
-    **dict.fromkeys(movement.MOVES, movement.move),
-    "pad": movement.pad,
-    "constant_pad_nd": movement.constant_pad,
-    **dict.fromkeys(movement.SAME, movement.same),
-    **dict.fromkeys(movement.CASTS, movement.cast),
-    **dict.fromkeys(CURVES.split(), elementwise.unary),
-}
 
 
 def recognize(graph: Graph, image_shape: tuple[int, ...]) -> Recognized:
@@ -96,7 +46,7 @@ def recognize(graph: Graph, image_shape: tuple[int, ...]) -> Recognized:
             for used in dead:
                 values.pop(used, None)
         trace.node = graph.result
-        return finish(trace, elementwise.read(trace, values[graph.result]))
+        return finish(trace, read(trace, values[graph.result]))
 
 
 def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
@@ -107,7 +57,7 @@ def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     if node not in trace.graph.computed and name != "sym_size":
         return _plain_call(node, args, kwargs)
     if args and isinstance(args[0], Statistic) and name in ("sqrt", "rsqrt", "reciprocal", "square", "pow"):
-        return norm.step(trace, _power(name, args), args[0])
+        return step(trace, _power(name, args), args[0])
     if args and isinstance(args[0], Statistic) and args[0].kind == "length" and name in ("clamp_min", "clamp"):
         return replace(args[0], eps=float(args[1]))
     rule = RULES.get(name)

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, fx
 
 from lampq_tvm.frontend.abstract import KNOWN, Elements
-from lampq_tvm.frontend.rules_elementwise import add, multiply, read
+from lampq_tvm.frontend.rules import RULES
+from lampq_tvm.frontend.rules.elementwise import add, multiply, read
 from lampq_tvm.frontend.trace import Trace
 from lampq_tvm.network.model import Linear
 
 
+@RULES.register("linear")
 def linear(trace: Trace, x: Any, weight: Any, bias: Tensor | None = None) -> Elements:
     """x W^T + b with constant W [N, K]."""
     return _product(trace, x, weight, bias, trace.node.args[1])
@@ -28,6 +30,7 @@ def matmul_constant(trace: Trace, x: Any, weight: Any) -> Elements:
     return _product(trace, x, weight.t(), None, trace.node.args[1])
 
 
+@RULES.register("addmm")
 def addmm(trace: Trace, bias: Tensor, x: Any, weight: Any, beta: float = 1, alpha: float = 1) -> Any:
     """beta * b + alpha * x W with constant W [K, N]."""
     if not isinstance(weight, Tensor):
@@ -49,6 +52,7 @@ def _product(trace: Trace, x: Any, weight: Any, bias: Tensor | None, node: Any) 
     return moved
 
 
+@RULES.register("conv2d", "convolution")
 def convolution(
     trace: Trace,
     x: Any,

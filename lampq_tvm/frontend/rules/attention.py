@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.frontend.abstract import KNOWN, Elements, Scores, Turned, Unit
-from lampq_tvm.frontend.rules_linear import matmul_constant
+from lampq_tvm.frontend.rules import RULES
+from lampq_tvm.frontend.rules.linear import matmul_constant
 from lampq_tvm.frontend.trace import Base, Trace, parent
 from lampq_tvm.network.model import Attention, AttentionPool, Linear, Rotary, UnitHeads
 
 OPERANDS = (Elements, Unit, Turned)
 
 
+@RULES.register("scaled_dot_product_attention")
 def scaled_dot_product_attention(
     trace: Trace,
     q: Any,
@@ -45,6 +47,7 @@ def scaled_dot_product_attention(
     return _attention(trace, scores, v)
 
 
+@RULES.register("_scaled_dot_product_flash_attention_for_cpu")
 def flash_attention(
     trace: Trace, q: Any, k: Any, v: Any, dropout: float = 0.0, causal: bool = False, **options: Any
 ) -> list[Any]:
@@ -52,6 +55,7 @@ def flash_attention(
     return [scaled_dot_product_attention(trace, q, k, v, dropout_p=dropout, is_causal=causal, **options), None]
 
 
+@RULES.register("mm", "bmm", "matmul")
 def matmul(trace: Trace, a: Any, b: Any) -> Any:
     """A linear layer, q k^T, or probabilities times v."""
     if not isinstance(b, KNOWN):
@@ -64,6 +68,7 @@ def matmul(trace: Trace, a: Any, b: Any) -> Any:
     return trace.refuse("a matrix product of these computed values")
 
 
+@RULES.register("softmax", "_softmax", "_safe_softmax")
 def softmax(trace: Trace, x: Any, dim: int, *unused: Any) -> Scores:
     """Softmax over the keys."""
     if not isinstance(x, Scores) or x.softmax:
@@ -73,6 +78,7 @@ def softmax(trace: Trace, x: Any, dim: int, *unused: Any) -> Scores:
     return replace(x, softmax=True)
 
 
+@RULES.register("eq")
 def equal(trace: Trace, x: Any, value: Any) -> Tensor:
     """Scores that nothing was masked in are nowhere minus infinity; decompositions of torch's attention ask for that."""
     if not isinstance(x, Scores) or x.softmax or value != -math.inf:
@@ -80,11 +86,13 @@ def equal(trace: Trace, x: Any, value: Any) -> Tensor:
     return torch.zeros(x.shape, dtype=torch.bool)
 
 
+@RULES.register("full_like")
 def full_like(trace: Trace, x: Any, value: float, **options: Any) -> Tensor:
     """A constant of the shape of a computed value."""
     return torch.full(x.shape, value)
 
 
+@RULES.register("where")
 def where(trace: Trace, condition: Any, a: Any, b: Any) -> Any:
     """A choice that is the same everywhere."""
     if isinstance(condition, KNOWN) or not (condition.all() or not condition.any()):

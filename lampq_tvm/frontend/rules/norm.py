@@ -10,6 +10,7 @@ from torch import Tensor, fx
 
 from lampq_tvm.frontend.abstract import Elements, Statistic, Unit
 from lampq_tvm.frontend.graph import module_path
+from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.trace import Base, Trace
 from lampq_tvm.network.model import Gate, LayerNorm, Linear, MeanTokens, TakeToken
 
@@ -23,6 +24,7 @@ STEPS = {
 }
 
 
+@RULES.register("layer_norm")
 def layer_norm(
     trace: Trace,
     x: Any,
@@ -40,6 +42,7 @@ def layer_norm(
     return _emit(trace, x, name, eps, weight, bias)
 
 
+@RULES.register("native_layer_norm")
 def native_layer_norm(trace: Trace, *args: Any) -> tuple[Any, None, None]:
     """The decomposed form, which also returns mean and deviation."""
     return layer_norm(trace, *args), None, None
@@ -62,6 +65,7 @@ def _emit(trace: Trace, x: Any, name: str, eps: float, weight: Tensor | None, bi
     return moved
 
 
+@RULES.register("mean")
 def mean(trace: Trace, x: Any, dim: Any = None, keepdim: bool = False, **unused: Any) -> Any:
     """Mean over channels (a LayerNorm's first step) or over tokens (pooling)."""
     dims = [dim] if isinstance(dim, int) else list(dim or [])
@@ -90,6 +94,7 @@ def _mean_tokens(trace: Trace, x: Elements) -> Base:
     return trace.emit(MeanTokens(f"{base.name}.mean", (base.name,), start), (base.shape[0], base.shape[2]))
 
 
+@RULES.register("linalg_vector_norm", "norm")
 def vector_norm(trace: Trace, x: Any, order: float = 2, dim: Any = None, keepdim: bool = False, **unused: Any) -> Statistic:
     """Length of the vectors along the last axis."""
     axes = [dim] if isinstance(dim, int) else list(dim or [])

@@ -10,15 +10,21 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.frontend.abstract import GRID, KNOWN, Curve, Elements, HeadSum, Known, Scores, Statistic, Turned, Unit
-from lampq_tvm.frontend.rules_norm import divide_statistic, multiply_statistics
+from lampq_tvm.frontend.rules import RULES
+from lampq_tvm.frontend.rules.norm import divide_statistic, multiply_statistics
 from lampq_tvm.frontend.trace import Base, Trace, parent, per_channel
 from lampq_tvm.network.model import Activation, AverageHeads, Gate, LayerNorm, Linear, Residual
 from lampq_tvm.network.unary import UNARY
 
 CURVE_TOLERANCE = 1e-5
+CURVES = (
+    "gelu relu silu sigmoid tanh erf exp abs pow square sqrt rsqrt reciprocal hardswish hardsigmoid hardtanh relu6 mish elu "
+    "leaky_relu softplus clamp clamp_min clamp_max"
+)
 GATED = "a product of two computed values (a gate other than activation(a) * b of linear layers, or data-dependent scaling)"
 
 
+@RULES.register("add")
 def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
     """a + alpha * b."""
     b = multiply(trace, b, alpha) if alpha != 1 else b
@@ -36,6 +42,7 @@ def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
     return trace.refuse("this sum of two computed values")
 
 
+@RULES.register("sub")
 def subtract(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
     """a - alpha * b; x minus its mean starts a LayerNorm."""
     if isinstance(b, Statistic):
@@ -45,6 +52,7 @@ def subtract(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
     return add(trace, a, multiply(trace, b, -alpha))
 
 
+@RULES.register("mul")
 def multiply(trace: Trace, a: Any, b: Any) -> Any:
     """a * b."""
     if not isinstance(a, KNOWN):
@@ -64,6 +72,19 @@ def multiply(trace: Trace, a: Any, b: Any) -> Any:
     return trace.refuse(GATED)
 
 
+@RULES.register("rsub")
+def subtract_from(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
+    """b - alpha a."""
+    return subtract(trace, b, multiply(trace, a, alpha))
+
+
+@RULES.register("neg")
+def negate(trace: Trace, x: Any) -> Any:
+    """-x."""
+    return multiply(trace, x, -1.0)
+
+
+@RULES.register("div")
 def divide(trace: Trace, a: Any, b: Any) -> Any:
     """a / b."""
     if isinstance(b, Statistic):
@@ -77,6 +98,7 @@ def divide(trace: Trace, a: Any, b: Any) -> Any:
     return multiply(trace, a, 1 / b)
 
 
+@RULES.register(*CURVES.split())
 def unary(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Any function of one number, followed by its values on the grid."""
     target: Any = trace.node.target

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lampq_tvm.frontend.abstract import KNOWN, NOTHING, Elements, Turned
 from lampq_tvm.frontend.graph import operator
+from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.trace import Trace
 
 MOVES = frozenset(
@@ -54,6 +55,7 @@ SAME = frozenset(
 CASTS = frozenset(["to", "_to_copy", "type_as", "float"])
 
 
+@RULES.register(*MOVES)
 def move(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Apply the node's own operator to the element numbers."""
     target: Any = VIEWS.get(operator(trace.node), trace.node.target)
@@ -65,6 +67,7 @@ def move(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     return moved
 
 
+@RULES.register(*SAME)
 def same(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Operators that change nothing in evaluation mode."""
     training = args[1] if len(args) > 1 else kwargs.get("train", False)
@@ -73,6 +76,7 @@ def same(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     return [x, None] if "native_dropout" in str(trace.node.target) else x
 
 
+@RULES.register("pad")
 def pad(trace: Trace, x: Any, sizes: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     """Padding with zeros: places without an element."""
     if not any(sizes):
@@ -82,11 +86,13 @@ def pad(trace: Trace, x: Any, sizes: Sequence[int], mode: str = "constant", valu
     return Elements(torch.nn.functional.pad(x.ids, list(sizes), value=NOTHING))
 
 
+@RULES.register("constant_pad_nd")
 def constant_pad(trace: Trace, x: Any, sizes: Sequence[int], value: float = 0) -> Any:
     """The decomposed form of padding."""
     return pad(trace, x, sizes, "constant", value)
 
 
+@RULES.register(*CASTS)
 def cast(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Casts to float32 change nothing; others are refused."""
     meta = trace.node.meta.get("val")
@@ -95,6 +101,7 @@ def cast(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     return x
 
 
+@RULES.register("cat", "concat")
 def concatenate(trace: Trace, parts: Sequence[Any], dim: int = 0) -> Any:
     """Join values; constants among them become elements-free entries with an offset."""
     if any(isinstance(p, Turned) for p in parts) and all(isinstance(p, (Turned, Elements)) for p in parts):
@@ -116,6 +123,7 @@ def concatenate(trace: Trace, parts: Sequence[Any], dim: int = 0) -> Any:
     return Elements(ids, scale, offset)
 
 
+@RULES.register("stack")
 def stack(trace: Trace, parts: Sequence[Any], dim: int = 0) -> Any:
     """Join values along a new axis."""
     if not all(isinstance(p, (Elements, Tensor)) for p in parts):
@@ -124,6 +132,18 @@ def stack(trace: Trace, parts: Sequence[Any], dim: int = 0) -> Any:
     return concatenate(trace, rows, dim)
 
 
+@RULES.register("sym_size")
 def size(trace: Trace, x: Any, dim: int) -> int:
     """The length of an axis."""
     return int(x.shape[dim])
+
+
+@RULES.register("getitem")
+def item(trace: Trace, x: Any, index: Any) -> Any:
+    """One of several values."""
+    return x[index]
+
+
+@RULES.register("_assert_tensor_metadata")
+def nothing(trace: Trace, *args: Any, **kwargs: Any) -> None:
+    """What a check of the exporter's gives."""
