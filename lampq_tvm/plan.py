@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from lampq_tvm.errors import CorruptError
+from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.files import Schema, read_json
 from lampq_tvm.network.model import Attention, AttentionPool, ImportedModel
+from lampq_tvm.quantizers.protocol import find
 from lampq_tvm.store import write_atomic
 
 HINT = "make it anew with lampq plan"
@@ -26,8 +27,17 @@ def _width(bits: int) -> int:
     return bits
 
 
+def _softmax(name: str) -> str:
+    """The name of a quantizer of probabilities; ValueError else."""
+    try:
+        find(name, "probabilities")
+    except UsageError as e:
+        raise ValueError(str(e)) from None
+    return name
+
+
 Width = Annotated[int, pydantic.AfterValidator(_width)]
-Softmax = Annotated[str, pydantic.Field(pattern="^(uniform|log_sqrt2)$")]
+Softmax = Annotated[str, pydantic.AfterValidator(_softmax)]
 
 
 class LayerPlan(Schema):
@@ -70,7 +80,7 @@ class BitPlan(Schema):
     Attributes:
         model: the source it was made for.
         attention_bits: width of q, k, v and p; 16 for float16.
-        softmax: quantizer of p, `uniform` or `log_sqrt2`; by attention where they differ.
+        softmax: name of the quantizer of p; by attention where they differ.
         layers: in the order of the layer table.
         budgets: the budgets it was made for, as given.
         notes: figures of the solver (predicted loss, ms, bytes) and the origin of the latencies.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.protocol import QUANTIZERS, Quantizer
+from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
+from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.store import load_stage, save_stage
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+FITTED = ("weights", "activations", "preactivations", "attention")
 
 
 @dataclass(frozen=True)
@@ -21,56 +26,66 @@ class Calibration:
 
     Attributes:
         model: the model after the recipe's rewrites, the same function as the imported one.
-        weights: layer -> bits -> scale per output channel [N] float64 (codes are symmetric); the patch embedding's
-            scales belong to the weights with pixel scale and std folded in (`quantize.constants`).
+        weights: layer -> bits -> quantizer of its weights [N, K]; the patch embedding's belong to the weights with pixel
+            scale and std folded in (`network.pixels`).
         activations: layer -> bits -> quantizer of the layer's input (the patch embedding has none: pixels are codes).
         preactivations: Activation op -> its 8-bit input quantizer.
-        attention: Attention op -> bits -> scales [3, heads] float64 of q, k and v (symmetric, per head).
+        attention: Attention op -> bits -> quantizer of q, k and v, with scales [3, heads].
         samples: layer -> rows [R, K] float32 of its input in that model, for errors measured later.
         codes: layer -> bits -> weight codes [N, K] int8 whose rounding errors make up for each other; where a width has none,
             weights are simply rounded at their scales.
     """
 
     model: ImportedModel
-    weights: dict[str, dict[int, np.ndarray]]
-    activations: dict[str, dict[int, ActQuantizer]]
-    preactivations: dict[str, ActQuantizer]
-    attention: dict[str, dict[int, np.ndarray]]
+    weights: dict[str, dict[int, SymmetricWeights]]
+    activations: dict[str, dict[int, Uniform]]
+    preactivations: dict[str, Uniform]
+    attention: dict[str, dict[int, SymmetricHeads]]
     samples: dict[str, np.ndarray]
     codes: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `calibration.st` and `model.st` into a folder."""
-        tensors = {f"weights/{k}/{b}": v for k, w in self.weights.items() for b, v in w.items()}
-        tensors |= {f"attention/{k}/{b}": v for k, w in self.attention.items() for b, v in w.items()}
-        tensors |= {f"codes/{k}/{b}": v for k, w in self.codes.items() for b, v in w.items()}
+        tensors = {f"codes/{k}/{b}": v for k, w in self.codes.items() for b, v in w.items()}
         tensors |= {f"samples/{k}": v for k, v in self.samples.items()}
-        meta = {
-            "activations": {k: [dataclasses.asdict(q) for q in v.values()] for k, v in self.activations.items()},
-            "preactivations": {k: dataclasses.asdict(q) for k, q in self.preactivations.items()},
+        fitted: dict[str, Mapping[str, Mapping[int, Quantizer]]] = {
+            "weights": self.weights,
+            "activations": self.activations,
+            "preactivations": {k: {q.bits: q} for k, q in self.preactivations.items()},
+            "attention": self.attention,
         }
+        for group, by_name in fitted.items():
+            for k, by_bits in by_name.items():
+                for b, q in by_bits.items():
+                    tensors |= {f"{group}/{k}/{b}/{q.name}/{field}": array for field, array in q.arrays().items()}
         self.model.save(Path(folder) / "model.st")
-        save_stage(Path(folder) / "calibration.st", "calibration", meta, tensors)
+        save_stage(Path(folder) / "calibration.st", "calibration", {}, tensors)
 
     @staticmethod
     def load(folder: Path) -> Calibration:
         """Read what `save` wrote."""
-        meta, tensors = load_stage(Path(folder) / "calibration.st", "calibration")
-        by_bits: dict[str, dict[str, dict[int, np.ndarray]]] = {"weights": {}, "attention": {}, "codes": {}}
-        samples = {}
+        _, tensors = load_stage(Path(folder) / "calibration.st", "calibration")
+        samples, codes = {}, defaultdict[str, dict[int, np.ndarray]](dict)
+        fields = defaultdict[tuple[str, str, int, str], dict[str, np.ndarray]](dict)
         for key, array in tensors.items():
             group, rest = key.split("/", 1)
             if group == "samples":
                 samples[rest] = array
-            else:
+            elif group == "codes":
                 name, bits = rest.rsplit("/", 1)
-                by_bits[group].setdefault(name, {})[int(bits)] = array
+                codes[name][int(bits)] = array
+            else:
+                name, bits, kind, parameter = rest.rsplit("/", 3)
+                fields[group, name, int(bits), kind][parameter] = array
+        fitted: dict[str, defaultdict[str, dict[int, Any]]] = {group: defaultdict(dict) for group in FITTED}
+        for (group, name, width, kind), arrays in sorted(fields.items()):
+            fitted[group][name][width] = QUANTIZERS.find(kind).from_arrays(arrays)
         return Calibration(
             model=ImportedModel.load(Path(folder) / "model.st"),
-            weights=by_bits["weights"],
-            activations={k: {q["bits"]: ActQuantizer(**q) for q in v} for k, v in meta["activations"].items()},
-            preactivations={k: ActQuantizer(**q) for k, q in meta["preactivations"].items()},
-            attention=by_bits["attention"],
+            weights=dict(fitted["weights"]),
+            activations=dict(fitted["activations"]),
+            preactivations={k: q for k, by_bits in fitted["preactivations"].items() for q in by_bits.values()},
+            attention=dict(fitted["attention"]),
             samples=samples,
-            codes=by_bits["codes"],
+            codes=dict(codes),
         )

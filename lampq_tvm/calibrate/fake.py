@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,13 +13,11 @@ from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.plan import FLOAT_BITS
-from lampq_tvm.quantizers.uniform import ActQuantizer
-from lampq_tvm.quantizers.weights import half_weights
-
-LARGEST_HALF = 65504.0
+from lampq_tvm.quantizers.half import LARGEST, HalfWeights
+from lampq_tvm.quantizers.uniform import Uniform
 
 
-def fake_quantize(x: Tensor, quantizer: ActQuantizer) -> Tensor:
+def fake_quantize(x: Tensor, quantizer: Uniform) -> Tensor:
     """The values that the codes of x stand for: s (sat(rne(x / s + z)) - z), float32."""
     codes = (x / quantizer.scale + quantizer.zero).round().clamp(quantizer.low, quantizer.high)
     return (codes - quantizer.zero) * quantizer.scale
@@ -26,7 +25,7 @@ def fake_quantize(x: Tensor, quantizer: ActQuantizer) -> Tensor:
 
 def half(x: Tensor) -> Tensor:
     """Values rounded to float16, float32."""
-    return x.clamp(-LARGEST_HALF, LARGEST_HALF).half().float()
+    return x.clamp(-LARGEST, LARGEST).half().float()
 
 
 def fake_quantize_layer(
@@ -37,13 +36,16 @@ def fake_quantize_layer(
     The patch embedding's input, the image, is exact at 8 bits: its function returns it unchanged.
     """
     model, op = calibration.model, calibration.model.op(layer)
+    fake: Callable[[Tensor], Tensor] = half
     if w_bits == FLOAT_BITS:
-        codes, scale = half_weights(layer_weight(model, layer))
-        units = pixel_units(model, layer)[0] if op.reads_image else 1.0
-        return (codes * scale[:, None] * units).astype(np.float32), lambda x: x if op.reads_image else half(x)
-    scale = calibration.weights[layer][w_bits]
-    weight = planned_codes(calibration, layer, w_bits) * scale[:, None]
+        real = layer_weight(model, layer)
+        weights = HalfWeights.of_rows(real)
+        values = weights.values(weights.encode(real))
+    else:
+        values = calibration.weights[layer][w_bits].values(planned_codes(calibration, layer, w_bits))
     if op.reads_image:
-        return (weight * pixel_units(model, layer)[0]).astype(np.float32), lambda x: x
-    quantizer = calibration.activations[layer][a_bits]
-    return weight.astype(np.float32), lambda x: fake_quantize(x, quantizer)
+        return (values * pixel_units(model, layer)[0]).astype(np.float32), lambda x: x
+    if w_bits != FLOAT_BITS:
+        quantizer = calibration.activations[layer][a_bits]
+        fake = functools.partial(fake_quantize, quantizer=quantizer)
+    return values.astype(np.float32), fake

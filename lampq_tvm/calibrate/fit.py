@@ -14,7 +14,7 @@ from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.calibrate.compensate import compensated_codes
 from lampq_tvm.calibrate.margins import widen
 from lampq_tvm.calibrate.observe import observe
-from lampq_tvm.calibrate.search import quantizer, search_activation
+from lampq_tvm.calibrate.search import search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
 from lampq_tvm.network.model import (
     Activation,
@@ -32,7 +32,8 @@ from lampq_tvm.network.operators.heads import unit_heads
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
-from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
+from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.recipes.find import find_recipe
 from lampq_tvm.recipes.schema import Recipe
 from lampq_tvm.rewrites.rewrite import rewritten
@@ -80,18 +81,18 @@ def calibrate(
     fitted = {op.name: fits[op.name] for op in model.ops if isinstance(op, PatchEmbed | Linear)}
     return Calibration(
         model=model,
-        weights={name: {b: fit[f"weight/{b}"] for b in widths} for name, fit in fitted.items()},
+        weights={name: {b: SymmetricWeights(b, fit[f"weight/{b}"]) for b in widths} for name, fit in fitted.items()},
         activations={
-            op.name: {b: _from_array(b, fitted[op.name][f"act/{b}"]) for b in widths}
+            op.name: {b: Uniform.from_arrays(_fields(fitted[op.name], f"act/{b}/")) for b in widths}
             for op in model.ops
             if isinstance(op, Linear)
         },
         preactivations={
-            op.name: quantizer(float(seen.low[op.name].min()), float(seen.high[op.name].max()), 8)
+            op.name: Uniform.of_range(float(seen.low[op.name].min()), float(seen.high[op.name].max()), 8)
             for op in model.ops
             if isinstance(op, Activation | Gate)
         },
-        attention={name: {b: fit[str(b)] for b in widths} for name, fit in heads.items()},
+        attention={name: {b: SymmetricHeads(b, fit[str(b)]) for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
         codes={name: {b: fit[f"codes/{b}"] for b in widths if recipe.rounding.compensates(b)} for name, fit in fitted.items()},
     )
@@ -121,8 +122,9 @@ def fit_bytes(layer: Layer, widths: int) -> int:
     return 8 * (2 * (widths + 1) * layer.params + 6 * layer.in_features**2)
 
 
-def _from_array(bits: int, array: npt.NDArray[np.float64]) -> ActQuantizer:
-    return ActQuantizer(bits, float(array[0]), int(array[1]))
+def _fields(fit: Arrays, prefix: str) -> Arrays:
+    """Arrays of a quantizer whose names begin with `prefix`, by what follows it."""
+    return {name.removeprefix(prefix): array for name, array in fit.items() if name.startswith(prefix)}
 
 
 @torch.no_grad()
@@ -138,11 +140,11 @@ def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, op: PatchEmbed 
         low, high = float(seen.low[op.name].min()), float(seen.high[op.name].max())
         search = ACTIVATION_SEARCHES[recipe.quantizer("activations", op.name, kind)]
         acts = search(rows, weight, low, high, widths)
-        found |= {f"act/{b}": np.array([a.scale, a.zero], np.float64) for b, a in acts.items()}
+        found |= {f"act/{b}/{name}": array for b, act in acts.items() for name, array in act.arrays().items()}
     moments = rows.T @ rows / len(rows)
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
     search_scales = WEIGHT_SEARCHES[recipe.quantizer("weights", op.name, kind)]
-    scales = {b: search_scales(weight, moments, b, half) for b in widths}
+    scales = {b: search_scales(weight, moments, b, half).scale for b in widths}
     together, damping = {b: s for b, s in scales.items() if recipe.rounding.compensates(b)}, recipe.rounding.damping
     codes = {} if damping is None else compensated_codes(weight, together, moments, damping)
     return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}
@@ -160,7 +162,7 @@ def _fit_heads(model: ImportedModel, seen: Seen, op: Attention | AttentionPool, 
     return {
         str(b): np.stack(
             [
-                search_heads(part, weigh, torch.from_numpy(peak), b).double().numpy()
+                search_heads(part, weigh, torch.from_numpy(peak), b).scale.astype(np.float64)
                 for part, weigh, peak in zip(parts, importance, peaks, strict=True)
             ]
         )

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.network.pixels import layer_weight
-from lampq_tvm.quantizers.weights import weight_codes
 
 I8 = npt.NDArray[np.int8]
 
@@ -17,4 +16,4 @@ def planned_codes(calibration: Calibration, layer: str, bits: int) -> I8:
     codes = calibration.codes.get(layer, {}).get(bits)
     if codes is not None:
         return codes
-    return weight_codes(layer_weight(calibration.model, layer), calibration.weights[layer][bits], bits)
+    return calibration.weights[layer][bits].encode(layer_weight(calibration.model, layer))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.fake import fake_quantize
-from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.uniform import Uniform
 
 BINS = 2048
 SHRINK = tuple(0.88**i for i in range(26))  # fractions of an end, 1 .. 0.04
@@ -24,17 +24,7 @@ STEPS = (0.06, 0.03)
 F64 = npt.NDArray[np.float64]
 
 
-def quantizer(low: float, high: float, bits: int) -> ActQuantizer:
-    """The uniform quantizer of [low, high]; zero is one of its values."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max(high - low, 1e-8) / ((1 << bits) - 1)
-    half = 1 << (bits - 1)
-    return ActQuantizer(bits, scale, int(np.clip(np.rint(-half - low / scale), -half, half - 1)))
-
-
-def search_activation(
-    rows: Tensor, weight: Tensor, low: float, high: float, widths: tuple[int, ...]
-) -> dict[int, ActQuantizer]:
+def search_activation(rows: Tensor, weight: Tensor, low: float, high: float, widths: tuple[int, ...]) -> dict[int, Uniform]:
     """Quantizers of a layer's input at every width: min-max at 8 bits, searched below.
 
     Args:
@@ -47,7 +37,7 @@ def search_activation(
     centres, mass = weighted_histogram(rows, weight.square().sum(0), low, high)
     found = {}
     for bits in widths:
-        full = quantizer(low, high, bits)
+        full = Uniform.of_range(low, high, bits)
         found[bits] = full if bits >= 8 else _search(rows, mixer, centres, mass, (low, high), bits)
     return found
 
@@ -68,38 +58,37 @@ def weighted_histogram(rows: Tensor, importance: Tensor, low: float, high: float
     return low + (torch.arange(BINS) + 0.5) * step, mass.float()
 
 
-def _search(rows: Tensor, mixer: Tensor, centres: Tensor, mass: Tensor, ends: tuple[float, float], bits: int) -> ActQuantizer:
+def _search(rows: Tensor, mixer: Tensor, centres: Tensor, mass: Tensor, ends: tuple[float, float], bits: int) -> Uniform:
     """The best quantizer of one width."""
     pairs = [(ends[0] * a, ends[1] * b) for a in SHRINK for b in SHRINK]
-    order = torch.argsort(_histogram_errors(centres, mass, pairs, bits), stable=True)[:FINALISTS].tolist()
-    best, error = ends, output_error(rows, mixer, quantizer(*ends, bits))
+    candidates = Uniform.candidates(*ends, bits, SHRINK)
+    order = torch.argsort(_histogram_errors(centres, mass, candidates), stable=True)[:FINALISTS].tolist()
+    best, error = ends, output_error(rows, mixer, Uniform.of_range(*ends, bits))
     for pair in (pairs[i] for i in order):
         best, error = _better(rows, mixer, bits, best, error, pair)
     for step in STEPS:
         for a, b in ((1 - step, 1), (1 + step, 1), (1, 1 - step), (1, 1 + step)):
             best, error = _better(rows, mixer, bits, best, error, (best[0] * a, best[1] * b))
-    return quantizer(*best, bits)
+    return Uniform.of_range(*best, bits)
 
 
 def _better(
     rows: Tensor, mixer: Tensor, bits: int, best: tuple[float, float], error: float, pair: tuple[float, float]
 ) -> tuple[tuple[float, float], float]:
     """`pair` and its error where it is smaller than `error`, else what was best."""
-    found = output_error(rows, mixer, quantizer(*pair, bits))
+    found = output_error(rows, mixer, Uniform.of_range(*pair, bits))
     return (pair, found) if found < error else (best, error)
 
 
-def output_error(rows: Tensor, mixer: Tensor, candidate: ActQuantizer) -> float:
+def output_error(rows: Tensor, mixer: Tensor, candidate: Uniform) -> float:
     """Squared error of the layer's output when its input rows are quantized, summed."""
     return float(((fake_quantize(rows, candidate) - rows) @ mixer).square().sum(dtype=torch.float64))
 
 
-def _histogram_errors(centres: Tensor, mass: Tensor, pairs: list[tuple[float, float]], bits: int) -> Tensor:
-    """Weighted squared error of every candidate pair of ends: [pairs]."""
-    quantizers = [quantizer(*pair, bits) for pair in pairs]
-    scale = torch.tensor([q.scale for q in quantizers])[:, None]
-    zero = torch.tensor([float(q.zero) for q in quantizers])[:, None]
-    half = float(1 << (bits - 1))
-    codes = (centres / scale).add_(zero).round_().clamp_(-half, half - 1)
+def _histogram_errors(centres: Tensor, mass: Tensor, candidates: list[Uniform]) -> Tensor:
+    """Weighted squared error of every candidate: [candidates]."""
+    scale = torch.tensor([q.scale for q in candidates])[:, None]
+    zero = torch.tensor([float(q.zero) for q in candidates])[:, None]
+    codes = (centres / scale).add_(zero).round_().clamp_(candidates[0].low, candidates[0].high)
     errors: Tensor = codes.sub_(zero).mul_(scale).sub_(centres).square_() @ mass
     return errors

@@ -6,22 +6,20 @@ candidates for weights.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from lampq_tvm.quantizers.weights import weight_range
+from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights, weight_range
 
-SHRINK = torch.linspace(1.0, 0.3, 36)
+SHRINK = torch.linspace(1.0, 0.3, 36).tolist()
 FINALISTS = 6
 IN_CACHE = 1 << 16  # weights that are tried at all candidates together, so that they stay in a core's cache
 
-F64 = npt.NDArray[np.float64]
 
-
-def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None = None) -> F64:
-    """Scales [N] of the weight rows, by the error of the layer's output.
+def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None = None) -> SymmetricWeights:
+    """Quantizer of the weight rows, by the error of the layer's output.
 
     Args:
         weight: [N, K] float32.
@@ -31,7 +29,8 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | No
 
     Candidates are ranked by the diagonal of the moments; the best few per row are measured with all of them.
     """
-    candidates = _candidates(weight, bits)
+    low, high = (end.numpy() for end in (weight.amin(1), weight.amax(1)))
+    candidates = _scales(SymmetricWeights.candidates(low, high, bits, SHRINK))
     diagonal = moments.diagonal().contiguous()
     rows = max(1, IN_CACHE // weight.shape[1])
     parts = zip(torch.split(weight, rows), torch.split(candidates, rows, 1), strict=True)
@@ -39,7 +38,7 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | No
     order = torch.argsort(coarse, dim=0, stable=True)[:FINALISTS]
     finalists = candidates.gather(0, order)
     fine = torch.stack([_output_error(_error(weight, s, bits), moments, half) for s in finalists])
-    return finalists.gather(0, fine.argmin(0, keepdim=True))[0].double().numpy()
+    return SymmetricWeights(bits, finalists.gather(0, fine.argmin(0, keepdim=True))[0].double().numpy())
 
 
 def _output_error(wrong: Tensor, moments: Tensor, half: Tensor | None) -> Tensor:
@@ -49,13 +48,9 @@ def _output_error(wrong: Tensor, moments: Tensor, half: Tensor | None) -> Tensor
     return (wrong @ moments).mul_(wrong).sum(1)
 
 
-def _candidates(weight: Tensor, bits: int) -> Tensor:
-    """[candidates, N] scales of both signs; the first of each sign loses nothing at the ends."""
-    lowest, highest = weight_range(bits)
-    low, high = -weight.amin(1), weight.amax(1)
-    upright = torch.maximum(low / -lowest, high / highest).clamp(min=1e-12)
-    turned = torch.maximum(high / -lowest, low / highest).clamp(min=1e-12)
-    return torch.cat([SHRINK[:, None] * upright, -SHRINK[:, None] * turned])
+def _scales(candidates: Sequence[SymmetricHeads]) -> Tensor:
+    """Their scales, one below the other."""
+    return torch.stack([torch.from_numpy(candidate.scale) for candidate in candidates])
 
 
 def _error(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
@@ -64,8 +59,8 @@ def _error(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
     return (weight / scale).round_().clamp_(*weight_range(bits)).mul_(scale).sub_(weight)
 
 
-def search_heads(values: Tensor, importance: Tensor, peak: Tensor, bits: int) -> Tensor:
-    """Scales [heads] of one attention operand, by its squared error weighted per channel; the full range at 8 bits.
+def search_heads(values: Tensor, importance: Tensor, peak: Tensor, bits: int) -> SymmetricHeads:
+    """Quantizer of one attention operand, by its squared error weighted per channel; the full range at 8 bits.
 
     Args:
         values: [R, heads, head_dim] sampled values.
@@ -73,14 +68,12 @@ def search_heads(values: Tensor, importance: Tensor, peak: Tensor, bits: int) ->
         peak: [heads] largest magnitude.
         bits: width of the symmetric codes.
     """
-    half = 1 << (bits - 1)
-    full = (peak / (half - 1)).clamp(min=1e-12)
+    found = SymmetricHeads.candidates(-peak.numpy(), peak.numpy(), bits, SHRINK)
     if bits >= 8:
-        return full
-    candidates = SHRINK[:, None] * full
-    errors = []
+        return found[0]
+    candidates, errors = _scales(found), []
     for scale in candidates:
         s = scale[:, None]
-        wrong = (values / s).round_().clamp_(-half, half - 1).mul_(s).sub_(values)
+        wrong = (values / s).round_().clamp_(*found[0].range).mul_(s).sub_(values)
         errors.append((wrong.square().mean(0) * importance).sum(1))
-    return candidates.gather(0, torch.stack(errors).argmin(0, keepdim=True))[0]
+    return SymmetricHeads(bits, candidates.gather(0, torch.stack(errors).argmin(0, keepdim=True))[0].numpy())

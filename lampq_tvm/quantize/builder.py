@@ -12,13 +12,12 @@ from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.network.model import ImportedModel, LayerNorm, Linear, PatchEmbed, TakeToken
 from lampq_tvm.network.op import FloatOp, Op
-from lampq_tvm.plan import FLOAT_BITS, BitPlan
+from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize import constants
 from lampq_tvm.quantize.build_rules import CODES, REALS
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators.to_codes import QToCodes
 from lampq_tvm.quantize.product import Product, input_quantizer, layer_product
-from lampq_tvm.quantizers.uniform import ActQuantizer
 
 F32 = npt.NDArray[np.float32]
 
@@ -35,7 +34,7 @@ class Wanted:
 
     name: str
     reader: str
-    y: ActQuantizer
+    y: constants.Grid
 
 
 @dataclass
@@ -88,7 +87,7 @@ class Builder:
         y = input_quantizer(self.calibration, self.plan.layer(reader.name))
         return self.codes_of(reader.inputs[0], reader.name, y)
 
-    def codes_of(self, value: str, reader: str, y: ActQuantizer) -> str:
+    def codes_of(self, value: str, reader: str, y: constants.Grid) -> str:
         """Name of the codes of a value for the layer `reader`, whose input quantizer is y."""
         source = self.model.op(value)
         alone = len(self.model.consumers(value)) == 1
@@ -96,7 +95,7 @@ class Builder:
         made = None if rule is None else rule(self, source, Wanted(value if alone else f"{value}.{reader}", reader, y))
         if made is not None:
             return made
-        return self.add(QToCodes(f"{reader}.codes", (self.real(value),), y.bits), affine=constants.to_codes(y))
+        return self.add(QToCodes(f"{reader}.codes", (self.real(value),), y.kind.bits), affine=constants.to_codes(y))
 
     def product(self, op: Linear | PatchEmbed) -> Product:
         """Integer weights and output map of a layer at its planned widths."""
@@ -127,8 +126,3 @@ def no_rule(op: Op, source: Op) -> UnsupportedError:
     """What is said of an operator that cannot work on what `source` gives."""
     what = f"{type(op).__name__} on the output of {type(source).__name__} has no integer rule"
     return UnsupportedError(what, where=op.name)
-
-
-def code_type(bits: int) -> type[np.int8] | type[np.float16]:
-    """Type of codes of a width."""
-    return np.float16 if bits == FLOAT_BITS else np.int8

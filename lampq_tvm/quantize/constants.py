@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.plan import FLOAT_BITS
-from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.half import Float16
+from lampq_tvm.quantizers.protocol import find
+from lampq_tvm.quantizers.uniform import Uniform
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
 U8 = npt.NDArray[np.uint8]
+Grid = Uniform | Float16  # what activations are rounded to
 STEPS = 255  # of the score index
 NATS = 6.4  # exp(-6.4) * 255 is the first value that rounds to 0
 
@@ -34,10 +36,10 @@ def check_range(k: int, largest_a: int, largest_w: int, where: str) -> None:
         )
 
 
-def output_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, x: ActQuantizer) -> tuple[F64, F64]:
+def output_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, x: Grid) -> tuple[F64, F64]:
     """(S, B) with y = S[n] acc[n] + B[n]: S = s_w s_x, B = bias - s_w s_x z_x sum_k w[n, k]. codes [N, K], scale [N]."""
-    S = scale * x.scale
-    return S, bias - S * x.zero * codes.sum(1, dtype=np.float64)
+    S = scale * x.decoder.scale
+    return S, bias - S * x.decoder.zero * codes.sum(1, dtype=np.float64)
 
 
 def pixel_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, shift: F64) -> tuple[F64, F64]:
@@ -45,14 +47,15 @@ def pixel_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, shift: F64) -> 
     return scale, bias + scale * (codes * (128.0 - shift)).sum(1)
 
 
-def requantizer(S: F64, B: F64, y: ActQuantizer) -> tuple[F32, F32]:
+def requantizer(S: F64, B: F64, y: Grid) -> tuple[F32, F32]:
     """(M, B) with code = sat(rne(M acc + B)) from y = S acc + B; for LayerNorm likewise, from gamma and beta."""
-    return (S / y.scale).astype(np.float32), (B / y.scale + y.zero).astype(np.float32)
+    step, zero = y.decoder.scale, y.decoder.zero
+    return (S / step).astype(np.float32), (B / step + zero).astype(np.float32)
 
 
-def to_codes(y: ActQuantizer) -> F32:
+def to_codes(y: Grid) -> F32:
     """[2] = (1 / s, z)."""
-    return np.array([1 / y.scale, y.zero], np.float32)
+    return np.array([1 / y.decoder.scale, y.decoder.zero], np.float32)
 
 
 def score_scale(q: F64, k: F64, scale: float) -> F32:
@@ -86,34 +89,32 @@ UNARY: dict[str, Callable[[float], float]] = {
 }
 
 
-def activation_table(kind: str, x: ActQuantizer, y: ActQuantizer) -> npt.NDArray[Any]:
-    """[256] codes of y (float16 values at 16 bits) at index (8-bit code of x) + 128, for a function of `UNARY`."""
-    values = np.array([UNARY[kind](x.scale * (code - x.zero)) for code in range(-128, 128)])
-    if y.bits == FLOAT_BITS:
-        return values.astype(np.float16)
-    return np.clip(np.rint(values / y.scale + y.zero), y.low, y.high).astype(np.int8)
+def activation_table(kind: str, x: Uniform, y: Grid) -> npt.NDArray[Any]:
+    """[256] codes of y at index (8-bit code of x) + 128, for a function of `UNARY`."""
+    return y.encode(_of_every_code(kind, x))
 
 
-def gate_table(kind: str, x: ActQuantizer) -> F32:
-    """[256] values of an activation function of `ACTIVATIONS` at index (8-bit code of x) + 128."""
-    return np.array([UNARY[kind](x.scale * (code - x.zero)) for code in range(-128, 128)]).astype(np.float32)
+def gate_table(kind: str, x: Uniform) -> F32:
+    """[256] values of an activation function of `UNARY` at index (8-bit code of x) + 128."""
+    return _of_every_code(kind, x).astype(np.float32)
+
+
+def _of_every_code(kind: str, x: Uniform) -> F64:
+    return np.array([UNARY[kind](value) for value in x.values(np.arange(-128, 128)).tolist()])
 
 
 def softmax_table(kind: str, bits: int) -> U8:
     """P [256]: unsigned 8-bit values of exp(-6.4 i / 255), at most 2^bits distinct, P[0] = 255 and P[255] = 0.
 
     Args:
-        kind: `uniform` (2^bits equal steps; at 8 bits round(255 exp(-6.4 i / 255))) or `log_sqrt2` (2^(-code / 2) with
-            code = rne(-2 log2 p), the last code standing for 0; after RepQ-ViT, ICCV 2023).
+        kind: name of a quantizer of probabilities; P rounds 255 times its values.
         bits: of the codes.
+
+    Raises:
+        UsageError: there is no such quantizer.
     """
-    nats = NATS * np.arange(STEPS + 1) / STEPS
-    last = (1 << bits) - 1
-    if kind == "uniform":
-        values = np.rint(last * np.exp(-nats)) / last
-    else:
-        codes = np.minimum(np.rint(2 * nats / math.log(2)), last)
-        values = np.where(codes == last, 0.0, 2.0 ** (-codes / 2))
-    table: U8 = np.rint(255 * values).astype(np.uint8)
+    quantizer = find(kind, "probabilities", "softmax").candidates(0.0, 1.0, bits)[0]
+    shares = np.exp(-NATS * np.arange(STEPS + 1) / STEPS)
+    table: U8 = np.rint(255 * quantizer.values(quantizer.encode(shares))).astype(np.uint8)
     table[-1] = 0
     return table

@@ -11,14 +11,15 @@ import numpy.typing as npt
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.network.pixels import layer_weight, pixel_units
-from lampq_tvm.plan import FLOAT_BITS, LayerPlan
-from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
-from lampq_tvm.quantizers.uniform import ActQuantizer
-from lampq_tvm.quantizers.weights import half_weights
+from lampq_tvm.plan import LayerPlan
+from lampq_tvm.quantize.constants import Grid, check_range, output_affine, pixel_affine
+from lampq_tvm.quantizers.half import Float16, HalfWeights
+from lampq_tvm.quantizers.symmetric import SymmetricWeights
+from lampq_tvm.quantizers.uniform import Uniform
 
 F64 = npt.NDArray[np.float64]
-PIXELS = ActQuantizer(bits=8, scale=1.0, zero=-128)
-HALF = ActQuantizer(bits=FLOAT_BITS, scale=1.0, zero=0)  # float16 values are codes of themselves
+PIXELS = Uniform(bits=8, scale=1.0, zero=-128)
+HALF = Float16()
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,21 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
     model, op = calibration.model, calibration.model.op(row.name)
     bias = model.tensors[f"{row.name}.bias"].astype(np.float64)
     x = input_quantizer(calibration, row)
+    weights: HalfWeights | SymmetricWeights
     codes: npt.NDArray[Any]
     if row.is_float:
-        codes, scale = half_weights(layer_weight(model, row.name))
+        real = layer_weight(model, row.name)
+        weights = HalfWeights.of_rows(real)
+        codes = weights.encode(real)
     else:
-        codes, scale = planned_codes(calibration, row.name, row.w_bits), calibration.weights[row.name][row.w_bits]
-        check_range(codes.shape[1], 1 << (x.bits - 1), 1 << (row.w_bits - 1), row.name)
+        weights, codes = calibration.weights[row.name][row.w_bits], planned_codes(calibration, row.name, row.w_bits)
+        check_range(codes.shape[1], -x.kind.low, -weights.kind.low, row.name)
     if op.reads_image:
-        return Product(codes, *pixel_affine(codes, scale, bias, pixel_units(model, op.name)[1]))
-    return Product(codes, *output_affine(codes, scale, bias, x))
+        return Product(codes, *pixel_affine(codes, weights.scale, bias, pixel_units(model, op.name)[1]))
+    return Product(codes, *output_affine(codes, weights.scale, bias, x))
 
 
-def input_quantizer(calibration: Calibration, row: LayerPlan) -> ActQuantizer:
+def input_quantizer(calibration: Calibration, row: LayerPlan) -> Grid:
     """Quantizer of a layer's input at its planned width; the image's codes are pixels minus 128."""
     if row.reads_image:
         return PIXELS

@@ -12,7 +12,7 @@ from lampq_tvm.kernels.attention import bias_shape
 from lampq_tvm.kernels.shapes import padded
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 from lampq_tvm.oracle import ops
-from lampq_tvm.quantizers.weights import weight_range
+from lampq_tvm.quantizers.symmetric import weight_range
 from lampq_tvm.runtime.params import lay_out
 from lampq_tvm.store import digest
 

@@ -8,7 +8,7 @@ import torch
 
 from lampq_tvm.calibrate.compensate import compensated_codes
 from lampq_tvm.calibrate.search_weights import search_weights
-from lampq_tvm.quantizers.weights import weight_codes
+from lampq_tvm.quantizers.symmetric import SymmetricWeights
 from tests.calibrate.test_search import normal
 
 
@@ -26,10 +26,10 @@ def output_errors(weight, moments, codes, scale):
 @pytest.mark.parametrize("bits", [2, 3, 4, 5])
 def test_correlated_inputs_gain(bits):
     weight, moments = layer()
-    scale = search_weights(weight, moments, bits)
+    scale = search_weights(weight, moments, bits).scale
     codes = compensated_codes(weight, {bits: scale}, moments, 0.02)[bits]
     assert codes.dtype == np.int8 and codes.min() >= -(1 << (bits - 1)) and codes.max() < 1 << (bits - 1)
-    rounded = output_errors(weight, moments, weight_codes(weight.numpy(), scale, bits), scale)
+    rounded = output_errors(weight, moments, SymmetricWeights(bits, scale).encode(weight.numpy()), scale)
     assert output_errors(weight, moments, codes, scale).sum() < 0.8 * rounded.sum()
 
 
@@ -37,12 +37,12 @@ def test_unrelated_inputs_are_rounded():
     weight, _ = layer()
     scale = np.full(20, 0.3)
     codes = compensated_codes(weight, {4: scale}, torch.eye(70), 0.02)[4]
-    assert np.array_equal(codes, weight_codes(weight.numpy(), scale, 4))
+    assert np.array_equal(codes, SymmetricWeights(4, scale).encode(weight.numpy()))
 
 
 def test_widths_do_not_see_each_other():
     weight, moments = layer()
-    scales = {b: search_weights(weight, moments, b) for b in (2, 4, 5)}
+    scales = {b: search_weights(weight, moments, b).scale for b in (2, 4, 5)}
     together = compensated_codes(weight, scales, moments, 0.02)
     for bits, scale in scales.items():
         assert np.array_equal(compensated_codes(weight, {bits: scale}, moments, 0.02)[bits], together[bits])
@@ -51,5 +51,5 @@ def test_widths_do_not_see_each_other():
 def test_inputs_that_are_always_zero():
     weight, _ = layer()
     codes = compensated_codes(weight, {3: np.full(20, 0.5)}, torch.zeros(70, 70), 0.02)
-    assert np.array_equal(codes[3], weight_codes(weight.numpy(), np.full(20, 0.5), 3))
+    assert np.array_equal(codes[3], SymmetricWeights(3, np.full(20, 0.5)).encode(weight.numpy()))
     assert compensated_codes(weight, {}, torch.eye(70), 0.02) == {}

@@ -21,7 +21,7 @@ def test_every_layer_at_every_width():
     assert set(calibration.weights) == set(calibration.samples) == layers
     assert set(calibration.activations) == layers - {"patch"}
     assert all(tuple(v) == WIDTHS for v in (*calibration.weights.values(), *calibration.activations.values()))
-    assert calibration.attention["blocks.0.attn"][4].shape == (3, 4)
+    assert calibration.attention["blocks.0.attn"][4].scale.shape == (3, 4)
     assert calibration.preactivations["blocks.1.act"].bits == 8
 
 
@@ -53,7 +53,7 @@ def test_save_and_load(tmp_path):
     assert again.activations == calibration.activations and again.preactivations == calibration.preactivations
     assert again.model.ops == calibration.model.ops
     for name, by_bits in calibration.weights.items():
-        assert all(np.array_equal(again.weights[name][b], v) for b, v in by_bits.items())
+        assert all(np.array_equal(again.weights[name][b].scale, v.scale) for b, v in by_bits.items())
     for name, rows in calibration.samples.items():
         assert np.array_equal(again.samples[name], rows)
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lampq_tvm.calibrate.fake import fake_quantize
-from lampq_tvm.calibrate.search import output_error, output_mixer, quantizer, search_activation
+from lampq_tvm.calibrate.search import output_error, output_mixer, search_activation
 from lampq_tvm.calibrate.search_weights import _output_error, search_heads, search_weights
+from lampq_tvm.quantizers.uniform import Uniform
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 
@@ -20,7 +21,7 @@ def normal(*shape, seed=0):
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.5, 2.0), (-3.0, -1.0), (0.0, 0.0)])
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_quantizer_holds_zero_and_exactly_its_codes(low, high, bits):
-    found = quantizer(low, high, bits)
+    found = Uniform.of_range(low, high, bits)
     assert found.low <= found.zero <= found.high and found.scale > 0
     x = torch.linspace(low - 1, high + 1, 5000)
     assert len(fake_quantize(x, found).unique()) <= 2**bits
@@ -37,10 +38,10 @@ def test_search_beats_the_full_range(shape):
     mixer, last = output_mixer(weight), float("inf")
     for bits in WIDTHS:
         error = output_error(rows, mixer, found[bits])
-        assert error <= output_error(rows, mixer, quantizer(low, high, bits)) and error < last
+        assert error <= output_error(rows, mixer, Uniform.of_range(low, high, bits)) and error < last
         last = error
-    assert output_error(rows, mixer, found[3]) < 0.7 * output_error(rows, mixer, quantizer(low, high, 3))
-    assert found[8] == quantizer(low, high, 8)
+    assert output_error(rows, mixer, found[3]) < 0.7 * output_error(rows, mixer, Uniform.of_range(low, high, 3))
+    assert found[8] == Uniform.of_range(low, high, 8)
 
 
 def test_gelu_outputs_do_not_lose_their_zero_point():
@@ -53,7 +54,7 @@ def test_gelu_outputs_do_not_lose_their_zero_point():
 def test_full_range_is_kept_where_it_is_best():
     rows = torch.linspace(-1, 1, 16).repeat_interleave(8).view(-1, 8)
     found = search_activation(rows, torch.eye(8), -1.0, 1.0, (4,))[4]
-    assert output_error(rows, torch.eye(8), found) <= output_error(rows, torch.eye(8), quantizer(-1.0, 1.0, 4))
+    assert output_error(rows, torch.eye(8), found) <= output_error(rows, torch.eye(8), Uniform.of_range(-1.0, 1.0, 4))
 
 
 @pytest.mark.parametrize("outputs", [5, 90])
@@ -72,11 +73,11 @@ def test_weight_scales_beat_max():
         return ((wrong @ moments) * wrong).sum(1)
 
     for bits in WIDTHS:
-        found = search_weights(weight, moments, bits)
+        found = search_weights(weight, moments, bits).scale
         plain = weight.abs().amax(1) / ((1 << (bits - 1)) - 1)
         assert found.shape == (16,) and found.dtype == np.float64
         assert (error(found, bits) <= error(plain, bits) * 1.02).all()
-    assert (search_weights(weight, moments, 2) < 0).any()  # the extra code serves the side that needs it
+    assert (search_weights(weight, moments, 2).scale < 0).any()  # the extra code serves the side that needs it
 
 
 def test_few_rows_measure_as_their_moments_do():
@@ -85,11 +86,12 @@ def test_few_rows_measure_as_their_moments_do():
     moments, wrong = rows.T @ rows / 40, normal(16, 64, seed=2)
     found = _output_error(wrong, moments, rows.T / 40**0.5)
     assert torch.allclose(found, _output_error(wrong, moments, None), rtol=1e-4)
-    assert np.array_equal(search_weights(wrong, moments, 3, rows.T / 40**0.5), search_weights(wrong, moments, 3))
+    by_rows, by_moments = (search_weights(wrong, moments, 3, half) for half in (rows.T / 40**0.5, None))
+    assert np.array_equal(by_rows.scale, by_moments.scale)
 
 
 def test_head_scales():
     values, peak = normal(300, 3, 8), torch.tensor([4.0, 5.0, 6.0])
     full = search_heads(values, torch.ones(3, 8), peak, 8)
-    assert torch.equal(full, peak / 127)
-    assert (search_heads(values, torch.ones(3, 8), peak, 4) < peak / 7).all()
+    assert np.array_equal(full.scale, (peak / 127).numpy())
+    assert (search_heads(values, torch.ones(3, 8), peak, 4).scale < (peak / 7).numpy()).all()

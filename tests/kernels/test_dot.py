@@ -22,7 +22,7 @@ from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.isa.tables import Tables
 from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import round_up
-from lampq_tvm.quantizers.weights import weight_range
+from lampq_tvm.quantizers.symmetric import weight_range
 from tests.boards import runs_here
 from tests.kernels.machine import Case, Machine
 

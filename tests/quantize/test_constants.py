@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from lampq_tvm.errors import UsageError
 from lampq_tvm.network.model import ACTIVATIONS
 from lampq_tvm.quantize import constants
-from lampq_tvm.quantizers.uniform import ActQuantizer
-from lampq_tvm.quantizers.weights import weight_codes
+from lampq_tvm.quantizers.symmetric import SymmetricWeights
+from lampq_tvm.quantizers.uniform import Uniform
 
 
 @pytest.mark.parametrize("kind", ["uniform", "log_sqrt2"])
@@ -28,13 +29,18 @@ def test_uniform_softmax_is_the_rounded_exponential():
     assert table.tolist() == [round(255 * math.exp(-6.4 * i / 255)) for i in range(256)]
 
 
+def test_an_unknown_softmax_is_refused():
+    with pytest.raises(UsageError, match="unknown quantizer 'log_sqrt'; did you mean log_sqrt2"):
+        constants.softmax_table("log_sqrt", 4)
+
+
 def test_log_sqrt2_values():
     assert sorted(set(constants.softmax_table("log_sqrt2", 3).tolist()), reverse=True) == [255, 180, 128, 90, 64, 45, 32, 0]
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_activation_tables(kind):
-    x, y = ActQuantizer(8, 0.05, -20), ActQuantizer(4, 0.4, -6)
+    x, y = Uniform(8, 0.05, -20), Uniform(4, 0.4, -6)
     table = constants.activation_table(kind, x, y)
     assert table.dtype == np.int8 and table.min() >= y.low and table.max() <= y.high
     for code in (-128, -60, -20, 0, 127):
@@ -51,11 +57,11 @@ def test_activation_tables(kind):
 
 def test_weight_codes_of_either_sign_of_scale():
     w = np.array([[-1.0, 0.9, 0.25, 0.75]] * 2)
-    assert weight_codes(w, np.array([0.5, -0.5]), 2).tolist() == [[-2, 1, 0, 1], [1, -2, 0, -2]]
+    assert SymmetricWeights(2, np.array([0.5, -0.5])).encode(w).tolist() == [[-2, 1, 0, 1], [1, -2, 0, -2]]
 
 
 def test_output_affine_holds_the_zero_point():
-    codes, x = np.array([[1, -2, 3]], np.int8), ActQuantizer(4, 0.5, 3)
+    codes, x = np.array([[1, -2, 3]], np.int8), Uniform(4, 0.5, 3)
     S, B = constants.output_affine(codes, np.array([0.1]), np.array([7.0]), x)
     a = np.array([-8, 0, 5])
     assert np.allclose(S * (codes @ a) + B, 0.1 * codes @ (0.5 * (a - 3)) + 7)

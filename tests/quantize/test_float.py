@@ -15,7 +15,7 @@ from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.constants import UNARY
 from lampq_tvm.quantize.reference import run_reference
-from lampq_tvm.quantizers.weights import half_weights
+from lampq_tvm.quantizers.half import HalfWeights
 from tests.quantize.tiny import VARIANTS, tiny_calibration, tiny_images
 
 
@@ -74,7 +74,8 @@ def test_half_weights_keep_what_float16_can():
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 1, (40, 50)) * 10.0 ** rng.integers(-9, 9, (40, 1))
     weight[3] = 0
-    codes, scale = half_weights(weight)
+    found = HalfWeights.of_rows(weight)
+    codes, scale = found.encode(weight), found.scale
     assert np.abs(codes).max() <= 1 and (np.log2(scale) % 1 == 0).all()
     bound = np.maximum(2.0**-11 * np.abs(weight), 2.0**-25 * scale[:, None])
     assert (np.abs(codes * scale[:, None] - weight) <= bound).all()

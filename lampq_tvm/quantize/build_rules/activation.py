@@ -23,7 +23,7 @@ def activation_codes(b: Builder, op: Activation, wanted: Wanted) -> str:
     linear, x, y = b.linear_before(op, 0), b.calibration.preactivations[op.name], wanted.y
     p, row = b.product(linear), b.plan.layer(linear.name)
     if row.is_float:
-        made = QProduct(wanted.name, (b.codes(linear),), "act", row.w_bits, row.a_bits, y.bits, op.kind)
+        made = QProduct(wanted.name, (b.codes(linear),), "act", row.w_bits, row.a_bits, y.kind.bits, op.kind)
         S, B, affine = p.S.astype(np.float32), p.B.astype(np.float32), constants.to_codes(y)
         return b.add(made, w=p.codes, S=S, B=B, affine=affine)
     M, B = constants.requantizer(p.S, p.B, x)

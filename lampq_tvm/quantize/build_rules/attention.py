@@ -14,9 +14,10 @@ from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import constants, scores
 from lampq_tvm.quantize.build_rules import CODES, HEADS, PAYLOAD
 from lampq_tvm.quantize.build_rules.linear import product_codes
-from lampq_tvm.quantize.builder import Builder, Wanted, code_type, no_rule
+from lampq_tvm.quantize.builder import Builder, Wanted, no_rule
 from lampq_tvm.quantize.operators.attention import QAttention, QAttentionPool
-from lampq_tvm.quantizers.uniform import ActQuantizer
+from lampq_tvm.quantizers.half import Float16
+from lampq_tvm.quantizers.symmetric import SymmetricHeads
 
 F64 = npt.NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def attention(b: Builder, op: Attention, wanted: Wanted) -> str:
     rule = HEADS.get(type(source))
     if rule is None:
         raise no_rule(op, source)
-    made = QAttention(wanted.name, (rule(b, source, op, scales),), op.heads, op.head_dim, bits, wanted.y.bits, op.groups)
+    made = QAttention(wanted.name, (rule(b, source, op, scales),), op.heads, op.head_dim, bits, wanted.y.kind.bits, op.groups)
     return b.add(made, **_softmax(b, op, scales, wanted.y), **bias)
 
 
@@ -48,12 +49,10 @@ def attention_pool(b: Builder, op: AttentionPool, wanted: Wanted) -> str:
     """Codes of the mixed values, from codes of k and v and of the queries, which no image changes."""
     bits, kv = b.plan.attention_bits, b.linear_before(op, 0)
     scales = _head_scales(b, op, b.tokens(kv.name))
-    query: npt.NDArray[Any] = b.model.tensors[f"{op.name}.query"].astype(np.float64) / scales[0][:, None, None]
-    if bits < FLOAT_BITS:
-        query = np.clip(np.rint(query), -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    queries = Float16() if bits == FLOAT_BITS else SymmetricHeads(bits, scales[0][:, None])
     codes = product_codes(b, kv, op, scales[1:])
-    made = QAttentionPool(wanted.name, (codes,), op.heads, op.head_dim, bits, wanted.y.bits)
-    return b.add(made, query=query.astype(code_type(bits)), **_softmax(b, op, scales, wanted.y))
+    made = QAttentionPool(wanted.name, (codes,), op.heads, op.head_dim, bits, wanted.y.kind.bits)
+    return b.add(made, query=queries.encode(b.model.tensors[f"{op.name}.query"]), **_softmax(b, op, scales, wanted.y))
 
 
 def _head_scales(b: Builder, op: Attention | AttentionPool, tokens: int) -> F64:
@@ -64,10 +63,10 @@ def _head_scales(b: Builder, op: Attention | AttentionPool, tokens: int) -> F64:
     largest = 1 << (bits - 1)
     constants.check_range(op.head_dim, largest, largest, op.name)
     constants.check_range(tokens, constants.STEPS, largest, op.name)
-    return b.calibration.attention[op.name][bits].astype(np.float64)
+    return b.calibration.attention[op.name][bits].scale
 
 
-def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: ActQuantizer) -> dict[str, npt.NDArray[Any]]:
+def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: constants.Grid) -> dict[str, npt.NDArray[Any]]:
     """Constants of the softmax and of what follows the values."""
     found: dict[str, npt.NDArray[Any]] = {}
     if b.plan.attention_bits == FLOAT_BITS:
@@ -75,8 +74,8 @@ def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: ActQuant
     else:
         found["S"] = constants.score_scale(scales[0], scales[1], op.scale)
         found["P"] = constants.softmax_table(b.plan.softmax_of(op.name), b.plan.attention_bits)
-    found["M"] = np.repeat(scales[2] / y.scale, op.head_dim).astype(np.float32)
-    found["B"] = np.full(op.heads * op.head_dim, y.zero, np.float32)
+    found["M"] = np.repeat(scales[2] / y.decoder.scale, op.head_dim).astype(np.float32)
+    found["B"] = np.full(op.heads * op.head_dim, y.decoder.zero, np.float32)
     return found
 
 

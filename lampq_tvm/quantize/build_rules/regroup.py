@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.network.operators.regroup import Regroup
 from lampq_tvm.quantize.build_rules import CODES, PAYLOAD, REALS
-from lampq_tvm.quantize.builder import Builder, Wanted, code_type
+from lampq_tvm.quantize.builder import Builder, Wanted
 from lampq_tvm.quantize.operators.regroup import QRegroup
 
 
@@ -25,7 +25,7 @@ def regroup_float(b: Builder, op: Regroup) -> str:
 def regroup_codes(b: Builder, op: Regroup, wanted: Wanted) -> str:
     """Of codes; an empty place holds the code of zero."""
     codes = b.codes_of(op.inputs[0], wanted.reader, wanted.y)
-    return _regroup(b, wanted.name, op, codes, np.array([wanted.y.zero], code_type(wanted.y.bits)))
+    return _regroup(b, wanted.name, op, codes, wanted.y.encode(np.zeros(1)))
 
 
 def _regroup(b: Builder, name: str, op: Regroup, source: str, fill: npt.NDArray[Any]) -> str:

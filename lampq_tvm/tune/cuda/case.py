@@ -13,7 +13,7 @@ from lampq_tvm.kernels.cuda.product import weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.oracle import ops
-from lampq_tvm.quantizers.weights import weight_range
+from lampq_tvm.quantizers.symmetric import weight_range
 from lampq_tvm.runtime.words import pack_words
 
 EPS = 1e-6
