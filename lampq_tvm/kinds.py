@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 
 class Kind(str, enum.Enum):
@@ -67,6 +68,15 @@ class Kind(str, enum.Enum):
 PLAN_FLOAT_BITS = 16  # what a plan file calls float16
 
 
+def as_kind(given: Kind | int) -> Kind:
+    """A kind, or that of integer codes of so many bits.
+
+    >>> as_kind(8), as_kind(Kind.FLOAT16)
+    (<Kind.INT8: 'int8'>, <Kind.FLOAT16: 'float16'>)
+    """
+    return given if isinstance(given, Kind) else Kind.of_codes(given)
+
+
 def of_width(bits: int) -> Kind:
     """The kind that a plan file means by a width: 16 is float16.
 
@@ -74,3 +84,25 @@ def of_width(bits: int) -> Kind:
     (<Kind.FLOAT16: 'float16'>, <Kind.INT3: 'int3'>)
     """
     return Kind.FLOAT16 if bits == PLAN_FLOAT_BITS else Kind.of_codes(bits)
+
+
+@dataclass(frozen=True)
+class Encode:
+    """How values, in units of codes, are stored: the one record that every producer of codes takes.
+
+    Attributes:
+        grid: sat(rne(value)) is a code of it; of float16 the value itself, rounded and clamped to +-65504.
+        table: kind of the entries of a table [256] that is looked up at (8-bit code + 128), and whose entry is stored instead.
+    """
+
+    grid: Kind
+    table: Kind | None = None
+
+    def __post_init__(self) -> None:
+        if self.table is not None and self.grid is not Kind.INT8:
+            raise ValueError(f"a table is looked up at codes of 8 bits, not of {self.grid}")
+
+    @property
+    def stored(self) -> Kind:
+        """What is stored."""
+        return self.grid if self.table is None else self.table

@@ -11,19 +11,19 @@ import pydantic
 
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.files import Schema, read_json
+from lampq_tvm.kinds import PLAN_FLOAT_BITS, Kind, of_width
 from lampq_tvm.network.model import Attention, AttentionPool, ImportedModel
 from lampq_tvm.quantizers.protocol import find
 from lampq_tvm.store import write_atomic
 
 HINT = "make it anew with lampq plan"
-FLOAT_BITS = 16  # of float16, the width of a layer that stays float
 IMAGE_TYPES = frozenset({"patch_embed"})  # of layers that read the image itself, whose codes always have 8 bits
 
 
 def _width(bits: int) -> int:
     """A width that there is; ValueError else."""
-    if not (2 <= bits <= 8 or bits == FLOAT_BITS):
-        raise ValueError(f"{bits} bits are not supported: give 2 to 8, or {FLOAT_BITS} for float16")
+    if not (2 <= bits <= 8 or bits == PLAN_FLOAT_BITS):
+        raise ValueError(f"{bits} bits are not supported: give 2 to 8, or {PLAN_FLOAT_BITS} for float16")
     return bits
 
 
@@ -59,8 +59,8 @@ class LayerPlan(Schema):
 
     @pydantic.model_validator(mode="after")
     def _one_kind(self) -> LayerPlan:
-        if not self.reads_image and (self.a_bits == FLOAT_BITS) != self.is_float:
-            raise ValueError(f"layer {self.name!r}: w_bits and a_bits are both {FLOAT_BITS} or neither is")
+        if not self.reads_image and self.a.is_float != self.is_float:
+            raise ValueError(f"layer {self.name!r}: w_bits and a_bits are both {PLAN_FLOAT_BITS} or neither is")
         return self
 
     @property
@@ -69,9 +69,19 @@ class LayerPlan(Schema):
         return self.type in IMAGE_TYPES
 
     @property
+    def w(self) -> Kind:
+        """Kind of the weights."""
+        return of_width(self.w_bits)
+
+    @property
+    def a(self) -> Kind:
+        """Kind of the input."""
+        return of_width(self.a_bits)
+
+    @property
     def is_float(self) -> bool:
         """Whether the layer stays float16."""
-        return self.w_bits == FLOAT_BITS
+        return self.w.is_float
 
 
 class BitPlan(Schema):
@@ -103,10 +113,15 @@ class BitPlan(Schema):
         return self.softmax if isinstance(self.softmax, str) else self.softmax[attention]
 
     @property
+    def attention(self) -> Kind:
+        """Kind of q, k and v."""
+        return of_width(self.attention_bits)
+
+    @property
     def floats(self) -> tuple[str, ...]:
         """What stays float16: names of layers, and `attention`."""
         names = tuple(row.name for row in self.layers if row.is_float)
-        return (*names, "attention") if self.attention_bits == FLOAT_BITS else names
+        return (*names, "attention") if self.attention.is_float else names
 
     def with_floats(self, names: Collection[str]) -> BitPlan:
         """The plan with some layers left in float16."""
@@ -161,7 +176,7 @@ class BitPlan(Schema):
 
 def float_pair(layer_type: str) -> tuple[int, int]:
     """Widths (w, a) of a layer left in float16."""
-    return FLOAT_BITS, 8 if layer_type in IMAGE_TYPES else FLOAT_BITS
+    return PLAN_FLOAT_BITS, 8 if layer_type in IMAGE_TYPES else PLAN_FLOAT_BITS
 
 
 def _float_widths(layer_type: str) -> dict[str, int]:

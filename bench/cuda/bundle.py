@@ -37,6 +37,7 @@ from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
+from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.model import QuantizedModel
@@ -107,7 +108,7 @@ def edge_kernels(arch: str) -> Iterator[tuple[str, Any, CudaCase]]:
         )
     for rows, channels in ((1, 1), (5, 33), (197, 192), (64, 768)):
         name = f"norm_{rows}x{channels}"
-        yield name, lambda name, r=rows, c=channels: build_norm(r, c, EPS, out_bits=8, name=name), norm_case(rows, channels)
+        yield name, lambda name, r=rows, c=channels: build_norm(r, c, EPS, out=Kind.INT8, name=name), norm_case(rows, channels)
     for biased in (CudaAttentionShape(6, 49, 2, 32, 2, 1, 3, 2), CudaAttentionShape(1, 197, 3, 64, 1, 4, 1, 1)):
         key = f"{attention_key(biased)}_{biased.row_warps}x{biased.key_warps}"
         yield key, lambda name, s=biased: build_attention(s, attention_mma(arch), name=name), attention_case(biased)
@@ -185,7 +186,9 @@ def bundle_candidates(target: Target, folder: Path, models: list[str], each: int
                         rows.append(product_entry(shape, mma, tiles, normed, kernel, rows))
             others = attentions(channels, batch, target.isa)
             size = (197 * batch, channels, EPS)
-            others[f"norm_r{size[0]}_c{channels}_tdefault"] = lambda name, size=size: build_norm(*size, out_bits=8, name=name)
+            others[f"norm_r{size[0]}_c{channels}_tdefault"] = lambda name, size=size: build_norm(
+                *size, out=Kind.INT8, name=name
+            )
             rows += [Entry(name, kernel) for name, kernel in compiled(others, target).items()]
         save(folder / f"candidates-{model}.npz", rows)
         print(f"candidates of {model}: {tried}, {tried - sum(row.name[0] not in 'an' for row in rows)} failed", flush=True)

@@ -10,6 +10,7 @@ from lampq_tvm.kernels.cuda import heads, tokens
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.pool import PoolShape, build_pool
 from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
+from lampq_tvm.kinds import Kind
 from lampq_tvm.oracle import ops
 from lampq_tvm.tune.cuda.case import CODES, EPS, CudaCase, case_of, packed_rows
 
@@ -25,18 +26,21 @@ def small_kernels() -> Iterator[Named]:
         turned = {"cos": _floats(rng, count, head_dim), "sin": _floats(rng, count, head_dim)}
         turned["partner"] = rng.permutation(head_dim).astype(np.int32)
         wanted = ops.rotary(qkv.reshape(images, count, width), *turned.values(), inv, 8).reshape(rows, width)
-        sizes = (rows, count, head_count, head_dim, 8)
+        sizes = (rows, count, head_count, head_dim, Kind.INT8)
         yield f"rotary_{name}", lambda n, s=sizes: heads.build_rotary(*s, n), case_of({**b, **turned}, None, wanted)
         wanted = ops.unit_heads(qkv, inv, head_count, EPS, 8)
-        unit = (rows, head_count, head_dim, EPS, 8)
+        unit = (rows, head_count, head_dim, EPS, Kind.INT8)
         yield f"unit_{name}", lambda n, s=unit: heads.build_unit_heads(*s, n), case_of(b, None, wanted)
         affine, table = np.array([9, -3], np.float32), _floats(rng, 256)
         wanted = ops.to_codes(qkv, affine, 8)
-        coded, sizes = {"x": qkv, "affine": affine, "range": CODES}, (rows, width, 8)
+        coded, sizes = {"x": qkv, "affine": affine, "range": CODES}, (rows, width, Kind.INT8)
         yield f"codes_{name}", lambda n, s=sizes: tokens.build_to_codes(*s, n), case_of(coded, None, wanted)
         gates, at = {"g": 30 * qkv, "x": qkv, "table": table}, width // 3
         gated = ops.gate(gates["g"][:, :at], qkv[:, at : 2 * at], table)
-        gate, coded = tokens.GateShape(rows, width, width, 0, at, at), tokens.GateShape(rows, width, width, 0, at, at, 8)
+        gate, coded = (
+            tokens.GateShape(rows, width, width, 0, at, at),
+            tokens.GateShape(rows, width, width, 0, at, at, Kind.INT8),
+        )
         yield f"gate_{name}", lambda n, s=gate: tokens.build_gate(s, n), case_of(gates, None, gated)
         gates |= {"affine": affine, "range": CODES}
         wanted = ops.to_codes(gated, affine, 8)

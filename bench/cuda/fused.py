@@ -16,6 +16,7 @@ from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tiles import default_tiles
 from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import of_width
 from lampq_tvm.oracle import ops
 from lampq_tvm.tune.cuda.case import EPS, CudaCase, case_of, packed_rows, product_case
 
@@ -51,7 +52,7 @@ def _followed(shape: ProductShape, w: int, a: int, bits: int, arch: str, seed: i
         wanted = ops.to_codes(ops.add(base, ops.layer_norm_float(found, G, B, EPS)), affine, bits)
     codes = packed_rows(wanted, bits).view(np.uint8)
     buffers = {**case.buffers, **more, "codes": np.zeros_like(codes)}
-    build = _builder(shape, mma, following=Following(bits, EPS, summed))
+    build = _builder(shape, mma, following=Following(of_width(bits), EPS, summed))
     name = f"{shape.key}_{mma.name}_w{w}a{a}_{'sum' if summed else 'norm'}{bits}"
     return name, build, CudaCase(buffers, codes[:, : shape.n * bits // 8], "codes")
 

@@ -27,6 +27,7 @@ from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import tiles_of
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind, of_width
 from lampq_tvm.latency.paper import CACHED, ISSUE, LAUNCH_MS, MEMORY, TENSOR, counted, on_paper, parts_ms
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.progress import track
@@ -39,7 +40,7 @@ PRODUCT = re.compile(
 )
 ATTENTION = re.compile(r"attention(_f16)?_i(\d+)_t(\d+)_h(\d+)x(\d+)_o(\d+)_w(\d+)x(\d+)")
 NORM = re.compile(r"norm_(int8|float16)_r(\d+)_c(\d+)_e1em06")
-WIDTHS = {"s8": (8, 8), "w4a8": (4, 8), "f16": (16, 16)}
+WIDTHS = {"s8": (8, 8), "w4a8": (4, 8), "f16": (Kind.FLOAT16, Kind.FLOAT16)}
 TYPES = {"8": "int8", "16": "float16"}
 
 
@@ -47,7 +48,7 @@ def product(found: re.Match[str], arch: str) -> Launch:
     """The launch that a product's name says."""
     kind, m, n, k, period, name, bits, prefix, normed, act, tiles = found.groups()
     shape, mma = ProductShape(int(m), int(n), int(k), kind, int(period or 0)), mma_for(*WIDTHS[name], arch)
-    build = functools.partial(build_product, shape, mma, out_bits=int(bits), prefix=int(prefix or 0), act=act or "")
+    build = functools.partial(build_product, shape, mma, out=of_width(int(bits)), prefix=int(prefix or 0), act=act or "")
     build = functools.partial(build, norm_eps=1e-6 if normed else None, tiles=tiles_of(tiles))
     dtype = "float32" if kind in ("float", "residual", "stream") else TYPES[bits]
     params = {"W": {"from": "words", "shape": [shape.n, shape.k], "words": weight_words(shape, mma, tiles_of(tiles))}}
@@ -69,8 +70,8 @@ def attention(found: re.Match[str], arch: str) -> Launch:
 
     def build(name: str) -> Any:
         if half:
-            return build_half_attention(shape, half_mma(arch), out_bits=bits, name=name)
-        return build_attention(shape, mma, out_bits=bits, name=name)
+            return build_half_attention(shape, half_mma(arch), out=of_width(bits), name=name)
+        return build_attention(shape, mma, out=of_width(bits), name=name)
 
     return Launch(found[0], build, {}, {}, ("out", out), macs=macs, rate=rate, read_bytes=read)
 
@@ -79,7 +80,7 @@ def norm(found: re.Match[str], arch: str) -> Launch:
     """The launch that a LayerNorm's name says."""
     rows, channels, bits = int(found[2]), int(found[3]), 16 if found[1] == "float16" else 8
     out, read = Value("out", rows, channels, found[1]), Value("x", rows, channels, "float32").bytes
-    build = functools.partial(build_norm, rows, channels, 1e-6, out_bits=bits)
+    build = functools.partial(build_norm, rows, channels, 1e-6, out=of_width(bits))
     return Launch(found[0], lambda name: build(name=name), {}, {}, ("out", out), read_bytes=read)
 
 

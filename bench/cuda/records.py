@@ -21,12 +21,13 @@ from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape, with_warp
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.tiles import default_tiles, tiles_of
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind
 from lampq_tvm.records.cuda import CudaRecord
 from lampq_tvm.resources import data_dir
 
 PRODUCT = re.compile(r"([a-z]+)_m(\d+)_n(\d+)_k(\d+)(?:_p(\d+))?(?:_normed)?_(s8|w4a8|s4|f16)")
 ATTENTION = re.compile(r"attention_i(\d+)_t(\d+)_h(\d+)x(\d+)")
-WIDTHS = {"s8": (8, 8), "w4a8": (4, 8), "s4": (4, 4), "f16": (16, 16)}
+WIDTHS = {"s8": (8, 8), "w4a8": (4, 8), "s4": (4, 4), "f16": (Kind.FLOAT16, Kind.FLOAT16)}
 CLEARLY = 0.02  # what tuned sizes must gain
 COLUMNS = ("kernel", "default", "us", "tuned", "us", "speedup", "candidates", "failed")
 Row = dict[str, Any]

@@ -136,15 +136,16 @@ class MethodOptions(Group):
 
     def check(self) -> None:
         """Refuse choices that do not go together, or not with the recipe."""
-        from lampq_tvm.plan import FLOAT_BITS
-        from lampq_tvm.recipes.kinds import KINDS
+        from lampq_tvm.kinds import PLAN_FLOAT_BITS
+        from lampq_tvm.quantizers.protocol import find
 
         check_choice("--alpha", self.alpha, ALPHAS)
-        check_choice("--softmax", self.softmax, KINDS["probabilities"])
+        if self.softmax is not None:
+            find(self.softmax, "probabilities", "--softmax")
         check_range("--a-bits", self.a_bits, 2, 8)
-        if self.attention_bits not in (*range(2, 9), FLOAT_BITS):
+        if self.attention_bits not in (*range(2, 9), PLAN_FLOAT_BITS):
             what = f"{self.attention_bits} is out of range"
-            raise UsageError(what, where="--attention-bits", hint=f"give 2..8, or {FLOAT_BITS} for float16")
+            raise UsageError(what, where="--attention-bits", hint=f"give 2..8, or {PLAN_FLOAT_BITS} for float16")
         if self.tied is not None and self.a_bits is not None:
             raise UsageError("--tie or --separate and --a-bits exclude each other", hint="give one of them")
         self._check_metric()

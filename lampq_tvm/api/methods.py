@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from lampq_tvm.errors import UsageError
 from lampq_tvm.plan import BitPlan
 from lampq_tvm.progress import note
+from lampq_tvm.quantizers.protocol import find as find_quantizer
 from lampq_tvm.recipes.find import DEFAULT, find_recipe, recipe_file, shipped
-from lampq_tvm.recipes.kinds import KINDS, check_kind
-from lampq_tvm.recipes.schema import MetricOptions, QuantizerRule, Recipe
+from lampq_tvm.recipes.schema import ROLES, MetricOptions, QuantizerRule, Recipe
 
 if TYPE_CHECKING:
     from lampq_tvm.api.choosing import MethodOptions
@@ -39,9 +39,9 @@ def checked_recipe(given: str | Path) -> Recipe:
     for name in recipe.rewrites:
         REWRITES.find(name, where=where)
     for rule in recipe.quantizers:
-        for role in KINDS:
-            if (kind := getattr(rule, role)) is not None:
-                check_kind(role, kind, where)
+        for role in ROLES:
+            if (name := getattr(rule, role)) is not None:
+                find_quantizer(name, role, where)
     metric = METRICS.find(recipe.metric.name, where=where)
     foreign = sorted(recipe.metric.model_fields_set - {"name", "labels", *metric.options})
     if foreign:
@@ -102,7 +102,7 @@ def shown_recipe(options: MethodOptions) -> dict[str, str]:
 def _rows(recipe: Recipe) -> dict[str, str]:
     """A recipe's choices as text, by the name of the option that could be given instead, or of the recipe's key."""
     rounding, update, metric = recipe.rounding, recipe.update, recipe.metric
-    kinds = {role: " ".join(dict.fromkeys(k for rule in recipe.quantizers if (k := getattr(rule, role)))) for role in KINDS}
+    kinds = {role: " ".join(dict.fromkeys(k for rule in recipe.quantizers if (k := getattr(rule, role)))) for role in ROLES}
     return {
         "rewrites": " ".join(recipe.rewrites) or "-",
         "weights": kinds["weights"],

@@ -67,9 +67,9 @@ class Options(
     @property
     def is_uniform16(self) -> bool:
         """Whether all of the model stays float16."""
-        from lampq_tvm.plan import FLOAT_BITS
+        from lampq_tvm.kinds import PLAN_FLOAT_BITS
 
-        return bool(self.budgets) and self._only_bits(FLOAT_BITS) and self.a_bits is None
+        return bool(self.budgets) and self._only_bits(PLAN_FLOAT_BITS) and self.a_bits is None
 
     def _only_bits(self, bits: int) -> bool:
         """Whether budgets are of bits alone, and none lies below `bits`."""

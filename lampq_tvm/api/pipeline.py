@@ -14,9 +14,10 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.kinds import PLAN_FLOAT_BITS, of_width
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
-from lampq_tvm.plan import FLOAT_BITS, BitPlan, uniform_plan
+from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.sensitivity.table import Sensitivity
 
@@ -130,7 +131,7 @@ class Pipeline(Stages):
                 near = ", ".join(names[:3])
                 raise UsageError(f"no layer is called {pattern!r}", where="--float-layers", hint=f"there are {near}, ...")
         found = tuple(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in o.float_layers))
-        return (*found, "attention") if o.attention_bits == FLOAT_BITS else found
+        return (*found, "attention") if of_width(o.attention_bits).is_float else found
 
     def check_floats(self) -> None:
         """Refuse layers that the target cannot compute, as far as they are known.
@@ -168,7 +169,7 @@ class Pipeline(Stages):
         """The widths that the budgets ask for."""
         o = self.options
         if (o.is_uniform8 and self.given_table is None) or o.is_uniform16:
-            bits, attention = (FLOAT_BITS, FLOAT_BITS) if o.is_uniform16 else (8, o.attention_bits)
+            bits, attention = (PLAN_FLOAT_BITS, PLAN_FLOAT_BITS) if o.is_uniform16 else (8, o.attention_bits)
             plan = uniform_plan(self.model, bits, bits, attention, o.method.probabilities(self.model))
             plan = plan if o.is_uniform16 else plan.with_floats(self.floats)
             return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})

@@ -87,6 +87,7 @@ class Manifest(Schema):
     batch: Annotated[int, pydantic.Field(ge=1, le=MAX_BATCH)]
     input: Image
     layers: tuple[LayerRow, ...]
+    quantizers: dict[Name, dict[Word, dict[Word, Word | int | float]]] = {}
     weights: Literal["trained", "random"]
     has_classifier: bool
     versions: dict[Word, Word]

@@ -11,8 +11,8 @@ import numpy as np
 import pydantic
 
 from lampq_tvm.files import Schema, loads_json
+from lampq_tvm.kinds import Kind
 
-FLOAT_BITS = 16
 ITEM_BYTES = {"I8": 1, "U8": 1, "BOOL": 1, "I16": 2, "U16": 2, "F16": 2, "I32": 4, "U32": 4, "F32": 4}
 ITEM_BYTES |= {"I64": 8, "U64": 8, "F64": 8}
 INTEGERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64")
@@ -101,18 +101,19 @@ class Words(Schema):
 
     from_: Literal["words"] = pydantic.Field(alias="from")
     tensor: Name
-    bits: Annotated[int, pydantic.Field(ge=2, le=FLOAT_BITS)]
+    bits: Annotated[int, pydantic.Field(ge=2, le=Kind.FLOAT16.bits)]
     shape: Matrix
     layout: Literal["s8", "s4", "w4a8", "f16"]
     words: Dim
 
     def bytes_of(self, payload: Mapping[str, Tensor]) -> int:
         """As of `Array`."""
-        _check_stream(payload, self.tensor, self.bits, self.shape)
+        kind = Kind.FLOAT16 if self.layout == "f16" else Kind.INT8
+        _need((self.bits <= Kind.INT8.bits) == (kind is Kind.INT8), f"{self.tensor} has another kind of words")
+        _check_stream(payload, self.tensor, self.bits, self.shape, kind)
         held = self.words * PER_WORD[self.layout]
         _need(self.shape[1] <= held < self.shape[1] + SLACK, f"{self.tensor} does not fit into {self.words} words a row")
         _need(self.layout != "w4a8" or held % 32 == 0, f"{self.tensor} has no whole groups of 32")
-        _need((self.bits == FLOAT_BITS) == (self.layout == "f16"), f"{self.tensor} has another kind of words")
         return 4 * self.shape[0] * self.words
 
 
@@ -186,10 +187,10 @@ def _tensor(payload: Mapping[str, Tensor], name: str) -> Tensor:
     return payload[name]
 
 
-def _check_stream(payload: Mapping[str, Tensor], name: str, bits: int, shape: Matrix) -> None:
+def _check_stream(payload: Mapping[str, Tensor], name: str, bits: int, shape: Matrix, kind: Kind = Kind.INT8) -> None:
     """ValueError unless a tensor holds a matrix of codes of a width, or of float16 values."""
     tensor, count = _tensor(payload, name), math.prod(shape)
-    expected = ("F16", count) if bits == FLOAT_BITS else ("U8", -(-count * bits // 8))
+    expected = ("F16", count) if kind.is_float else ("U8", -(-count * bits // 8))
     _need((tensor.dtype, tensor.count) == expected, f"{name} holds no {shape[0]} x {shape[1]} codes of {bits} bits")
 
 

@@ -38,7 +38,7 @@ class Calibration:
 
     model: ImportedModel
     weights: dict[str, dict[int, SymmetricWeights]]
-    activations: dict[str, dict[int, Uniform]]
+    activations: dict[str, dict[int, Quantizer]]
     preactivations: dict[str, Uniform]
     attention: dict[str, dict[int, SymmetricHeads]]
     samples: dict[str, np.ndarray]

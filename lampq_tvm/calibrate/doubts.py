@@ -10,6 +10,7 @@ from torch import Tensor
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.network.model import Linear, Op
+from lampq_tvm.quantizers.carried import carried
 from lampq_tvm.spread import one_thread
 
 SATURATED = 0.05  # share of a layer's values; of one value an image 2 / (128 + 1) leave the range of 128 (Wilks, 1941)
@@ -32,8 +33,8 @@ def worst_saturation(calibration: Calibration, images: npt.NDArray[np.uint8]) ->
 
     def see(op: Op, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         if isinstance(op, Linear):
-            q, x = calibration.activations[op.name][8], inputs[0]
-            low, high = (q.scale * (end - q.zero) for end in (q.low - 1, q.high + 1))
+            grid, x = carried(calibration.activations[op.name][8]).grid, inputs[0]
+            low, high = grid.values(np.array([grid.kind.low - 1, grid.kind.high + 1])).tolist()
             shares[op.name] = float(((x <= low) | (x >= high)).float().mean())
 
     run_float(calibration.model, normalize(images, calibration.model.input), observe=see)

@@ -7,20 +7,30 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
+from lampq_tvm.kinds import of_width
 from lampq_tvm.network.pixels import layer_weight, pixel_units
-from lampq_tvm.plan import FLOAT_BITS
-from lampq_tvm.quantizers.half import LARGEST, HalfWeights
-from lampq_tvm.quantizers.uniform import Uniform
+from lampq_tvm.quantizers.carried import CODES, carried
+from lampq_tvm.quantizers.half import LARGEST, Float16, HalfWeights
+from lampq_tvm.quantizers.protocol import Quantizer
 
 
-def fake_quantize(x: Tensor, quantizer: Uniform) -> Tensor:
-    """The values that the codes of x stand for: s (sat(rne(x / s + z)) - z), float32."""
-    codes = (x / quantizer.scale + quantizer.zero).round().clamp(quantizer.low, quantizer.high)
-    return (codes - quantizer.zero) * quantizer.scale
+def fake_quantize(x: Tensor, quantizer: Quantizer) -> Tensor:
+    """The values that the codes of x stand for, float32: s (sat(rne(x / s + z)) - z), or the levels of codes on a grid."""
+    if isinstance(quantizer, Float16):
+        return half(x)
+    found = carried(quantizer)
+    grid = found.grid.decoder
+    codes = (x / grid.scale + grid.zero).round().clamp(found.grid.kind.low, found.grid.kind.high)
+    if found.levels is None:
+        values: Tensor = (codes - grid.zero) * grid.scale
+        return values
+    levels = torch.from_numpy(quantizer.values(quantizer.encode(found.grid.values(CODES))).astype(np.float32))
+    return levels[codes.int() + 128]
 
 
 def half(x: Tensor) -> Tensor:
@@ -37,7 +47,7 @@ def fake_quantize_layer(
     """
     model, op = calibration.model, calibration.model.op(layer)
     fake: Callable[[Tensor], Tensor] = half
-    if w_bits == FLOAT_BITS:
+    if of_width(w_bits).is_float:
         real = layer_weight(model, layer)
         weights = HalfWeights.of_rows(real)
         values = weights.values(weights.encode(real))
@@ -45,7 +55,7 @@ def fake_quantize_layer(
         values = calibration.weights[layer][w_bits].values(planned_codes(calibration, layer, w_bits))
     if op.reads_image:
         return (values * pixel_units(model, layer)[0]).astype(np.float32), lambda x: x
-    if w_bits != FLOAT_BITS:
+    if not of_width(w_bits).is_float:
         quantizer = calibration.activations[layer][a_bits]
         fake = functools.partial(fake_quantize, quantizer=quantizer)
     return values.astype(np.float32), fake

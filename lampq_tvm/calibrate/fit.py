@@ -32,6 +32,7 @@ from lampq_tvm.network.operators.heads import unit_heads
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
+from lampq_tvm.quantizers.protocol import Quantizer, find
 from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.recipes.find import find_recipe
@@ -43,7 +44,6 @@ from lampq_tvm.store import Units
 Arrays = dict[str, npt.NDArray[Any]]
 FittedOp = PatchEmbed | Linear | Attention | AttentionPool
 WEIGHT_SEARCHES = {"symmetric": search_weights}  # by quantizer
-ACTIVATION_SEARCHES = {"uniform": search_activation}
 
 
 @one_thread()
@@ -83,7 +83,7 @@ def calibrate(
         model=model,
         weights={name: {b: SymmetricWeights(b, fit[f"weight/{b}"]) for b in widths} for name, fit in fitted.items()},
         activations={
-            op.name: {b: Uniform.from_arrays(_fields(fitted[op.name], f"act/{b}/")) for b in widths}
+            op.name: {b: _input_quantizer(recipe, op).from_arrays(_fields(fitted[op.name], f"act/{b}/")) for b in widths}
             for op in model.ops
             if isinstance(op, Linear)
         },
@@ -122,6 +122,11 @@ def fit_bytes(layer: Layer, widths: int) -> int:
     return 8 * (2 * (widths + 1) * layer.params + 6 * layer.in_features**2)
 
 
+def _input_quantizer(recipe: Recipe, op: Linear) -> type[Quantizer]:
+    """The class of a layer's input quantizers."""
+    return find(recipe.quantizer("activations", op.name, op.type), "activations")
+
+
 def _fields(fit: Arrays, prefix: str) -> Arrays:
     """Arrays of a quantizer whose names begin with `prefix`, by what follows it."""
     return {name.removeprefix(prefix): array for name, array in fit.items() if name.startswith(prefix)}
@@ -138,8 +143,7 @@ def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, op: PatchEmbed 
         rows = rows * torch.from_numpy(pixel_units(model, op.name)[0].astype(np.float32))
     else:
         low, high = float(seen.low[op.name].min()), float(seen.high[op.name].max())
-        search = ACTIVATION_SEARCHES[recipe.quantizer("activations", op.name, kind)]
-        acts = search(rows, weight, low, high, widths)
+        acts = search_activation(rows, weight, low, high, widths, _input_quantizer(recipe, op))
         found |= {f"act/{b}/{name}": array for b, act in acts.items() for name, array in act.arrays().items()}
     moments = rows.T @ rows / len(rows)
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None

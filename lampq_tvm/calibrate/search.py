@@ -1,4 +1,4 @@
-"""Search for the quantizer of a layer's input: scale and zero point together, by the error of the layer's output.
+"""Search for the quantizer of a layer's input: both ends of its range together, by the error of the layer's output.
 
 All pairs of a lower and an upper end are ranked first by an error that knows each channel's weight norm but not the
 correlation of channels; it needs only a histogram. The best of them, and always the full range, are then measured with the
@@ -8,12 +8,14 @@ where one is near zero, as after GELU, shrinking both in proportion would only r
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.fake import fake_quantize
+from lampq_tvm.quantizers.protocol import Quantizer
 from lampq_tvm.quantizers.uniform import Uniform
 
 BINS = 2048
@@ -21,13 +23,16 @@ SHRINK = tuple(0.88**i for i in range(26))  # fractions of an end, 1 .. 0.04
 FINALISTS = 6
 STEPS = (0.06, 0.03)
 
-F64 = npt.NDArray[np.float64]
+Ends = tuple[float, float]
 
 
-def search_activation(rows: Tensor, weight: Tensor, low: float, high: float, widths: tuple[int, ...]) -> dict[int, Uniform]:
-    """Quantizers of a layer's input at every width: min-max at 8 bits, searched below.
+def search_activation(
+    rows: Tensor, weight: Tensor, low: float, high: float, widths: tuple[int, ...], kind: type[Quantizer] = Uniform
+) -> dict[int, Quantizer]:
+    """Quantizers of a layer's input at every width: the full range at 8 bits, searched below.
 
     Args:
+        kind: their class.
         rows: [R, K] float32 sampled inputs.
         weight: [N, K] float32.
         low, high: the input's full range.
@@ -35,10 +40,10 @@ def search_activation(rows: Tensor, weight: Tensor, low: float, high: float, wid
     """
     mixer = output_mixer(weight)
     centres, mass = weighted_histogram(rows, weight.square().sum(0), low, high)
-    found = {}
+    found: dict[int, Quantizer] = {}
     for bits in widths:
-        full = Uniform.of_range(low, high, bits)
-        found[bits] = full if bits >= 8 else _search(rows, mixer, centres, mass, (low, high), bits)
+        search = _Search(kind, bits, rows, mixer)
+        found[bits] = search.of(low, high) if bits >= 8 else search.best(centres, mass, (low, high))
     return found
 
 
@@ -58,37 +63,51 @@ def weighted_histogram(rows: Tensor, importance: Tensor, low: float, high: float
     return low + (torch.arange(BINS) + 0.5) * step, mass.float()
 
 
-def _search(rows: Tensor, mixer: Tensor, centres: Tensor, mass: Tensor, ends: tuple[float, float], bits: int) -> Uniform:
-    """The best quantizer of one width."""
-    pairs = [(ends[0] * a, ends[1] * b) for a in SHRINK for b in SHRINK]
-    candidates = Uniform.candidates(*ends, bits, SHRINK)
-    order = torch.argsort(_histogram_errors(centres, mass, candidates), stable=True)[:FINALISTS].tolist()
-    best, error = ends, output_error(rows, mixer, Uniform.of_range(*ends, bits))
-    for pair in (pairs[i] for i in order):
-        best, error = _better(rows, mixer, bits, best, error, pair)
-    for step in STEPS:
-        for a, b in ((1 - step, 1), (1 + step, 1), (1, 1 - step), (1, 1 + step)):
-            best, error = _better(rows, mixer, bits, best, error, (best[0] * a, best[1] * b))
-    return Uniform.of_range(*best, bits)
+@dataclass(frozen=True)
+class _Search:
+    """The search for one width's quantizer; `rows` [R, K] and `mixer` measure candidates."""
+
+    kind: type[Quantizer]
+    bits: int
+    rows: Tensor
+    mixer: Tensor
+
+    def of(self, low: float, high: float) -> Quantizer:
+        """That of a range."""
+        return self.kind.candidates(low, high, self.bits)[0]
+
+    def best(self, centres: Tensor, mass: Tensor, ends: Ends) -> Quantizer:
+        """The best of all pairs of ends; `centres` and `mass` are a histogram."""
+        pairs = [(ends[0] * a, ends[1] * b) for a in SHRINK for b in SHRINK]
+        errors = _histogram_errors(centres, mass, [self.of(*pair) for pair in pairs])
+        order = torch.argsort(errors, stable=True)[:FINALISTS].tolist()
+        best, error = ends, output_error(self.rows, self.mixer, self.of(*ends))
+        for pair in (pairs[i] for i in order):
+            best, error = self._better(best, error, pair)
+        for step in STEPS:
+            for a, b in ((1 - step, 1), (1 + step, 1), (1, 1 - step), (1, 1 + step)):
+                best, error = self._better(best, error, (best[0] * a, best[1] * b))
+        return self.of(*best)
+
+    def _better(self, best: Ends, error: float, pair: Ends) -> tuple[Ends, float]:
+        """`pair` and its error where it is smaller than `error`, else what was best."""
+        found = output_error(self.rows, self.mixer, self.of(*pair))
+        return (pair, found) if found < error else (best, error)
 
 
-def _better(
-    rows: Tensor, mixer: Tensor, bits: int, best: tuple[float, float], error: float, pair: tuple[float, float]
-) -> tuple[tuple[float, float], float]:
-    """`pair` and its error where it is smaller than `error`, else what was best."""
-    found = output_error(rows, mixer, Uniform.of_range(*pair, bits))
-    return (pair, found) if found < error else (best, error)
-
-
-def output_error(rows: Tensor, mixer: Tensor, candidate: Uniform) -> float:
+def output_error(rows: Tensor, mixer: Tensor, candidate: Quantizer) -> float:
     """Squared error of the layer's output when its input rows are quantized, summed."""
     return float(((fake_quantize(rows, candidate) - rows) @ mixer).square().sum(dtype=torch.float64))
 
 
-def _histogram_errors(centres: Tensor, mass: Tensor, candidates: list[Uniform]) -> Tensor:
+def _histogram_errors(centres: Tensor, mass: Tensor, candidates: Sequence[Quantizer]) -> Tensor:
     """Weighted squared error of every candidate: [candidates]."""
-    scale = torch.tensor([q.scale for q in candidates])[:, None]
-    zero = torch.tensor([float(q.zero) for q in candidates])[:, None]
-    codes = (centres / scale).add_(zero).round_().clamp_(candidates[0].low, candidates[0].high)
+    uniform = [q for q in candidates if isinstance(q, Uniform)]
+    if len(uniform) < len(candidates):
+        values = torch.stack([fake_quantize(centres, q) for q in candidates])
+        return values.sub_(centres).square_() @ mass
+    scale = torch.tensor([q.scale for q in uniform])[:, None]
+    zero = torch.tensor([float(q.zero) for q in uniform])[:, None]
+    codes = (centres / scale).add_(zero).round_().clamp_(uniform[0].low, uniform[0].high)
     errors: Tensor = codes.sub_(zero).mul_(scale).sub_(centres).square_() @ mass
     return errors

@@ -17,7 +17,6 @@ from lampq_tvm.compiler.linking import link_library
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import Lowered, lower
 from lampq_tvm.lower.shared import shared_names
-from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cpu import Records
 from lampq_tvm.scratch import scratch
@@ -75,8 +74,8 @@ def pipeline() -> tvm.transform.Pass:
 def payload(qm: QuantizedModel) -> bytes:
     """The network's constants: weights at exactly their width, everything else as it is, equal tables once."""
     copies = shared_names(qm.tensors)
-    packed = {f"{op.name}.{field}": bits for op in qm.ops for field, bits in op.packed.items()}
-    widths = {name: bits for name, bits in packed.items() if bits < FLOAT_BITS}
+    packed = {f"{op.name}.{field}": kind for op in qm.ops for field, kind in op.packed.items()}
+    widths = {name: kind.bits for name, kind in packed.items() if not kind.is_float}
     kept = {k: v for k, v in qm.tensors.items() if k not in copies}
     arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in kept.items()}
     stored: bytes = save_tensors(dict(sorted(arrays.items())))
@@ -94,6 +93,7 @@ def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:
         "batch": batch,
         "input": dataclasses.asdict(qm.input),
         "layers": layer_rows(qm),
+        "quantizers": qm.quantizers,
         "weights": qm.weights,
         "has_classifier": qm.has_classifier,
         "versions": {"lampq_tvm": __version__, "tvm": tvm.__version__},
@@ -108,6 +108,7 @@ def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
         rows.append(layer.model_dump(exclude={"reason"}))
         if layer.type == "qkv":
             op = next(attention)
-            for kind, bits in op.unweighted.items():
-                rows.append({"name": f"{op.name}.{kind}", "type": kind, "w_bits": bits, "a_bits": bits, "params": 0})
+            for product, kind in op.unweighted.items():
+                widths = {"w_bits": kind.bits, "a_bits": kind.bits}
+                rows.append({"name": f"{op.name}.{product}", "type": product, **widths, "params": 0})
     return rows

@@ -21,6 +21,7 @@ from lampq_tvm.kernels.factor import Factor, Sink, Sums
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.panel import BYTES, lay_out, panel_shape
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kernels.sink import CodeSink, sink_argument
 from lampq_tvm.kernels.softmax import Softmax
 from lampq_tvm.kernels.threads import Own, each_thread, hooks
 from lampq_tvm.kernels.tiles import Tiles
@@ -88,16 +89,17 @@ def _step(factor: Factor, rows: int) -> float:
     return factor.dot.slots(rows, 1) + factor.dot.loads(rows, 1)
 
 
-def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | None = None) -> PrimFunc:
+def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | None = None, *, table: bool = False) -> PrimFunc:
     """The kernel for any shape and any width.
 
     Arguments of the function, in order: qkv [B * T, 3 * heads * head_dim] int8; S [heads] f32; P [256] uint8;
-    M, B [heads * head_dim] f32; range [2] f32; bias `bias_shape` int32, added to the scores (what its padding holds does not
-    matter); out [B * T, heads * head_dim] int8.
+    M, B [heads * head_dim] f32; range [2] f32, or a table [256] int8 of what is stored for a code; bias `bias_shape` int32,
+    added to the scores (what its padding holds does not matter); out [B * T, heads * head_dim] int8.
 
     Args:
         bits: width of the codes of q, k and v (p is an unsigned 8-bit table value at any width).
         tiles: sizes; `attention_tiles` where None.
+        table: a table is looked up, at codes of 8 bits.
     """
     channels, rows = shape.channels, shape.batch * shape.tokens
     with IRBuilder() as builder:
@@ -114,9 +116,10 @@ def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | N
                 table=argument("P", (256,), "uint8"),
                 m=argument("M", (channels,), "float32"),
                 b=argument("B", (channels,), "float32"),
-                bounds=argument("range", (2,), "float32"),
+                encode=argument(*sink_argument(table=table)),
                 bias=argument("bias", bias_shape(shape, isa, bits), "int32"),
                 out=argument("out", (rows, channels), "int8"),
+                looked_up=table,
             )
             with T.sblock("root"):
                 T.reads()
@@ -151,9 +154,10 @@ class _Attention:
     table: Any
     m: Any
     b: Any
-    bounds: Any
+    encode: Any
     bias: Any
     out: Any
+    looked_up: bool
 
     @property
     def _rows(self) -> int:
@@ -245,7 +249,7 @@ class _Attention:
 
     def _store(self, sums: Sums, columns: tuple[Expr, int], pair: Expr, first: Expr, inverse: Any) -> None:
         """out = sat(rne(fma(fl(fl(acc) * inverse), M, B))) for a register tile's first and number of channels."""
-        shape, lanes, level, (channel, count) = self.shape, self.values.dot.acc_lanes, LEVELS[self.isa], columns
+        shape, lanes, (channel, count) = self.shape, self.values.dot.acc_lanes, columns
         column = pair % shape.heads * shape.head_dim + channel
 
         def value(acc: Expr, r: int, i: int) -> Expr:
@@ -257,9 +261,7 @@ class _Attention:
             if count % lanes:
                 self._store_lanes(totals, r, (column, count), first, inverse)
                 continue
-            values = [value(total, r, i) for i, total in enumerate(totals)]
-            for lane, size, codes in level.narrow(values, self.bounds[0], self.bounds[1]):
-                T.buffer_store(self.out, codes, [first + r, ramp(column + lane, size)])
+            self._sink.put([value(total, r, i) for i, total in enumerate(totals)], column, lanes, first + r)
 
     def _store_lanes(self, sums: list[Expr], r: int, columns: tuple[Expr, int], first: Expr, inverse: Any) -> None:
         """A row of a register tile, lane by lane, up to the head's last channel."""
@@ -273,5 +275,8 @@ class _Attention:
             with T.serial(0, count) as lane:
                 c = column + lane
                 value = T.fma(T.Cast("float32", row[lane]) * inverse[r], self.m[c], self.b[c])
-                inside = tirx.min(tirx.max(value, self.bounds[0]), self.bounds[1])
-                T.buffer_store(self.out, T.Cast("int8", T.round(inside)), [first + r, c])
+                self._sink.put([value], c, 1, first + r)
+
+    @property
+    def _sink(self) -> CodeSink:
+        return CodeSink.of(LEVELS[self.isa], self.out, self.encode, table=self.looked_up)

@@ -1,4 +1,4 @@
-"""Float rows to rows of the same shape: sums and means of two, codes of one."""
+"""Rows to rows of the same shape: sums and means of two, codes of one, look-ups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import function
 from lampq_tvm.kernels.isa import LEVELS
-from lampq_tvm.kernels.rows import put, put_codes, read, spans, spread
+from lampq_tvm.kernels.rows import put, read, spans, spread
+from lampq_tvm.kernels.sink import CodeSink, looked_up, sink_argument
 
 VECTORS = 4
 
@@ -40,16 +41,33 @@ def _of_two(name: str, rows: int, channels: int, isa: str, combine: Callable[[Ex
     return function(name, [(each, shape, "float32") for each in ("a", "b", "out")], body, apart=False)
 
 
-def build_to_codes(rows: int, channels: int, isa: str) -> PrimFunc:
-    """Float to codes: x [rows, C] f32, affine [2] f32 (1/s, z), range [2] f32 to sat(rne(fma(x, 1/s, z))) int8."""
+def build_to_codes(rows: int, channels: int, isa: str, *, table: bool = False) -> PrimFunc:
+    """Float to codes: x [rows, C] f32, affine [2] f32 (1/s, z), range [2] f32 to sat(rne(fma(x, 1/s, z))) int8.
+
+    With a table [256] int8 in place of the range, to what it has for them.
+    """
     level, shape = LEVELS[isa], (rows, channels)
 
-    def body(x: Any, affine: Any, bounds: Any, out: Any) -> None:
+    def body(x: Any, affine: Any, encode: Any, out: Any) -> None:
+        sink = CodeSink.of(level, out, encode, table=table)
         with T.parallel(0, rows) as row:
             for c, count, lanes in spans(channels, level.lanes, level.code_vectors):
                 scale, zero = (spread(affine[i], lanes) for i in range(2))
                 values = [T.fma(read(x, c + i * lanes, lanes, row), scale, zero) for i in range(count)]
-                put_codes(level, out, values, bounds, c, lanes, row)
+                sink.put(values, c, lanes, row)
 
-    arguments = [("x", shape, "float32"), ("affine", (2,), "float32"), ("range", (2,), "float32"), ("out", shape, "int8")]
+    arguments = [("x", shape, "float32"), ("affine", (2,), "float32"), sink_argument(table=table), ("out", shape, "int8")]
     return function("to_codes", arguments, body)
+
+
+def build_look_up(rows: int, channels: int, isa: str) -> PrimFunc:
+    """table[code + 128] of codes x [rows, C] int8; table [256] int8, out [rows, C] int8."""
+    level, shape = LEVELS[isa], (rows, channels)
+
+    def body(x: Any, table: Any, out: Any) -> None:
+        with T.parallel(0, rows) as row:
+            for c, count, lanes in spans(channels, level.look_lanes or level.byte_lanes, VECTORS):
+                places = [c + i * lanes for i in range(count)]
+                put(out, [looked_up(level, table, read(x, at, lanes, row), lanes) for at in places], c, lanes, row)
+
+    return function("look_up", [("x", shape, "int8"), ("table", (256,), "int8"), ("out", shape, "int8")], body)

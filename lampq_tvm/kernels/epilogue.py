@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
@@ -19,6 +18,7 @@ from lampq_tvm.kernels.emit import ramp
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.level import Level
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.sink import CodeSink
 
 Constants = tuple[Expr | None, Expr, Expr]  # correction, scale and shift
 
@@ -61,8 +61,7 @@ class Epilogue:
             return
         for r, sums in enumerate(rows):
             values = [_scaled(total, constants[i], lanes) for i, total in enumerate(sums)]
-            for lane, size, codes in self.level.narrow(values, *self.range):
-                T.buffer_store(self.out, codes, [out_row + r, ramp(first + lane, size)])
+            self.sink.put(values, first, lanes, out_row + r)
 
     def _write_floats(self, rows: list[list[Expr]], constants: list[Constants], row: Expr, first: Expr, lanes: int) -> None:
         """The tile as floats; read and written through its own address, to which LLVM adds constants."""
@@ -93,16 +92,14 @@ class Epilogue:
             if self.added is not None:
                 value = self.added[self._added_row(row + r), channel] + value
             if self.to_codes:
-                low, high = self.range
-                value = T.Cast("int8", T.round(tirx.min(tirx.max(value, low), high)))
-            T.buffer_store(self.out, value, [out_row + r, channel])
+                self.sink.put([value], channel, 1, out_row + r)
+            else:
+                T.buffer_store(self.out, value, [out_row + r, channel])
 
     @property
-    def range(self) -> tuple[Expr, Expr]:
-        """Lowest and highest code; all 8 bits before a table."""
-        if self.bounds is None:
-            return tirx.const(-128.0, "float32"), tirx.const(127.0, "float32")
-        return self.bounds[0], self.bounds[1]
+    def sink(self) -> CodeSink:
+        """Where codes go; those before a look-up lie in a buffer of the thread, and are looked up there."""
+        return CodeSink(self.level, self.out, self.bounds)
 
     def _added_row(self, row: Expr) -> Expr:
         """The row of the stream, or of the positions, that a row adds."""

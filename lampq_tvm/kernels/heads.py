@@ -10,11 +10,15 @@ from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import function
+from lampq_tvm.kernels.isa import LEVELS
+from lampq_tvm.kernels.sink import CodeSink, sink_argument
 
 LOWEST = -(1 << 31)  # below every score
 
 
-def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head_dim: int) -> PrimFunc:
+def build_attention_pool(
+    batch: int, tokens: int, heads: int, queries: int, head_dim: int, isa: str, *, table: bool = False
+) -> PrimFunc:
     """Attention of constant queries.
 
     Arguments: kv [batch * tokens, 2 * heads * head_dim] int8; query [heads, queries, head_dim] int8; S [heads] f32; P [256]
@@ -22,7 +26,8 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
     """
     channels = heads * head_dim
 
-    def body(kv: Any, query: Any, scale: Any, table: Any, m: Any, b: Any, bounds: Any, out: Any) -> None:
+    def body(kv: Any, query: Any, scale: Any, weights: Any, m: Any, b: Any, encode: Any, out: Any) -> None:
+        sink = CodeSink.of(LEVELS[isa], out, encode, table=table)
         with T.parallel(0, batch * heads * queries) as job, T.sblock("job"):
             T.reads()
             T.writes()
@@ -42,7 +47,7 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
             with T.serial(0, tokens) as t:
                 place = T.Cast("float32", top[0] - scores[t]) * scale[head]
                 index = _wide(T.round(tirx.min(place, tirx.const(255.0, "float32"))))
-                T.buffer_store(scores, _wide(table[index]), [t])
+                T.buffer_store(scores, _wide(weights[index]), [t])
             T.buffer_store(top, _int(0), [0])
             with T.serial(0, head_dim) as c:
                 T.buffer_store(sums, _int(0), [c])
@@ -54,8 +59,7 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
             T.buffer_store(inverse, tirx.const(1.0, "float32") / T.Cast("float32", top[0]), [0])
             with T.serial(0, head_dim) as c:
                 code = T.fma(T.Cast("float32", sums[c]) * inverse[0], m[column + c], b[column + c])
-                inside = tirx.min(tirx.max(code, bounds[0]), bounds[1])
-                T.buffer_store(out, T.Cast("int8", T.round(inside)), [row, column + c])
+                sink.put([code], column + c, 1, row)
 
     arguments = [
         ("kv", (batch * tokens, 2 * channels), "int8"),
@@ -64,7 +68,7 @@ def build_attention_pool(batch: int, tokens: int, heads: int, queries: int, head
         ("P", (256,), "uint8"),
         ("M", (channels,), "float32"),
         ("B", (channels,), "float32"),
-        ("range", (2,), "float32"),
+        sink_argument(table=table),
         ("out", (batch * queries, channels), "int8"),
     ]
     return function("attention_pool", arguments, body)

@@ -14,7 +14,8 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.emit import argument
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.isa.level import Level
-from lampq_tvm.kernels.rows import put, put_codes, read, spans, spread
+from lampq_tvm.kernels.rows import put, read, spans, spread
+from lampq_tvm.kernels.sink import CodeSink, sink_argument
 from lampq_tvm.kernels.sums import LANES, StridedSums
 from lampq_tvm.kernels.tiles import Tiles
 
@@ -26,11 +27,13 @@ def layernorm_tiles(rows: int, isa: str) -> Tiles:
     return Tiles(min(rows, max(1, SUMS * LEVELS[isa].lanes // LANES)), 1)
 
 
-def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool, isa: str, tiles: Tiles | None = None) -> PrimFunc:
+def build_layernorm(
+    rows: int, channels: int, eps: float, to_codes: bool, isa: str, tiles: Tiles | None = None, *, table: bool = False
+) -> PrimFunc:
     """The kernel for any rows and channels; the last rows side by side are moved up to end with the last row.
 
-    Arguments of the function, in order: x [rows, C] f32; G, B [C] f32; range [2] f32 (unused without codes);
-    out [rows, C], int8 codes sat(rne(fma(c * r, G, B))) or f32 values fma(c * r, G, B).
+    Arguments of the function, in order: x [rows, C] f32; G, B [C] f32; range [2] f32 (unused without codes), or `table` [256]
+    int8; out [rows, C], int8 codes sat(rne(fma(c * r, G, B))), what the table has for them, or f32 values fma(c * r, G, B).
     """
     tiles = tiles or layernorm_tiles(rows, isa)
     with IRBuilder() as builder:
@@ -41,13 +44,13 @@ def build_layernorm(rows: int, channels: int, eps: float, to_codes: bool, isa: s
                 LEVELS[isa],
                 channels,
                 eps,
-                to_codes,
                 tiles,
                 x=argument("x", (rows, channels), "float32"),
                 gamma=argument("G", (channels,), "float32"),
                 beta=argument("B", (channels,), "float32"),
-                bounds=argument("range", (2,), "float32"),
+                encode=argument(*sink_argument(table=table)),
                 out=argument("out", (rows, channels), "int8" if to_codes else "float32"),
+                table=table,
             )
             with T.sblock("root"):
                 T.reads()
@@ -64,18 +67,19 @@ class _LayerNorm:
     level: Level
     channels: int
     eps: float
-    to_codes: bool
     tiles: Tiles
     x: Any
     gamma: Any
     beta: Any
-    bounds: Any
+    encode: Any
     out: Any
+    table: bool
 
     def write(self, first: Expr) -> None:
         """Write the rows from `first`: their sums, the sums of the centred squares, their output."""
         share = tirx.const(1.0, "float32") / tirx.const(float(self.channels), "float32")
         rows = [first + r for r in range(self.tiles.rows)]
+        sink = CodeSink.of(self.level, self.out, self.encode, table=self.table)
         ordered = StridedSums(self.level, self.channels, len(rows), self.tiles.unroll)
         with T.sblock("rows"):
             T.reads()
@@ -104,7 +108,7 @@ class _LayerNorm:
             for c, count, lanes in spans(self.channels, self.level.lanes, LANES // self.level.lanes, self.tiles.unroll):
                 for r, row in enumerate(rows):
                     values = [value(c + i * lanes, lanes, r) for i in range(count)]
-                    if self.to_codes:
-                        put_codes(self.level, self.out, values, self.bounds, c, lanes, row)
+                    if str(self.out.dtype) == "int8":
+                        sink.put(values, c, lanes, row)
                     else:
                         put(self.out, values, c, lanes, row)

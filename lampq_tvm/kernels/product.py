@@ -31,6 +31,7 @@ from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.panel import lay_out, panel_shape
 from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import ProductShape, padded, round_up
+from lampq_tvm.kernels.sink import looked_up
 from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles, default_tiles
 
@@ -230,10 +231,9 @@ class _Product:
             source = j * self.tiles.rows + r
             if lanes:
                 with T.serial(begin // lanes, end // lanes) as i:
-                    index = T.reinterpret(codes.vload([source, i * lanes], f"int8x{lanes}"), dtype=f"uint8x{lanes}")
-                    index = T.bitwise_xor(index, T.broadcast(tirx.const(128, "uint8"), lanes))
-                    found = LEVELS[self.isa].look_up(epilogue.table, index)
+                    found = codes.vload([source, i * lanes], f"int8x{lanes}")
+                    found = looked_up(LEVELS[self.isa], epilogue.table, found, lanes)
                     T.buffer_store(epilogue.out, found, [row + r, ramp(i * lanes, lanes)])
             with T.serial(end // lanes * lanes if lanes else begin, end) as i:
-                found = epilogue.table[T.Cast("int32", codes[source, i]) + 128]
+                found = looked_up(LEVELS[self.isa], epilogue.table, codes[source, i], 1)
                 T.buffer_store(epilogue.out, found, [row + r, i])

@@ -11,7 +11,8 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import function, pick
 from lampq_tvm.kernels.isa import LEVELS
-from lampq_tvm.kernels.rows import put_codes, read, spans, spread
+from lampq_tvm.kernels.rows import read, spans, spread
+from lampq_tvm.kernels.sink import CodeSink
 
 TURNED = 4  # vectors turned at once: theirs and their angles fit into registers
 
@@ -29,6 +30,8 @@ def build_rotary(rows: int, tokens: int, heads: int, partner: Sequence[int], isa
     channels = heads * head_dim
 
     def body(qkv: Any, cos: Any, sin: Any, inv: Any, bounds: Any, out: Any) -> None:
+        sink = CodeSink(level, out, bounds)
+
         def turn(row: Expr, c: int, count: int, lanes: int) -> None:
             """Write these channels of every head of q and k: their angles stay in registers."""
             places = [c + i * lanes for i in range(count)]
@@ -39,7 +42,7 @@ def build_rotary(rows: int, tokens: int, heads: int, partner: Sequence[int], isa
                     other = _gather(qkv, row, first, partner[at : at + lanes])
                     values.append(T.fma(read(qkv, first + at, lanes, row), cosine, other * sine))
                 scale = spread(inv[part, head], lanes)  # fma(x, inv, 0) is x * inv, but for the sign of a zero
-                put_codes(level, out, [value * scale for value in values], bounds, first + c, lanes, row)
+                sink.put([value * scale for value in values], first + c, lanes, row)
 
         with T.parallel(0, rows) as row:
             whole, block = head_dim // level.lanes * level.lanes, level.lanes * TURNED
@@ -52,7 +55,7 @@ def build_rotary(rows: int, tokens: int, heads: int, partner: Sequence[int], isa
                 for at, count, lanes in spans(head_dim, level.lanes, level.code_vectors):
                     values = [read(qkv, first + at + i * lanes, lanes, row) for i in range(count)]
                     scaled = [value * spread(inv[2, head], lanes) for value in values]
-                    put_codes(level, out, scaled, bounds, first + at, lanes, row)
+                    sink.put(scaled, first + at, lanes, row)
 
     angles = [(name, (tokens, head_dim), "float32") for name in ("cos", "sin")]
     scales = [("inv", (3, heads), "float32"), ("range", (2,), "float32")]

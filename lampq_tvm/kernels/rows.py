@@ -55,13 +55,6 @@ def put(out: Any, values: list[Expr], first: Expr | int, lanes: int, *row: Expr 
         T.buffer_store(out, value, [*row, ramp(at, lanes) if lanes > 1 else at])
 
 
-def put_codes(level: Level, out: Any, values: list[Expr], bounds: Any, first: Expr | int, lanes: int, *row: Expr | int) -> None:
-    """out[row, first..] = sat(rne(v)) of float32 values, int8 or uint8; bounds: lowest and highest code."""
-    signed = str(out.dtype) == "int8"
-    for at, size, found in codes(level, values, bounds[0], bounds[1], lanes, signed=signed):
-        put(out, [found], first + at, size, *row)
-
-
 def codes(
     level: Level, values: list[Expr], low: Expr, high: Expr, lanes: int, *, signed: bool = True
 ) -> Iterator[tuple[int, int, Expr]]:

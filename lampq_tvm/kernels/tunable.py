@@ -100,11 +100,16 @@ class ProductKernel(Kernel):
 
 @dataclass(frozen=True)
 class AttentionKernel(Kernel):
-    """Softmax attention; its scores decide the register tile, its values take as much of it as they have."""
+    """Softmax attention; its scores decide the register tile, its values take as much of it as they have.
+
+    Attributes:
+        table: its codes are looked up in a table.
+    """
 
     shape: AttentionShape
     isa: str
     bits: int
+    table: bool = False
 
     @property
     def dots(self) -> Sequence[Dot]:
@@ -114,7 +119,7 @@ class AttentionKernel(Kernel):
     @property
     def key(self) -> str:
         """Shape and both multiply-adds."""
-        return "_".join([self.shape.key, *(dot.name for dot in self.dots)])
+        return "_".join([self.shape.key, *(dot.name for dot in self.dots), *(["table"] if self.table else [])])
 
     @property
     def default(self) -> Tiles:
@@ -128,23 +133,24 @@ class AttentionKernel(Kernel):
 
     def build(self, tiles: Tiles | None = None) -> PrimFunc:
         """The function."""
-        return build_attention(self.shape, self.isa, self.bits, tiles)
+        return build_attention(self.shape, self.isa, self.bits, tiles, table=self.table)
 
 
 @dataclass(frozen=True)
 class LayerNormKernel(Kernel):
-    """LayerNorm to codes or to float32."""
+    """LayerNorm to codes, to what a table has for them, or to float32."""
 
     rows: int
     channels: int
     eps: float
     to_codes: bool
     isa: str
+    table: bool = False
 
     @property
     def key(self) -> str:
         """Kind, sizes and eps (`layernorm_codes_r197_c192_e1em06`)."""
-        kind = "codes" if self.to_codes else "float"
+        kind = "table" if self.table else "codes" if self.to_codes else "float"
         return f"layernorm_{kind}_r{self.rows}_c{self.channels}_e{self.eps!r}".replace("-", "m").replace(".", "p")
 
     @property
@@ -164,4 +170,4 @@ class LayerNormKernel(Kernel):
 
     def build(self, tiles: Tiles | None = None) -> PrimFunc:
         """The function."""
-        return build_layernorm(self.rows, self.channels, self.eps, self.to_codes, self.isa, tiles)
+        return build_layernorm(self.rows, self.channels, self.eps, self.to_codes, self.isa, tiles, table=self.table)

@@ -11,7 +11,8 @@ from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import function
 from lampq_tvm.kernels.isa import LEVELS
-from lampq_tvm.kernels.rows import put_codes, read, spans, spread
+from lampq_tvm.kernels.rows import read, spans, spread
+from lampq_tvm.kernels.sink import CodeSink
 from lampq_tvm.kernels.sums import LANES, StridedSums
 
 
@@ -25,13 +26,15 @@ def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, isa: str)
     sums = StridedSums(level, head_dim, 1, unroll)
 
     def body(qkv: Any, inv: Any, bounds: Any, out: Any) -> None:
+        sink = CodeSink(level, out, bounds)
+
         def codes(row: Expr, first: Expr, scales: list[Expr]) -> None:
             # fma(x, inv, 0) is x * inv, but for the sign of a zero.
             for c, count, lanes in spans(head_dim, level.lanes, level.code_vectors, unroll):
                 values = [read(qkv, first + c + i * lanes, lanes, row) for i in range(count)]
                 for scale in scales:
                     values = [value * spread(scale, lanes) for value in values]
-                put_codes(level, out, values, bounds, first + c, lanes, row)
+                sink.put(values, first + c, lanes, row)
 
         with T.parallel(0, rows) as row:
             with T.serial(0, 2 * heads) as head, T.sblock("head"):

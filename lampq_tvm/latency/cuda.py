@@ -16,6 +16,7 @@ from lampq_tvm.device.cuda.clocks import read_clocks
 from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.device.times import MEASURED, added
 from lampq_tvm.errors import DeviceError, UnsupportedError
+from lampq_tvm.kinds import PLAN_FLOAT_BITS
 from lampq_tvm.latency.bench import SAMPLES
 from lampq_tvm.latency.paper import Counted, counted, on_paper
 from lampq_tvm.latency.table import LatencyTable, LayerLatency, Timing
@@ -24,7 +25,7 @@ from lampq_tvm.lower.cuda.launch import Launch
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import FLOAT_BITS, uniform_plan
+from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
@@ -117,7 +118,7 @@ def cuda_table(
     Raises:
         DeviceError: the board's file lacks a figure, or the device fails.
     """
-    pairs = ((8, attention_bits), (FLOAT_BITS, FLOAT_BITS))
+    pairs = ((8, attention_bits), (PLAN_FLOAT_BITS, PLAN_FLOAT_BITS))
     plans = [uniform_plan(calibration.model, bits, bits, attention) for bits, attention in pairs]
     codes, half = (quantize(calibration, plan) for plan in plans)
     work = cuda_work(codes, target.isa, batch, half, records, half_fits(calibration.model, target.isa))

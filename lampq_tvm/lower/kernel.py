@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tvm.tirx import PrimFunc
 
+from lampq_tvm.kinds import Encode
 from lampq_tvm.lower.memory import Step
 
 Recipe = dict[str, Any]
@@ -69,10 +70,11 @@ class Arguments:
             self.recipe(**{"from": "array", "tensor": tensor})
         return self
 
-    def code_range(self, bits: int) -> Arguments:
-        """Lowest and highest code of a width, float32 [2]."""
-        half = 1 << (bits - 1)
-        return self.recipe(**{"from": "values", "values": [-half, half - 1], "dtype": "float32"})
+    def encode(self, name: str, encode: Encode) -> Arguments:
+        """How an operator's codes are stored: its table [256], or lowest and highest code, float32 [2]."""
+        if encode.table is not None:
+            return self.arrays(f"{name}.table")
+        return self.recipe(**{"from": "values", "values": [encode.grid.low, encode.grid.high], "dtype": "float32"})
 
     def call(
         self,

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from lampq_tvm.lower.kernel import Call, Recipe
 
 FIELDS = ("index", "at", "pattern", "cos", "sin", "partner")
+PART = ".part.w"  # weights of the high plane of a layer whose input takes two: those of the low one
 
 
 def shared_names(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
-    """Name -> name of the first tensor that is equal to it, for tensors of `FIELDS` that are not the first."""
+    """Name -> name of the first tensor that is equal to it: of later tensors of `FIELDS`, of weights of parts."""
     first: dict[tuple[str, tuple[int, ...], bytes], str] = {}
     names = {}
     for name, array in tensors.items():
@@ -22,6 +23,8 @@ def shared_names(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
             original = first.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
             if original != name:
                 names[name] = original
+        elif name.endswith(PART):
+            names[name] = name.removesuffix(PART) + ".w"
     return names
 
 

@@ -13,6 +13,7 @@ from lampq_tvm.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import Self
 
 IMAGE = "image"  # name of the network's input
 # Without the batch: (channels,), (tokens, channels) or (windows, tokens, channels); of the image (channels, height, width).
@@ -38,6 +39,11 @@ class Op:
 
     name: str
     inputs: tuple[str, ...]
+
+    @classmethod
+    def of_fields(cls, row: Mapping[str, Any]) -> Self:
+        """From JSON values by field."""
+        return cls(**row)
 
     @property
     def reads_image(self) -> bool:
@@ -101,4 +107,4 @@ def op_from_json(row: Mapping[str, Any], types: Registry[str, type[Any]]) -> Any
         LampqError: `types` has no such operator.
     """
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k != "op"}
-    return types.find(row["op"])(**fields)
+    return types.find(row["op"]).of_fields(fields)

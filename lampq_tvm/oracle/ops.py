@@ -6,12 +6,13 @@ operation on them rounds once. Sums of integers run in float64, where they are e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lampq_tvm.kinds import Encode, Kind, as_kind
 from lampq_tvm.oracle.fma import fma32
 from lampq_tvm.quantize.constants import UNARY
 
@@ -22,16 +23,15 @@ I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 LANES = 32
 ONE = np.float32(1)
-HALF_BITS = 16
 LARGEST_HALF = np.float32(65504)
 
 
-def saturate(x: F32, bits: int) -> npt.NDArray[Any]:
-    """Round to nearest, ties to even, and clamp to -2^(bits-1) .. 2^(bits-1)-1; at 16 bits round to float16, clamped."""
-    if bits == HALF_BITS:
+def saturate(x: F32, out: Kind | int) -> npt.NDArray[Any]:
+    """Round to nearest, ties to even, and clamp to the codes of a kind, or of so many bits; or round to float16, clamped."""
+    kind = as_kind(out)
+    if kind is Kind.FLOAT16:
         return np.clip(x, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
-    half = 1 << (bits - 1)
-    return np.clip(np.rint(x), -half, half - 1).astype(np.int8)
+    return np.clip(np.rint(x), kind.low, kind.high).astype(np.int8)
 
 
 def product_acc(a: I8 | U8, w: I8) -> I32:
@@ -44,9 +44,9 @@ def half_sums(a: npt.NDArray[Any], w: npt.NDArray[Any]) -> F32:
     return (a.astype(np.float64) @ w.astype(np.float64).swapaxes(-1, -2)).astype(np.float32)
 
 
-def requantize(acc: I32 | F32, M: F32, B: F32, bits: int) -> npt.NDArray[Any]:
+def requantize(acc: I32 | F32, M: F32, B: F32, out: Kind | int) -> npt.NDArray[Any]:
     """sat(rne(fma(fl(acc), M[n], B[n])))."""
-    return saturate(fma32(acc.astype(np.float32), M, B), bits)
+    return saturate(fma32(acc.astype(np.float32), M, B), out)
 
 
 def apply_table(codes: I8, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -54,15 +54,20 @@ def apply_table(codes: I8, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(table[codes.astype(np.int32) + 128])
 
 
+def stored(codes: npt.NDArray[Any], encode: Encode, t: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """What is stored for codes: they themselves, or what the table says."""
+    return codes if encode.table is None else apply_table(codes, t["table"])
+
+
 def float_out(acc: I32 | F32, S: F32, B: F32) -> F32:
     """fma(fl(acc), S[n], B[n])."""
     return fma32(acc.astype(np.float32), S, B)
 
 
-def activated(acc: F32, S: F32, B: F32, kind: str, affine: F32, bits: int) -> npt.NDArray[Any]:
+def activated(acc: F32, S: F32, B: F32, kind: str, affine: F32, out: Kind | int) -> npt.NDArray[Any]:
     """f(fma(acc, S, B)), worked out in float64 and rounded, then codes."""
     values = np.vectorize(UNARY[kind], otypes=[np.float64])(float_out(acc, S, B).astype(np.float64))
-    return to_codes(values.astype(np.float32), affine, bits)
+    return to_codes(values.astype(np.float32), affine, out)
 
 
 def residual(stream: F32, acc: I32 | F32, S: F32, B: F32) -> F32:
@@ -128,12 +133,14 @@ def layer_norm_float(x: F32, G: F32, B: F32, eps: float) -> F32:
     return fma32(normalized(x, eps), G, B)
 
 
-def layer_norm_codes(x: F32, G: F32, B: F32, eps: float, bits: int) -> I8:
+def layer_norm_codes(x: F32, G: F32, B: F32, eps: float, out: Kind | int) -> npt.NDArray[Any]:
     """LayerNorm to codes: sat(rne(fma(fl(c * r), G[c], B[c])))."""
-    return saturate(layer_norm_float(x, G, B, eps), bits)
+    return saturate(layer_norm_float(x, G, B, eps), out)
 
 
-def attention(qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int, bits: int, bias: I32 | None = None) -> I8:
+def attention(
+    qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int, out: Kind | int, bias: I32 | None = None
+) -> I8:
     """Softmax attention on codes qkv [B, T, 3 * heads * head_dim]: codes [B, T, heads * head_dim].
 
     B counts the windows of all images where there are windows. bias [groups, heads, T, T] is added to the scores in int32,
@@ -151,17 +158,17 @@ def attention(qkv: I8, S: F32, P: U8, M: F32, B: F32, heads: int, head_dim: int,
     reciprocal = ONE / p.sum(-1, keepdims=True, dtype=np.int32).astype(np.float32)
     acc = product_acc(p, v.swapaxes(-1, -2))
     merged = (acc.astype(np.float32) * reciprocal).transpose(0, 2, 1, 3).reshape(N, T, heads * head_dim)
-    return saturate(fma32(merged, M, B), bits)
+    return saturate(fma32(merged, M, B), out)
 
 
 def half_attention(
-    qkv: npt.NDArray[Any], S: F32, M: F32, B: F32, heads: int, head_dim: int, bits: int, bias: F32 | None = None
+    qkv: npt.NDArray[Any], S: F32, M: F32, B: F32, heads: int, head_dim: int, out: Kind | int, bias: F32 | None = None
 ) -> npt.NDArray[Any]:
     """`attention` of float16 values in float64: p = float16(2^(S acc + bias - rowmax)), normalized after the value product."""
     N, T, _ = qkv.shape
     q, k, v = qkv.reshape(N, T, 3, heads, head_dim).transpose(2, 0, 3, 1, 4).astype(np.float64)
     merged = mixed_values(q, k, v, S, bias).transpose(0, 2, 1, 3).reshape(N, T, heads * head_dim)
-    return saturate(fma32(merged.astype(np.float32), M, B), bits)
+    return saturate(fma32(merged.astype(np.float32), M, B), out)
 
 
 def mixed_values(q: F64, k: F64, v: F64, S: F32, bias: F32 | None = None) -> F64:
@@ -176,13 +183,13 @@ def mixed_values(q: F64, k: F64, v: F64, S: F32, bias: F32 | None = None) -> F64
     return np.asarray(p @ v / p.sum(-1, keepdims=True))
 
 
-def attention_pool(kv: I8, query: I8, S: F32, P: U8 | None, M: F32, B: F32, bits: int) -> I8:
+def attention_pool(kv: I8, query: I8, S: F32, P: U8 | None, M: F32, B: F32, out: Kind | int) -> npt.NDArray[Any]:
     """Constant queries [heads, L, head_dim] over codes kv [B, T, 2 * heads * head_dim]: codes [B, L, heads * head_dim]."""
     heads, L, head_dim = query.shape
     k, v = kv.reshape(len(kv), -1, 2, heads, head_dim).transpose(2, 0, 3, 1, 4)
     if query.dtype == np.float16:
         merged = mixed_values(query.astype(np.float64), k.astype(np.float64), v.astype(np.float64), S).astype(np.float32)
-        return saturate(fma32(merged.transpose(0, 2, 1, 3).reshape(len(kv), L, heads * head_dim), M, B), bits)
+        return saturate(fma32(merged.transpose(0, 2, 1, 3).reshape(len(kv), L, heads * head_dim), M, B), out)
     scores = product_acc(query, k)
     distance = scores.max(-1, keepdims=True) - scores
     assert P is not None
@@ -190,10 +197,10 @@ def attention_pool(kv: I8, query: I8, S: F32, P: U8 | None, M: F32, B: F32, bits
     reciprocal = ONE / p.sum(-1, keepdims=True, dtype=np.int32).astype(np.float32)
     acc = product_acc(p, v.swapaxes(-1, -2))
     merged = (acc.astype(np.float32) * reciprocal).transpose(0, 2, 1, 3).reshape(len(kv), L, heads * head_dim)
-    return saturate(fma32(merged, M, B), bits)
+    return saturate(fma32(merged, M, B), out)
 
 
-def unit_heads(qkv: F32, inv: F32, heads: int, eps: float, bits: int) -> I8:
+def unit_heads(qkv: F32, inv: F32, heads: int, eps: float, out: Kind | int) -> npt.NDArray[Any]:
     """q and k of qkv [.., 3 * heads * head_dim] over their lengths, then codes: sat(rne(fma(u, inv, 0))), inv [3, heads]."""
     parts = qkv.reshape(*qkv.shape[:-1], 3, heads, -1).copy()
     turned = parts[..., :2, :, :]
@@ -202,16 +209,16 @@ def unit_heads(qkv: F32, inv: F32, heads: int, eps: float, bits: int) -> I8:
         part = turned[..., start : start + LANES]
         squares[..., : part.shape[-1]] = fma32(part, part, squares[..., : part.shape[-1]])
     parts[..., :2, :, :] = turned * (ONE / np.maximum(np.sqrt(_halve(squares)), np.float32(eps)))
-    return saturate(fma32(parts, inv[..., None], np.float32(0)), bits).reshape(qkv.shape)
+    return saturate(fma32(parts, inv[..., None], np.float32(0)), out).reshape(qkv.shape)
 
 
-def rotary(qkv: F32, cos: F32, sin: F32, partner: I32, inv: F32, bits: int) -> I8:
+def rotary(qkv: F32, cos: F32, sin: F32, partner: I32, inv: F32, out: Kind | int) -> npt.NDArray[Any]:
     """q and k of qkv [.., T, 3 * heads * head_dim] turned: fma(x, cos, fl(x[partner] sin)), then codes as `unit_heads`."""
     heads = inv.shape[1]
     parts = qkv.reshape(*qkv.shape[:-1], 3, heads, -1).copy()
     still = parts[..., :2, :, :]
     parts[..., :2, :, :] = fma32(still, cos[:, None, None], still[..., partner] * sin[:, None, None])
-    return saturate(fma32(parts, inv[..., None], np.float32(0)), bits).reshape(qkv.shape)
+    return saturate(fma32(parts, inv[..., None], np.float32(0)), out).reshape(qkv.shape)
 
 
 def gate(g: F32, x: F32, table: F32) -> F32:
@@ -219,9 +226,9 @@ def gate(g: F32, x: F32, table: F32) -> F32:
     return np.asarray(table[saturate(g, 8).astype(np.int32) + 128] * x)
 
 
-def to_codes(x: F32, affine: F32, bits: int) -> I8:
+def to_codes(x: F32, affine: F32, out: Kind | int) -> npt.NDArray[Any]:
     """sat(rne(fma(x, fl(1/s), fl(z)))), `affine` = (1/s, z)."""
-    return saturate(fma32(x, affine[0], affine[1]), bits)
+    return saturate(fma32(x, affine[0], affine[1]), out)
 
 
 def regroup(x: I8 | F32, index: I32, fill: I8 | F32, rows: int) -> I8 | F32:

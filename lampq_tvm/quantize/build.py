@@ -9,6 +9,7 @@ from __future__ import annotations
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize.builder import Builder
+from lampq_tvm.quantize.described import described
 from lampq_tvm.quantize.model import QuantizedModel
 
 
@@ -33,4 +34,5 @@ def quantize(calibration: Calibration, plan: BitPlan) -> QuantizedModel:
         weights=model.weights,
         has_classifier=model.has_classifier,
         tensors=builder.tensors,
+        quantizers=described(calibration, plan),
     )

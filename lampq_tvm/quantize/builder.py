@@ -10,14 +10,17 @@ import numpy.typing as npt
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.kinds import Kind
 from lampq_tvm.network.model import ImportedModel, LayerNorm, Linear, PatchEmbed, TakeToken
 from lampq_tvm.network.op import FloatOp, Op
 from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize import constants
 from lampq_tvm.quantize.build_rules import CODES, REALS
 from lampq_tvm.quantize.op import QOp
+from lampq_tvm.quantize.operators.look_up import QLookUp
 from lampq_tvm.quantize.operators.to_codes import QToCodes
-from lampq_tvm.quantize.product import Product, input_quantizer, layer_product
+from lampq_tvm.quantize.product import Product, layer_input, layer_product
+from lampq_tvm.quantizers.carried import Carried
 
 F32 = npt.NDArray[np.float32]
 
@@ -29,12 +32,12 @@ class Wanted:
     Attributes:
         name: what they are called if an operator of their own gives them.
         reader: the layer.
-        y: its input quantizer.
+        y: how its input quantizer's codes travel.
     """
 
     name: str
     reader: str
-    y: constants.Grid
+    y: Carried
 
 
 @dataclass
@@ -82,20 +85,28 @@ class Builder:
             self.reals[name] = rule(self, op)
         return self.reals[name]
 
-    def codes(self, reader: Linear) -> str:
-        """Name of the input codes of the layer `reader`."""
-        y = input_quantizer(self.calibration, self.plan.layer(reader.name))
-        return self.codes_of(reader.inputs[0], reader.name, y)
+    def codes(self, reader: Linear) -> tuple[str, ...]:
+        """Names of the input codes of the layer `reader`: one, or the high and the low plane of levels of 16 bits."""
+        y = layer_input(self.calibration, self.plan.layer(reader.name))
+        codes = self.codes_of(reader.inputs[0], reader.name, y)
+        planes = zip(("high", "low"), y.planes, strict=False)
+        looked_up = [self.add(QLookUp(f"{reader.name}.{name}", (codes,)), table=table) for name, table in planes]
+        return tuple(looked_up) or (codes,)
 
-    def codes_of(self, value: str, reader: str, y: constants.Grid) -> str:
-        """Name of the codes of a value for the layer `reader`, whose input quantizer is y."""
+    def input_kind(self, reader: Linear) -> Kind:
+        """Kind of what the layer `reader` multiplies with its weights."""
+        return layer_input(self.calibration, self.plan.layer(reader.name)).kind
+
+    def codes_of(self, value: str, reader: str, y: Carried) -> str:
+        """Name of the codes of a value for the layer `reader`, whose input's codes travel as y says."""
         source = self.model.op(value)
         alone = len(self.model.consumers(value)) == 1
         rule = CODES.get(type(source))
-        made = None if rule is None else rule(self, source, Wanted(value if alone else f"{value}.{reader}", reader, y))
-        if made is not None:
-            return made
-        return self.add(QToCodes(f"{reader}.codes", (self.real(value),), y.kind.bits), affine=constants.to_codes(y))
+        found = None if rule is None else rule(self, source, Wanted(value if alone else f"{value}.{reader}", reader, y))
+        if found is not None:
+            return found
+        made = QToCodes(f"{reader}.codes", (self.real(value),), y.encode)
+        return self.add(made, affine=constants.to_codes(y.grid), **y.tensors)
 
     def product(self, op: Linear | PatchEmbed) -> Product:
         """Integer weights and output map of a layer at its planned widths."""

@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.quantizers.half import Float16
-from lampq_tvm.quantizers.protocol import find
+from lampq_tvm.quantizers.carried import CODES, Carried, Grid, carried
+from lampq_tvm.quantizers.protocol import Quantizer, find
 from lampq_tvm.quantizers.uniform import Uniform
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
 U8 = npt.NDArray[np.uint8]
-Grid = Uniform | Float16  # what activations are rounded to
 STEPS = 255  # of the score index
 NATS = 6.4  # exp(-6.4) * 255 is the first value that rounds to 0
 
@@ -36,10 +35,10 @@ def check_range(k: int, largest_a: int, largest_w: int, where: str) -> None:
         )
 
 
-def output_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, x: Grid) -> tuple[F64, F64]:
+def output_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, x: Uniform | Carried) -> tuple[F64, F64]:
     """(S, B) with y = S[n] acc[n] + B[n]: S = s_w s_x, B = bias - s_w s_x z_x sum_k w[n, k]. codes [N, K], scale [N]."""
-    S = scale * x.decoder.scale
-    return S, bias - S * x.decoder.zero * codes.sum(1, dtype=np.float64)
+    S = scale * x.scale
+    return S, bias - S * x.zero * codes.sum(1, dtype=np.float64)
 
 
 def pixel_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, shift: F64) -> tuple[F64, F64]:
@@ -89,9 +88,9 @@ UNARY: dict[str, Callable[[float], float]] = {
 }
 
 
-def activation_table(kind: str, x: Uniform, y: Grid) -> npt.NDArray[Any]:
-    """[256] codes of y at index (8-bit code of x) + 128, for a function of `UNARY`."""
-    return y.encode(_of_every_code(kind, x))
+def activation_table(kind: str, x: Uniform, y: Uniform | Carried) -> npt.NDArray[Any]:
+    """[256] entries of y at index (8-bit code of x) + 128, for a function of `UNARY`."""
+    return (y if isinstance(y, Carried) else carried(y)).entries(_of_every_code(kind, x))
 
 
 def gate_table(kind: str, x: Uniform) -> F32:
@@ -100,7 +99,16 @@ def gate_table(kind: str, x: Uniform) -> F32:
 
 
 def _of_every_code(kind: str, x: Uniform) -> F64:
-    return np.array([UNARY[kind](value) for value in x.values(np.arange(-128, 128)).tolist()])
+    return np.array([UNARY[kind](value) for value in x.values(CODES).tolist()])
+
+
+def probabilities(kind: str, bits: int) -> Quantizer:
+    """The quantizer of probabilities of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return find(kind, "probabilities", "softmax").candidates(0.0, 1.0, bits)[0]
 
 
 def softmax_table(kind: str, bits: int) -> U8:
@@ -113,7 +121,7 @@ def softmax_table(kind: str, bits: int) -> U8:
     Raises:
         UsageError: there is no such quantizer.
     """
-    quantizer = find(kind, "probabilities", "softmax").candidates(0.0, 1.0, bits)[0]
+    quantizer = probabilities(kind, bits)
     shares = np.exp(-NATS * np.arange(STEPS + 1) / STEPS)
     table: U8 = np.rint(255 * quantizer.values(quantizer.encode(shares))).astype(np.uint8)
     table[-1] = 0

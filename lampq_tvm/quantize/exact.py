@@ -5,10 +5,12 @@ Written apart from the oracle and by another route, so that agreement of the two
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from lampq_tvm.plan import FLOAT_BITS
+from lampq_tvm.kinds import Encode, Kind
 
 LANES = 32
 LARGEST_HALF = 65504.0
@@ -50,12 +52,17 @@ def product(a: Tensor, b: Tensor, largest: int) -> Tensor:
     return a.to(kind) @ b.to(kind)
 
 
-def saturate(x: Tensor, bits: int) -> Tensor:
-    """Nearest code, ties to even, within `bits` signed bits: int8; at 16 bits the nearest float16 value."""
-    if bits == FLOAT_BITS:
+def saturate(x: Tensor, kind: Kind) -> Tensor:
+    """Nearest code of a kind, ties to even: int8, or the nearest float16 value."""
+    if kind.is_float:
         return x.clamp(-LARGEST_HALF, LARGEST_HALF).half()
-    half = 1 << (bits - 1)
-    return x.round().clamp(-half, half - 1).to(torch.int8)
+    return x.round().clamp(kind.low, kind.high).to(torch.int8)
+
+
+def encode(x: Tensor, how: Encode, t: Mapping[str, Tensor]) -> Tensor:
+    """What is stored of values in units of codes; `t` holds the table where there is one."""
+    codes = saturate(x, how.grid)
+    return codes if how.table is None else t["table"][codes.int() + 128]
 
 
 def half_product(a: Tensor, b: Tensor) -> Tensor:
@@ -63,11 +70,11 @@ def half_product(a: Tensor, b: Tensor) -> Tensor:
     return a.float() @ b.float()
 
 
-def sums(a: Tensor, w: Tensor, a_bits: int, w_bits: int) -> Tensor:
-    """a w^T of codes, or of float16 values at 16 bits, as float32."""
-    if w_bits == FLOAT_BITS:
+def sums(a: Tensor, w: Tensor, a_kind: Kind, w_kind: Kind) -> Tensor:
+    """a w^T of codes, or of float16 values, as float32."""
+    if w_kind.is_float:
         return half_product(a, w.T)
-    return product(a, w.T, a.shape[-1] << (a_bits + w_bits - 2)).float()
+    return product(a, w.T, a.shape[-1] << (a_kind.bits + w_kind.bits - 2)).float()
 
 
 def _strided(x: Tensor) -> tuple[Tensor, ...]:

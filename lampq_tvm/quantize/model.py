@@ -1,14 +1,14 @@
 """What quantize returns: the integer network, operator by operator, with every constant that the board will use.
 
 Oracle, torch reference and kernels read these constants; none recomputes them. The rules of each operator are the
-arithmetic table of the documentation (`docs/arithmetic.md`). Where codes have 16 bits they are float16 values, made by
-clamping to +-65504 and rounding; layers at 16 bits sum their products in float32.
+arithmetic table of the documentation (`docs/arithmetic.md`). Codes of the kind float16 are values, made by clamping to
++-65504 and rounding; layers of that kind sum their products in float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from lampq_tvm.quantize.operators.average_heads import QAverageHeads as QAverage
 from lampq_tvm.quantize.operators.gate import QGate as QGate
 from lampq_tvm.quantize.operators.heads import QRotary as QRotary
 from lampq_tvm.quantize.operators.heads import QUnitHeads as QUnitHeads
+from lampq_tvm.quantize.operators.look_up import QLookUp as QLookUp
 from lampq_tvm.quantize.operators.norm import QFloatNorm as QFloatNorm
 from lampq_tvm.quantize.operators.norm import QLayerNorm as QLayerNorm
 from lampq_tvm.quantize.operators.patch_embed import QPatchEmbed as QPatchEmbed
@@ -32,6 +33,7 @@ from lampq_tvm.quantize.operators.regroup import QRegroup as QRegroup
 from lampq_tvm.quantize.operators.to_codes import QToCodes as QToCodes
 from lampq_tvm.quantize.operators.tokens import QMeanTokens as QMeanTokens
 from lampq_tvm.quantize.operators.tokens import QTakeToken as QTakeToken
+from lampq_tvm.quantizers.protocol import Described
 from lampq_tvm.store import load_stage, save_stage
 
 
@@ -47,6 +49,7 @@ class QuantizedModel:
         weights: `trained` or `random`.
         has_classifier: whether the output are class logits.
         tensors: constants by `{op.name}.{field}`.
+        quantizers: by layer and attention, name and parameters of each quantizer (`quantize.described`).
     """
 
     ops: tuple[QOp, ...]
@@ -56,6 +59,7 @@ class QuantizedModel:
     weights: str
     has_classifier: bool
     tensors: dict[str, np.ndarray]
+    quantizers: dict[str, dict[str, Described]] = field(default_factory=dict)
 
     @property
     def output(self) -> str:
@@ -72,6 +76,7 @@ class QuantizedModel:
             "plan": self.plan.model_dump(),
             "weights": self.weights,
             "has_classifier": self.has_classifier,
+            "quantizers": self.quantizers,
         }
         save_stage(path, "quantized", meta, self.tensors)
 
@@ -87,4 +92,5 @@ class QuantizedModel:
             weights=meta["weights"],
             has_classifier=meta["has_classifier"],
             tensors=tensors,
+            quantizers=meta["quantizers"],
         )

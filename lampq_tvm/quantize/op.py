@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
+from lampq_tvm.kinds import Encode, Kind
 from lampq_tvm.network.op import Op
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
 class QOp(Op):
     """An operator of the integer network; its constants are the tensors `{name}.{field}`."""
 
+    @classmethod
+    def of_fields(cls, row: Mapping[str, Any]) -> Self:
+        """From JSON values by field: kinds are words."""
+        types = {field.name: str(field.type) for field in fields(cls)}
+        return cls(**{name: _made(value, types.get(name, "")) for name, value in row.items()})
+
     @property
-    def packed(self) -> Mapping[str, int]:
-        """Bits at which the payload stores the codes of a field, by field; every other array is stored as it is."""
+    def packed(self) -> Mapping[str, Kind]:
+        """Kind in which the payload stores the codes of a field, by field; every other array is stored as it is."""
         return {}
 
     @property
-    def unweighted(self) -> Mapping[str, int]:
-        """Products of activations with each other, by what `inspect` calls them, and the bits of their operands."""
+    def unweighted(self) -> Mapping[str, Kind]:
+        """Products of activations with each other, by what `inspect` calls them, and the kind of their operands."""
         return {}
 
     def at_widths(self, w_bits: int, a_bits: int) -> QOp:
         """The operator with other widths of its weights and of the codes they are multiplied with, where it has weights."""
         return self
+
+
+def _made(value: Any, kind: str) -> Any:
+    """A field's value from its JSON value."""
+    if value is None or not kind.startswith(("Kind", "Encode")):
+        return value
+    if kind.startswith("Kind"):
+        return Kind(value)
+    return Encode(Kind(value["grid"]), None if value["table"] is None else Kind(value["table"]))

@@ -12,14 +12,15 @@ from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.plan import LayerPlan
-from lampq_tvm.quantize.constants import Grid, check_range, output_affine, pixel_affine
+from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
+from lampq_tvm.quantizers.carried import Carried, carried
 from lampq_tvm.quantizers.half import Float16, HalfWeights
 from lampq_tvm.quantizers.symmetric import SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
 
 F64 = npt.NDArray[np.float64]
-PIXELS = Uniform(bits=8, scale=1.0, zero=-128)
-HALF = Float16()
+PIXELS = carried(Uniform(bits=8, scale=1.0, zero=-128))
+HALF = carried(Float16())
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
     """
     model, op = calibration.model, calibration.model.op(row.name)
     bias = model.tensors[f"{row.name}.bias"].astype(np.float64)
-    x = input_quantizer(calibration, row)
+    x = layer_input(calibration, row)
     weights: HalfWeights | SymmetricWeights
     codes: npt.NDArray[Any]
     if row.is_float:
@@ -52,14 +53,14 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
         codes = weights.encode(real)
     else:
         weights, codes = calibration.weights[row.name][row.w_bits], planned_codes(calibration, row.name, row.w_bits)
-        check_range(codes.shape[1], -x.kind.low, -weights.kind.low, row.name)
+        check_range(codes.shape[1], x.peak, -weights.kind.low, row.name)
     if op.reads_image:
         return Product(codes, *pixel_affine(codes, weights.scale, bias, pixel_units(model, op.name)[1]))
     return Product(codes, *output_affine(codes, weights.scale, bias, x))
 
 
-def input_quantizer(calibration: Calibration, row: LayerPlan) -> Grid:
-    """Quantizer of a layer's input at its planned width; the image's codes are pixels minus 128."""
+def layer_input(calibration: Calibration, row: LayerPlan) -> Carried:
+    """A layer's input at its planned width; the image's codes are pixels minus 128."""
     if row.reads_image:
         return PIXELS
-    return HALF if row.is_float else calibration.activations[row.name][row.a_bits]
+    return HALF if row.is_float else carried(calibration.activations[row.name][row.a_bits])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,13 @@ from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kinds import Kind
 from lampq_tvm.quantizers.protocol import Affine, Quantizer, quantizer
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 WIDEST = 7  # codes minus their zero point are multiplied as int8
 
 
-@quantizer("asymmetric", "weights")
+@quantizer("asymmetric")  # no layer can be given it yet: payloads hold no zero points
 @dataclass(frozen=True, eq=False)
 class AsymmetricWeights(Quantizer):
     """w is about scale * (code - zero) for weights [N, K]; kernels multiply code - zero, which fits a byte up to 7 bits.
@@ -39,12 +42,12 @@ class AsymmetricWeights(Quantizer):
     @classmethod
     def candidates(
         cls, low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int, fractions: Sequence[float] = (1.0,)
-    ) -> list[AsymmetricWeights]:
+    ) -> list[Self]:
         """Every pair of a fraction of the lower ends and one of the upper ends."""
         return [cls.of_range(low * a, high * b, bits) for a in fractions for b in fractions]
 
     @classmethod
-    def of_range(cls, low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int) -> AsymmetricWeights:
+    def of_range(cls, low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int) -> Self:
         """That of low .. high [N] and zero."""
         least, most = np.minimum(low, 0).astype(np.float64), np.maximum(high, 0).astype(np.float64)
         scale = np.maximum(most - least, 1e-8) / ((1 << bits) - 1)
@@ -59,7 +62,8 @@ class AsymmetricWeights(Quantizer):
     def encode(self, x: npt.ArrayLike) -> npt.NDArray[np.int8]:
         """sat(rne(w / scale + zero)) of weights [N, K]."""
         codes = np.rint(np.asarray(x, np.float64) / self.scale[:, None] + self.zero[:, None])
-        return np.clip(codes, self.kind.low, self.kind.high).astype(np.int8)
+        found: npt.NDArray[np.int8] = np.clip(codes, self.kind.low, self.kind.high).astype(np.int8)
+        return found
 
     @property
     def decoder(self) -> Affine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,19 @@ import numpy.typing as npt
 from lampq_tvm.kinds import Kind
 from lampq_tvm.quantizers.protocol import Affine, Quantizer, quantizer
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 LARGEST = 65504.0
 
 
-@quantizer("float16", "activations", "operands")
+@quantizer("float16")  # a plan's width chooses it, no name
 @dataclass(frozen=True)
 class Float16(Quantizer):
     """Values rounded to float16, within +-65504."""
 
     @classmethod
-    def candidates(cls, low: Any, high: Any, bits: int = 16, fractions: Sequence[float] = (1.0,)) -> list[Float16]:
+    def candidates(cls, low: Any, high: Any, bits: int = 16, fractions: Sequence[float] = (1.0,)) -> list[Self]:
         """The one there is, whatever the range."""
         return [cls()]
 
@@ -40,7 +43,7 @@ class Float16(Quantizer):
         return Affine(1.0)
 
 
-@quantizer("float16_weights", "weights")
+@quantizer("float16_weights")
 @dataclass(frozen=True, eq=False)
 class HalfWeights(Quantizer):
     """Weights [N, K] in float16 with a scale for each row: a power of two that brings the largest to (1/2, 1].
@@ -56,13 +59,13 @@ class HalfWeights(Quantizer):
     @classmethod
     def candidates(
         cls, low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int = 16, fractions: Sequence[float] = (1.0,)
-    ) -> list[HalfWeights]:
+    ) -> list[Self]:
         """That of the largest magnitudes [N]."""
         largest = np.maximum(-np.asarray(low, np.float64), high)
         return [cls(2.0 ** np.ceil(np.log2(np.where(largest > 0, largest, 1))))]
 
     @classmethod
-    def of_rows(cls, weight: npt.NDArray[Any]) -> HalfWeights:
+    def of_rows(cls, weight: npt.NDArray[Any]) -> Self:
         """That of weights [N, K]."""
         return cls.candidates(weight.min(1), weight.max(1))[0]
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.kinds import Kind
 from lampq_tvm.quantizers.protocol import Levels, Quantizer, quantizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TOP = 255  # the level of the largest value
 
@@ -23,7 +27,7 @@ class LogSqrt2(Quantizer):
     largest: float = 1.0
 
     @classmethod
-    def candidates(cls, low: float, high: float, bits: int, fractions: Sequence[float] = (1.0,)) -> list[LogSqrt2]:
+    def candidates(cls, low: float, high: float, bits: int, fractions: Sequence[float] = (1.0,)) -> list[Self]:
         """Fractions of the largest value."""
         return [cls(bits, high * fraction) for fraction in fractions]
 

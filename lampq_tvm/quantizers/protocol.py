@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 F64 = npt.NDArray[np.float64]
+Described = dict[str, str | int | float]
 Role = Literal["weights", "activations", "operands", "probabilities"]
 
 
@@ -46,6 +47,7 @@ class Levels:
 
     table: Array
     scale: float
+    zero: ClassVar[int] = 0
 
     def values(self, codes: npt.ArrayLike) -> F64:
         """What codes stand for."""
@@ -57,7 +59,7 @@ class Quantizer(ABC):
 
     Attributes:
         name: under which it is found.
-        roles: what it serves.
+        roles: what it may be named for, in recipes and plans.
     """
 
     name: ClassVar[str] = ""
@@ -92,6 +94,11 @@ class Quantizer(ABC):
         """What codes stand for."""
         return self.decoder.values(codes)
 
+    @property
+    def described(self) -> Described:
+        """Its name, and those of its parameters that are numbers."""
+        return {"name": self.name} | {name: array.item() for name, array in self.arrays().items() if not array.ndim}
+
     def arrays(self) -> dict[str, Array]:
         """Its parameters as arrays, by name."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
@@ -108,7 +115,7 @@ QUANTIZERS: Registry[str, type[Quantizer]] = Registry("quantizer", "lampq_tvm.qu
 
 
 def quantizer(name: str, *roles: Role) -> Callable[[Q], Q]:
-    """Decorator that registers a quantizer under a name for what it serves."""
+    """Decorator that registers a quantizer under a name, for what it may be named for."""
 
     def register(found: Q) -> Q:
         found.name, found.roles = name, frozenset(roles)
@@ -119,7 +126,7 @@ def quantizer(name: str, *roles: Role) -> Callable[[Q], Q]:
 
 
 def names(role: Role) -> tuple[str, ...]:
-    """Names of the quantizers that serve a role."""
+    """Names of the quantizers of a role."""
     return tuple(sorted(name for name in QUANTIZERS if role in QUANTIZERS[name].roles))
 
 
@@ -127,7 +134,7 @@ def find(name: str, role: Role, where: str | None = None) -> type[Quantizer]:
     """The quantizer of a name.
 
     Raises:
-        UsageError: there is none, or it does not serve the role; the hint offers others.
+        UsageError: there is none, or it is not of the role; the hint offers others.
     """
     found = QUANTIZERS.find(name, where=where)
     if role not in found.roles:

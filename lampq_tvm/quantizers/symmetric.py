@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.kinds import Kind
 from lampq_tvm.quantizers.protocol import Affine, Quantizer, quantizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 I8 = npt.NDArray[np.int8]
 SMALLEST = 1e-12  # scale
@@ -37,7 +40,7 @@ class SymmetricHeads(Quantizer):
     @classmethod
     def candidates(
         cls, low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int, fractions: Sequence[float] = (1.0,)
-    ) -> list[SymmetricHeads]:
+    ) -> list[Self]:
         """Fractions of the scale at which neither end is clipped."""
         full = _at_least(np.maximum(-low, high) / ((1 << (bits - 1)) - 1))
         return [cls(bits, full.dtype.type(fraction) * full) for fraction in fractions]
@@ -54,7 +57,8 @@ class SymmetricHeads(Quantizer):
 
     def encode(self, x: npt.ArrayLike) -> I8:
         """sat(rne(x / scale)) of values [.., K]."""
-        return np.clip(np.rint(np.asarray(x, np.float64) / self.scale[..., None]), *self.range).astype(np.int8)
+        codes: I8 = np.clip(np.rint(np.asarray(x, np.float64) / self.scale[..., None]), *self.range).astype(np.int8)
+        return codes
 
     @property
     def decoder(self) -> Affine:
@@ -70,7 +74,7 @@ class SymmetricWeights(SymmetricHeads):
     @classmethod
     def candidates(
         cls, low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int, fractions: Sequence[float] = (1.0,)
-    ) -> list[SymmetricHeads]:
+    ) -> list[Self]:
         """Fractions of the scales at which neither end is clipped: upright ones, then those that turn the range round."""
         lowest, highest = weight_range(bits)
         below, above = -low, high
@@ -86,4 +90,5 @@ class SymmetricWeights(SymmetricHeads):
 
 
 def _at_least(scale: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.maximum(scale, scale.dtype.type(SMALLEST))
+    found: npt.NDArray[Any] = np.maximum(scale, scale.dtype.type(SMALLEST))
+    return found

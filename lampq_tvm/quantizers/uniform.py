@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.kinds import Kind
 from lampq_tvm.quantizers.protocol import Affine, Quantizer, quantizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @quantizer("uniform", "activations", "probabilities")
@@ -22,15 +26,15 @@ class Uniform(Quantizer):
     zero: int
 
     @classmethod
-    def of_range(cls, low: float, high: float, bits: int) -> Uniform:
+    def of_range(cls, low: float, high: float, bits: int) -> Self:
         """That of low .. high and zero."""
         low, high = min(low, 0.0), max(high, 0.0)
         scale = max(high - low, 1e-8) / ((1 << bits) - 1)
         half = 1 << (bits - 1)
-        return Uniform(bits, scale, int(np.clip(np.rint(-half - low / scale), -half, half - 1)))
+        return cls(bits, scale, int(np.clip(np.rint(-half - low / scale), -half, half - 1)))
 
     @classmethod
-    def candidates(cls, low: float, high: float, bits: int, fractions: Sequence[float] = (1.0,)) -> list[Uniform]:
+    def candidates(cls, low: float, high: float, bits: int, fractions: Sequence[float] = (1.0,)) -> list[Self]:
         """Every pair of a fraction of the lower end and one of the upper end."""
         return [cls.of_range(low * a, high * b, bits) for a in fractions for b in fractions]
 

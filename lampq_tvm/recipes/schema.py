@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 import pydantic
 
@@ -15,6 +15,7 @@ from lampq_tvm.store import digest
 
 ATTENTION = "attention"  # the type of softmax attention, whose probabilities have a quantizer of their own
 Role = Literal["weights", "activations", "probabilities"]
+ROLES: tuple[Role, ...] = get_args(Role)  # of quantizers that a recipe names
 
 
 class QuantizerRule(Schema):

@@ -15,8 +15,6 @@ from lampq_tvm.errors import CorruptError
 from lampq_tvm.files import reason
 from lampq_tvm.runtime.words import pack_words
 
-FLOAT_BITS = 16  # weights of this width are float16 and stored as they are
-
 
 def artifact_params(artifact: Artifact) -> list[np.ndarray]:
     """The constants of an artifact, in the order of its manifest.
@@ -63,7 +61,7 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
 
 
 def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndarray:
-    if recipe["bits"] == FLOAT_BITS:
+    if recipe.get("layout") == "f16":  # stored as they are
         return payload[recipe["tensor"]].reshape(recipe["shape"])
     return unpack_bits(payload[recipe["tensor"]], recipe["bits"], tuple(recipe["shape"]))
 

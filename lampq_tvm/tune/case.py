@@ -61,7 +61,8 @@ def _(kernel: AttentionKernel) -> Case:
         bias[:] = rng.integers(-spread // 4, spread // 4, bias.shape)
     added = bias[..., : shape.tokens] if shape.groups else None
     expected = ops.attention(qkv.reshape(shape.batch, shape.tokens, -1), S, P, M, B, shape.heads, shape.head_dim, 8, added)
-    return Case((qkv, S, P, M, B, CODES, bias), expected.reshape(len(qkv), -1))
+    encode, expected = _encoded(kernel.table, expected.reshape(len(qkv), -1), rng)
+    return Case((qkv, S, P, M, B, encode, bias), expected)
 
 
 @make_case.register
@@ -70,7 +71,16 @@ def _(kernel: LayerNormKernel) -> Case:
     x = (rng.normal(0, 1, sizes) * np.where(rng.random(sizes) < 0.03, 100, 3)).astype(np.float32)
     G, B = (rng.normal(0, spread, kernel.channels).astype(np.float32) for spread in (40, 20))
     exact = ops.layer_norm_codes(x, G, B, kernel.eps, 8) if kernel.to_codes else ops.layer_norm_float(x, G, B, kernel.eps)
-    return Case((x, G, B, CODES), exact)
+    encode, exact = _encoded(kernel.table, exact, rng)
+    return Case((x, G, B, encode), exact)
+
+
+def _encoded(table: bool, codes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The argument that says how codes are stored, and what is."""
+    if not table:
+        return CODES, codes
+    entries = rng.integers(-128, 128, 256).astype(np.int8)
+    return entries, ops.apply_table(codes, entries)
 
 
 def _random(kernel: Kernel) -> np.random.Generator:
@@ -92,8 +102,8 @@ def _epilogue(kernel: ProductKernel, acc: np.ndarray, rng: np.random.Generator) 
     if shape.epilogue == "codes":
         return [scale, offset, CODES], ops.requantize(acc, scale, offset, 8)
     if shape.epilogue == "table":
-        table = rng.integers(-128, 128, 256).astype(np.int8)
-        return [scale, offset, table], ops.apply_table(ops.requantize(acc, scale, offset, 8), table)
+        table, expected = _encoded(True, ops.requantize(acc, scale, offset, 8), rng)
+        return [scale, offset, table], expected
     if shape.epilogue == "float":
         return [scale, offset], ops.float_out(acc, scale, offset)
     if shape.epilogue == "residual":

@@ -97,8 +97,8 @@ def test_one_changed_constant_is_seen(kind):
     """The network that is compiled differs in one constant from the one that the reference runs: the very layer is named."""
     qm, pixels = quantized("one block", "4/4"), images("one block", 3)
     wanted = run_reference(qm, pixels, values=True)
-    table = next(op for op in qm.ops if isinstance(op, QProduct) and op.epilogue == "table")
-    qkv = next(op for op in qm.ops if isinstance(op, QProduct) and op.epilogue == "codes")
+    table = next(op for op in qm.ops if isinstance(op, QProduct) and op.finish == "table")
+    qkv = next(op for op in qm.ops if isinstance(op, QProduct) and op.finish == "codes")
     attention = next(op for op in qm.ops if qkv.name in op.inputs)
     where, name, at, change = {
         "weight": (qkv.name, f"{qkv.name}.w", (5, 7), lambda x: x - 1 if x > 0 else x + 1),

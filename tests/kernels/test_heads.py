@@ -74,7 +74,7 @@ def test_attention_of_constant_queries(machine, bits):
             M, B = rng.uniform(0.3, 1.5, channels).astype(np.float32), (rng.integers(-6, 7, channels) / 2).astype(np.float32)
             expected = ops.attention_pool(kv.reshape(batch, tokens, -1), query, S, P, M, B, 8).reshape(batch * queries, -1)
             args, sizes = (kv, query, S, P, M, B, data.code_range(8)), (batch, tokens, count, queries, head_dim)
-            cases.append(case("pool", heads.build_attention_pool, args, expected, *sizes))
+            cases.append(case("pool", heads.build_attention_pool, args, expected, *sizes, machine.isa))
     machine.check(cases)
 
 

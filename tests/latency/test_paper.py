@@ -14,6 +14,7 @@ from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind, of_width
 from lampq_tvm.latency.cuda import cuda_work
 from lampq_tvm.latency.paper import CACHED, ISSUE, LAUNCH_MS, MEMORY, TENSOR, Counted, issued, on_paper, parts_ms
 from lampq_tvm.lower.cuda.launch import Launch, Value
@@ -60,12 +61,12 @@ def instructions(shape: ProductShape, tiles: CudaTiles, widths=(8, 8), **fused) 
 def test_narrow_widths_are_faster_where_there_is_work():
     """fc1 of DeiT-S, eight images, on Orin: nibbles before bytes before float16."""
     shape, tiles, times = ProductShape(1576, 1536, 384, "codes"), CudaTiles(128, 128, warp_columns=4), []
-    for widths, rate, bits in (((4, 4), "int4", 4), ((8, 8), "int8", 8), ((16, 16), "fp16", 16)):
+    for widths, rate, bits in (((4, 4), "int4", 4), ((8, 8), "int8", 8), ((Kind.FLOAT16, Kind.FLOAT16), "fp16", 16)):
         words = weight_words(shape, mma_for(*widths, "sm_87"), tiles)
         weights = {"W": {"from": "words", "shape": [shape.n, shape.k], "words": words}}
         out, macs = Value("y", shape.rows, shape.n, f"int{bits}" if bits < 16 else "float16"), shape.rows * shape.n * shape.k
         launch = Launch("k", None, {}, weights, ("out", out), macs=macs, rate=rate, read_bytes=shape.rows * shape.k * bits // 8)
-        count = instructions(shape, tiles, widths, out_bits=bits)
+        count = instructions(shape, tiles, widths, out=of_width(bits))
         times.append(on_paper(launch, Counted((12, 13, 1), count), BOARD).median_ms)
     assert times[0] < 0.8 * times[1] < 0.8 * 0.8 * times[2]
 
@@ -74,7 +75,7 @@ def test_instructions_grow_with_the_steps_and_with_what_is_fused():
     tiles = CudaTiles(32, 64, 16, 2, 1, 2)
     few, many = (instructions(ProductShape(64, 128, k, "residual"), tiles) for k in (1024, 2048))
     assert 1.6 < many / few < 2  # all but the epilogue
-    norm = instructions(ProductShape(64, 128, 1024, "residual"), tiles, following=Following(8, 1e-6))
+    norm = instructions(ProductShape(64, 128, 1024, "residual"), tiles, following=Following(Kind.INT8, 1e-6))
     assert few + 500 < norm < few + 5000  # every second block makes it for both
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from lampq_tvm.kinds import Encode, Kind, of_width
 from lampq_tvm.network.model import InputSpec, Op
 from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.model import QuantizedModel
+
+CODES, LOOKED_UP = Encode(Kind.INT8), Encode(Kind.INT8, Kind.INT8)
 
 
 class Network:
@@ -26,13 +29,15 @@ class Network:
     def embed(self, patch: int, dim: int, prefix: int) -> str:
         tokens, k = (self.input.height // patch) ** 2, self.input.channels * patch * patch
         arrays = {"w": zeros(dim, k), "pos": zeros(tokens, dim), "prefix": zeros(prefix, dim)}
-        return self.add(q.QPatchEmbed("embed", ("image",), patch, 8), **arrays)
+        return self.add(q.QPatchEmbed("embed", ("image",), patch, Kind.INT8), **arrays)
 
     def norm(self, source: str) -> str:
-        return self.add(q.QLayerNorm(f"norm{len(self.ops)}", (source,), 1e-6, 8))
+        return self.add(q.QLayerNorm(f"norm{len(self.ops)}", (source,), 1e-6, CODES))
 
     def product(self, kind: str, n: int, k: int, *inputs: str) -> str:
-        return self.add(q.QProduct(f"product{len(self.ops)}", inputs, kind, 8, 8, 8), w=zeros(n, k))
+        encode, epilogue = {"codes": CODES, "table": LOOKED_UP}.get(kind), "codes" if kind == "table" else kind
+        name = f"product{len(self.ops)}"
+        return self.add(q.QProduct(name, inputs, epilogue, Kind.INT8, Kind.INT8, encode), w=zeros(n, k))
 
     def regroup(self, source: str, index: np.ndarray, dtype: str) -> str:
         rows = int(index.max()) + 1
@@ -44,14 +49,14 @@ class Network:
         cut = np.arange(tokens).reshape(windows, -1, 1)
         y = self.regroup(y, cut, "int8") if windows > 1 else y
         y = self.product("codes", 3 * dim, dim, y)
-        y = self.add(q.QAttention(f"attention{len(self.ops)}", (y,), heads, dim // heads, 8, 8))
+        y = self.add(q.QAttention(f"attention{len(self.ops)}", (y,), heads, dim // heads, Kind.INT8, CODES))
         y = self.regroup(y, np.arange(tokens)[:, None], "int8") if windows > 1 else y
         stream = self.product("residual", dim, dim, y, stream)
         y = self.product("table", 4 * dim, dim, self.norm(stream))
         return self.product("residual", dim, 4 * dim, y, stream)
 
     def end(self, pooled: str, classes: int, dim: int) -> QuantizedModel:
-        codes = self.add(q.QToCodes("codes", (pooled,), 8), affine=np.ones(2, np.float32))
+        codes = self.add(q.QToCodes("codes", (pooled,), CODES), affine=np.ones(2, np.float32))
         return self.ended(self.product("float", classes, dim, codes))
 
     def ended(self, output: str, attention_bits: int = 8) -> QuantizedModel:
@@ -81,12 +86,13 @@ def one_block(dim: int, side: int, heads: int, bits: int = 8) -> QuantizedModel:
     Args:
         bits: of attention; at 16 its input and output are float16.
     """
-    made = Network(side, 3)
+    made, kind = Network(side, 3), of_width(bits)
     x = made.embed(1, dim, 1)
-    qkv = made.add(q.QProduct("qkv", (made.norm(x),), "codes", 8, 8, bits), w=zeros(3 * dim, dim))
-    attended = made.add(q.QAttention("attention", (qkv,), heads, dim // heads, bits, 8))
+    qkv = made.add(q.QProduct("qkv", (made.norm(x),), "codes", Kind.INT8, Kind.INT8, Encode(kind)), w=zeros(3 * dim, dim))
+    attended = made.add(q.QAttention("attention", (qkv,), heads, dim // heads, kind, CODES))
     x = made.product("residual", dim, dim, attended, x)
-    hidden = made.add(q.QProduct("fc1", (made.norm(x),), "table", 8, 8, 8), w=zeros(4 * dim, dim), table=np.zeros(256, np.int8))
+    fc1 = q.QProduct("fc1", (made.norm(x),), "codes", Kind.INT8, Kind.INT8, LOOKED_UP)
+    hidden = made.add(fc1, w=zeros(4 * dim, dim), table=np.zeros(256, np.int8))
     x = made.product("residual", dim, 4 * dim, hidden, x)
     token = made.norm(made.add(q.QTakeToken("token", (x,), 0)))
     return made.ended(made.product("float", 10, dim, token), bits)

@@ -101,3 +101,21 @@ def test_refusals():
     odd = dataclasses.replace(calibration, model=dataclasses.replace(model, ops=ops, outputs=("after",)))
     with pytest.raises(UnsupportedError, match="after"):
         quantize(odd, uniform_plan(model, 8, 8))
+
+
+def test_quantizers_are_described():
+    """By name and parameters, as the plan chose them; what a file holds is the same."""
+    calibration = tiny_calibration("pool")
+    plan = mixed_plan(calibration.model, 5)
+    found = quantize(calibration, plan).quantizers
+    for row in plan.layers:
+        assert found[row.name]["weights"] == {"name": "symmetric", "bits": row.w_bits}
+        assert found[row.name]["input"]["name"] == "uniform" and found[row.name]["input"]["bits"] == row.a_bits
+    x = calibration.activations["head"][plan.layer("head").a_bits]
+    assert found["head"]["input"] == {"name": "uniform", "bits": x.bits, "scale": x.scale, "zero": x.zero}
+    for name in calibration.attention:
+        assert found[name]["operands"] == {"name": "symmetric_heads", "bits": 8}
+        assert found[name]["probabilities"]["name"] == "uniform" and found[name]["probabilities"]["bits"] == 8
+    floats = quantize(calibration, uniform_plan(calibration.model, 16, 16, 16)).quantizers
+    assert floats["head"] == {"weights": {"name": "float16_weights"}, "input": {"name": "float16"}}
+    assert floats["attn_pool"] == {"operands": {"name": "float16"}}

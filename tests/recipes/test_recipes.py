@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lampq_tvm.calibrate.fit import ACTIVATION_SEARCHES, WEIGHT_SEARCHES
+from lampq_tvm.calibrate.fit import WEIGHT_SEARCHES
 from lampq_tvm.errors import UnsupportedError, UsageError
+from lampq_tvm.quantizers.protocol import names
 from lampq_tvm.recipes.find import FOLDER, find_recipe, recipe_file, shipped
-from lampq_tvm.recipes.kinds import KINDS
 from tests.quantize.tiny import tiny_model
 from tests.recipes.files import changed, recipe
 
@@ -108,4 +108,4 @@ def test_the_first_rule_that_names_a_quantizer_decides(tmp_path):
 
 
 def test_every_quantizer_that_a_recipe_may_name_is_there():
-    assert set(KINDS["weights"]) == set(WEIGHT_SEARCHES) and set(KINDS["activations"]) == set(ACTIVATION_SEARCHES)
+    assert set(names("weights")) == set(WEIGHT_SEARCHES)

@@ -50,33 +50,36 @@ from lampq_tvm.kernels.cuda.emit import (
     u32,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import HALF, CodeRows, packed
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import row_words
+from lampq_tvm.kernels.cuda.sink import CodeRows, CodeSink
+from lampq_tvm.kinds import Kind
 
 HELD = 4  # groups whose scores lie in registers at most; with more they are made twice
 LARGEST_HEAD = 255  # channels of a head whose scores differ by less than 2^23
 LOWEST = -(1 << 31)
 
 
-def build_attention(shape: CudaAttentionShape, mma: Mma, *, out_bits: int = 8, name: str = "attention") -> CudaKernel:
+def build_attention(
+    shape: CudaAttentionShape, mma: Mma, *, out: Kind = Kind.INT8, table: bool = False, name: str = "attention"
+) -> CudaKernel:
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; P [256] uint8; M, B [channels] f32;
-    range [2] f32 (not to float16 values); with groups, bias int32 and pattern as `bias_arguments`; out, codes
-    [images * tokens, channels] packed as `epilogue.CodeRows`.
+    range [2] f32 (not to float16 values) or table; with groups, bias int32 and pattern as `bias_arguments`; out, codes
+    [images * tokens, channels] packed as `sink.CodeRows`.
     """
-    return _Attention(shape, mma, out_bits, name).build()
+    return _Attention(shape, mma, out, table, name).build()
 
 
 def attention_shared_bytes(shape: CudaAttentionShape, mma: Mma) -> int:
     """Bytes of shared memory of a block."""
-    return 4 * _Attention(shape, mma, 8, "").memory_words
+    return 4 * _Attention(shape, mma, Kind.INT8, False, "").memory_words
 
 
 def scores_made(shape: CudaAttentionShape, mma: Mma) -> int:
     """How often each score is made."""
-    return 1 if _Attention(shape, mma, 8, "").held else 2
+    return 1 if _Attention(shape, mma, Kind.INT8, False, "").held else 2
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class _Buffers:
     P: Any
     M: Any
     B: Any
-    bounds: Any
+    sink: CodeSink
     bias: Any
     pattern: Any
     out: Any
@@ -100,7 +103,8 @@ class _Attention:
 
     shape: CudaAttentionShape
     mma: Mma
-    out_bits: int
+    out: Kind
+    table: bool
     name: str
 
     def build(self) -> CudaKernel:
@@ -113,11 +117,11 @@ class _Attention:
                 qkv = argument("qkv", (rows, row_words(3 * channels, 8)), "uint32")
                 S, P = argument("S", (s.heads,), "float32"), argument("P", (ENTRIES,), "uint8")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
-                bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
+                sink = CodeSink.declare(self.out, table=self.table)
                 bias, pattern = bias_arguments(s, "int32")
-                out = CodeRows.declare("out", rows, channels, self.out_bits, piece(s.head_dim, self._head.columns))
+                out = CodeRows.declare("out", rows, channels, self.out, piece(s.head_dim, self._head.columns))
                 with launch(s.grid, s.warps) as threads:
-                    self._block(_Buffers(qkv, S, P, M, B, bounds, bias, pattern, out), threads)
+                    self._block(_Buffers(qkv, S, P, M, B, sink, bias, pattern, out), threads)
             func = builder.get()
         return CudaKernel(func, s.grid, (WARP, s.warps, 1), 4 * self.memory_words)
 
@@ -253,11 +257,9 @@ class _Attention:
     def _write(self, b: _Buffers, memory: Any, out: Any, total: Any, first_token: Expr, row: Expr, threads: Threads) -> None:
         """Codes of a warp's rows, or of its share of them."""
         s, lane = self.shape, threads.lane
-        inverse, bounds = registers(2, "float32"), registers(2, "float32")
+        inverse, sink = registers(2, "float32"), b.sink.held()
         for half in range(2):
             put(inverse, half, f32(1) / T.Cast("float32", _signed(total[half])))
-            if b.bounds is not None:
-                put(bounds, half, b.bounds[half])
         size, per = b.out.size, self._head.columns // 4
         pieces = [(first, half) for half in range(2) for first in range(0, per, size)]
         for which in range(min(s.key_warps, len(pieces))):
@@ -267,9 +269,9 @@ class _Attention:
                     if s.key_warps > 1:
                         self._collect(memory, out, places, threads)
                     channel, token = lane % 4 * per + first, row + half * 8 + lane // 4
-                    with when(T.And(token < s.tokens, written(s, self.out_bits, channel, threads.block[1]))):
+                    with when(T.And(token < s.tokens, written(s, self.out, channel, threads.block[1]))):
                         n = threads.block[1] * s.head_dim + channel
-                        self._piece(b, [out[place] for place in places], inverse[half], bounds, first_token + token, n)
+                        self._piece(b, [out[place] for place in places], inverse[half], sink, first_token + token, n)
 
     def _collect(self, memory: Any, out: Any, places: list[int], threads: Threads) -> None:
         """The sums over all warps that share the rows, of some registers of `out`."""
@@ -278,13 +280,13 @@ class _Attention:
             for other in range(self.shape.key_warps):
                 put(out, place, out[place] + memory[self._shared_sum(threads, other, place)])
 
-    def _piece(self, b: _Buffers, sums: list[Expr], inverse: Expr, bounds: Any, row: Expr, n: Expr) -> None:
+    def _piece(self, b: _Buffers, sums: list[Expr], inverse: Expr, sink: CodeSink, row: Expr, n: Expr) -> None:
         """Neighbours of a row."""
         last = i32(self.shape.heads * self.shape.head_dim - 1)
-        at = [tirx.min(n + i, last) if self.out_bits == HALF else n + i for i in range(len(sums))]
+        at = [tirx.min(n + i, last) if self.out.is_float else n + i for i in range(len(sums))]
         scaled = [T.Cast("float32", _signed(x)) * inverse for x in sums]
         values = [T.fma(x, b.M[at[i]], b.B[at[i]]) for i, x in enumerate(scaled)]
-        b.out.put(row, n, packed(values, bounds, self.out_bits))
+        b.out.put(row, n, sink.packed(values))
 
     def _values(self, memory: Any, out: Any, total: Any, weights: Any, p: Any, values: Any, group: Expr, lane: Expr) -> None:
         """out += p v of 16 rows and 32 tokens, total += the sum of p."""

@@ -45,32 +45,33 @@ from lampq_tvm.kernels.cuda.emit import (
     shared,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import HALF, CodeRows, packed
 from lampq_tvm.kernels.cuda.half import HalfMma, exp2, half_of, two_halves
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP
 from lampq_tvm.kernels.cuda.operand import row_words
+from lampq_tvm.kernels.cuda.sink import CodeRows, CodeSink
 from lampq_tvm.kernels.cuda.tiles import PAD
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kinds import Kind
 
 LOWEST = -1e30  # below any score, masked ones included, and 2 to the difference is 0
 CHUNK = 64  # tokens in shared memory at a time
 
 
 def build_half_attention(
-    shape: CudaAttentionShape, mma: HalfMma, *, out_bits: int = HALF, name: str = "attention"
+    shape: CudaAttentionShape, mma: HalfMma, *, out: Kind = Kind.FLOAT16, table: bool = False, name: str = "attention"
 ) -> CudaKernel:
     """The kernel, for heads of a multiple of 4 channels.
 
     Buffers: qkv [images * tokens, words] uint32 in rows of whole 16 bytes; S [heads] f32; M, B [channels] f32; range [2] f32
-    (only to codes); with groups, bias f32 (exponents of two) and pattern as `bias_arguments`; out, codes or float16 values
-    [images * tokens, channels] packed as `epilogue.CodeRows`.
+    (only to codes) or table; with groups, bias f32 (exponents of two) and pattern as `bias_arguments`; out, codes or float16
+    values [images * tokens, channels] packed as `sink.CodeRows`.
     """
-    return _HalfAttention(shape, mma, out_bits, name).build()
+    return _HalfAttention(shape, mma, out, table, name).build()
 
 
 def half_attention_shared_bytes(shape: CudaAttentionShape, mma: HalfMma) -> int:
     """Bytes of shared memory of a block."""
-    return _HalfAttention(shape, mma, HALF, "").shared_bytes
+    return _HalfAttention(shape, mma, Kind.FLOAT16, False, "").shared_bytes
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class _Buffers:
     S: Any
     M: Any
     B: Any
-    bounds: Any
+    sink: CodeSink
     bias: Any
     pattern: Any
     out: Any
@@ -104,7 +105,8 @@ class _HalfAttention:
 
     shape: CudaAttentionShape
     mma: HalfMma
-    out_bits: int
+    out: Kind
+    table: bool
     name: str
 
     def build(self) -> CudaKernel:
@@ -115,14 +117,14 @@ class _HalfAttention:
             with T.prim_func(s_tir=True):
                 T.func_name(self.name)
                 T.func_attr({"global_symbol": self.name, "tirx.noalias": True})
-                qkv = argument("qkv", (rows, row_words(3 * channels, HALF)), "uint32")
+                qkv = argument("qkv", (rows, row_words(3 * channels, Kind.FLOAT16.bits)), "uint32")
                 S = argument("S", (s.heads,), "float32")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
-                bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
+                sink = CodeSink.declare(self.out, table=self.table)
                 bias, pattern = bias_arguments(s, "float32")
-                out = CodeRows.declare("out", rows, channels, self.out_bits, 2)
+                out = CodeRows.declare("out", rows, channels, self.out, 2)
                 with launch(grid, s.warps) as threads:
-                    self._block(_Buffers(qkv, S, M, B, bounds, bias, pattern, out), threads)
+                    self._block(_Buffers(qkv, S, M, B, sink, bias, pattern, out), threads)
             func = builder.get()
         return CudaKernel(func, grid, (WARP, s.warps, 1), self.shared_bytes)
 
@@ -272,17 +274,15 @@ class _HalfAttention:
         """Codes or float16 values of a warp's rows."""
         s, lane = self.shape, threads.lane
         channels = s.heads * s.head_dim
-        inverse, bounds = registers(2, "float32"), registers(2, "float32")
+        inverse, sink = registers(2, "float32"), b.sink.held()
         for half in range(2):
             for distance in (1, 2):
                 put(state.total, half, state.total[half] + butterfly(state.total[half], distance))
             put(inverse, half, f32(1) / state.total[half])
-            if b.bounds is not None:
-                put(bounds, half, b.bounds[half])
         for j in range(self._words // STEP * 2):
             channel = j * COLUMNS + lane % 4 * 2
             n = threads.block[1] * s.head_dim + channel
-            mine = written(s, self.out_bits, channel, threads.block[1])
+            mine = written(s, self.out, channel, threads.block[1])
             for half in range(2):
                 token = row + half * 8 + lane // 4
                 inside = T.And(token < s.tokens, mine) if s.head_dim % (2 * COLUMNS) else token < s.tokens
@@ -290,4 +290,4 @@ class _HalfAttention:
                     at = [tirx.min(n + i, i32(channels - 1)) for i in range(2)]
                     sums = [state.out[4 * j + 2 * half + i] * inverse[half] for i in range(2)]
                     values = [T.fma(sums[i], b.M[at[i]], b.B[at[i]]) for i in range(2)]
-                    b.out.put(first_token + token, n, packed(values, bounds, self.out_bits))
+                    b.out.put(first_token + token, n, sink.packed(values))

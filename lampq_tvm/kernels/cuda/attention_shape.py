@@ -12,9 +12,9 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import Threads, argument, i32, put, registers, u32, when
-from lampq_tvm.kernels.cuda.epilogue import HALF
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kinds import Kind
 
 GROUP = 32  # tokens of a step of both products
 Biases = Callable[[Expr, int], Expr]  # of a score: by the first token of its group of keys and by its register
@@ -125,9 +125,9 @@ def piece(head_dim: int, columns: int) -> int:
     return next(size for size in (8, 4) if head_dim % size == 0 and columns // 4 % size == 0)
 
 
-def written(shape: CudaAttentionShape, out_bits: int, channel: Expr, head: Expr) -> Expr:
+def written(shape: CudaAttentionShape, out: Kind, channel: Expr, head: Expr) -> Expr:
     """Whether a head writes a channel: its own, and the last one the row's end, which must be finite in float16."""
-    if out_bits < HALF:
+    if not out.is_float:
         return channel < shape.head_dim
     row = head * shape.head_dim + channel
     last = T.And(head == shape.heads - 1, row < round_up(shape.heads * shape.head_dim, 8))

@@ -10,59 +10,28 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import Threads, argument, at, bytes_of, codes_of, f32, i32, move, put, registers, u32, when
-from lampq_tvm.kernels.cuda.half import activate, two_halves
+from lampq_tvm.kernels.cuda.emit import Threads, argument, f32, i32, move, put, registers, when
+from lampq_tvm.kernels.cuda.half import activate
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, Mma
+from lampq_tvm.kernels.cuda.sink import CodeRows, CodeSink, Table
 from lampq_tvm.kernels.cuda.turned import Turned, Turning
 from lampq_tvm.kernels.shapes import ProductShape, round_up
+from lampq_tvm.kinds import Kind
 
-HALF = 16  # bits of a float16 value
-TABLE_WORDS = 128  # that a table takes at most
-LOOKUPS = {
-    f"lampq_{name}": f"""
-__forceinline__ __device__ uint lampq_{name}(const uint* words, uint i) {{
-  return ((const u{item}*)words)[i];
-}}
-"""
-    for name, item in (("byte", "char"), ("short", "short"))
-}
 CODED = ("codes", "table", "act", "turned")  # epilogues that pack their values
 PIECES = (8, 4, 2, 1)  # neighbours that are written at a time
 Halves = list[tuple[int, int]]  # tiles of 16 rows, and which 8 rows of them
 
 
-class SharedTable:
-    """256 entries of a byte, or of a float16 value, that lie in shared memory: there lanes look up different ones at once.
-
-    Args:
-        source: the argument, in words.
-    """
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._place: Expr | None = None
-
-    def fill(self, memory: Any, first: int, threads: Threads) -> None:
-        """Copy it, from word `first` of shared memory on."""
-        words = int(self._source.shape[0])
-        for start in range(0, words, threads.count):
-            word = threads.index + start
-            with when(None if start + threads.count <= words else word < words):
-                put(memory, first + word, self._source[word])
-        self._place = at(memory, i32(first))
-
-    def entry(self, place: Expr) -> Expr:
-        """The entry's bits as a word."""
-        name = "lampq_byte" if int(self._source.shape[0]) < TABLE_WORDS else "lampq_short"
-        return T.cuda.func_call(name, self._place, place, source_code=LOOKUPS[name], return_type="uint32")
-
-
 @dataclass(frozen=True)
 class Epilogue:
-    """The epilogue's buffers, those that its kind does not have None; `size` neighbours of a row are written at a time."""
+    """The epilogue's buffers, those that its kind does not have None; `size` neighbours of a row are written at a time.
+
+    `kind` is that of the codes in memory.
+    """
 
     shape: ProductShape
-    out_bits: int
+    kind: Kind
     prefix: int
     act: str
     size: int
@@ -71,39 +40,37 @@ class Epilogue:
     affine: Any
     bounds: Any
     added: Any
-    table: SharedTable | None
+    table: Table | None
     turned: Turned | None
     out: Any
 
     @classmethod
     def arguments(
-        cls, shape: ProductShape, out_bits: int, prefix: int, act: str, turning: Turning | None, columns: int
+        cls, shape: ProductShape, kind: Kind, prefix: int, act: str, turning: Turning | None, columns: int, *, table: bool
     ) -> Epilogue:
         """Declare the kernel's remaining buffers, in the order of `build_product`; `columns` are those of a warp's tile."""
-        kind = shape.epilogue
+        last, floats = shape.epilogue, kind.is_float
         scale, shift = (argument(name, (shape.n,), "float32") for name in ("S", "B"))
-        affine = argument("affine", (2,), "float32") if kind == "act" and out_bits < HALF else None
-        bounds = argument("range", (2,), "float32") if kind in CODED and kind != "table" and out_bits < HALF else None
+        affine = argument("affine", (2,), "float32") if last == "act" and (table or not floats) else None
+        bounds = argument("range", (2,), "float32") if last in CODED and not table and not floats else None
         turned = None if turning is None else Turned.declare(turning)
-        table = None
-        if kind == "table":
-            table = SharedTable(argument("table", (TABLE_WORDS if out_bits == HALF else TABLE_WORDS // 2,), "uint32"))
-        added = argument("pos", (shape.period, shape.n), "float32") if kind == "stream" else None
+        entries = Table.declare(kind) if table else None
+        added = argument("pos", (shape.period, shape.n), "float32") if last == "stream" else None
         rows = shape.rows + (shape.rows // shape.period * prefix if prefix else 0)
         per = columns // 4
-        if kind in CODED:
+        if last in CODED:
             of = per if turning is None else math.gcd(per, turning.head_dim)  # neighbours are of one head
             size = next(size for size in PIECES if of % size == 0)
-            out: Any = CodeRows.declare("out", rows, shape.n, out_bits, size)
+            out: Any = CodeRows.declare("out", rows, shape.n, kind, size)
         else:
             size = next(size for size in PIECES if per % size == 0 and shape.n % size == 0)
             out = argument("out", (rows, shape.n), "float32")
-        added = out if kind == "residual" else added
-        return cls(shape, out_bits, prefix, act, size, scale, shift, affine, bounds, added, table, turned, out)
+        added = out if last == "residual" else added
+        return cls(shape, kind, prefix, act, size, scale, shift, affine, bounds, added, entries, turned, out)
 
     def prepare(self, memory: Any, first: int, threads: Threads) -> None:
-        """Copy the table into shared memory, from word `first` on; seen after the next barrier."""
-        if self.table is not None:
+        """Copy the table of `table` into shared memory, from word `first` on; seen after the next barrier."""
+        if self.table is not None and self.shape.epilogue == "table":
             self.table.fill(memory, first, threads)
 
     def write(self, acc: Any, mma: Mma, corner: tuple[Expr, Expr], columns: int, halves: Halves, lane: Expr) -> None:
@@ -160,11 +127,7 @@ class Epilogue:
             values = self._activated(values)
         if self.turned is not None:
             values = self.turned.values(values, m, n)
-        if self.table is None:
-            self.out.put(m, n, packed(values, bounds, self.out_bits))
-            return
-        places = [T.bitwise_and(codes_of(value, bounds[0], bounds[1]) + u32(128), u32(255)) for value in values]
-        self.out.put(m, n, joined([self.table.entry(place) for place in places], self.out_bits))
+        self.out.put(m, n, CodeSink(self.kind, bounds, self.table).packed(values))
 
     def _activated(self, values: list[Expr]) -> list[Expr]:
         """The activation function's values, times 1/s plus z where codes come out."""
@@ -185,52 +148,3 @@ def _float_sum(word: Expr, mma: Mma) -> Expr:
         return word
     total = T.reinterpret(word, dtype="int32")
     return T.Cast("float32", T.shift_right(total, i32(mma.shift)) if mma.shift else total)
-
-
-def packed(values: list[Expr], bounds: Any, bits: int) -> list[Expr]:
-    """Neighbours as they lie in memory, from values in units of the codes: words, or one shorter item."""
-    if bits == HALF:
-        return [two_halves(values[i : i + 2]) for i in range(0, len(values), 2)]
-    return joined([codes_of(value, bounds[0], bounds[1]) for value in values], bits)
-
-
-def joined(codes: list[Expr], bits: int) -> list[Expr]:
-    """Neighbours as they lie in memory, from the low bits of words: words, or one shorter item."""
-    mask, words = u32((1 << bits) - 1), []
-    for first in range(0, len(codes), 32 // bits):
-        items = codes[first : first + 32 // bits]
-        if bits == 8 and len(items) == 4:
-            words.append(bytes_of(items))
-            continue
-        word = T.bitwise_and(items[0], mask)
-        for i, item in enumerate(items[1:], 1):
-            word = T.bitwise_or(word, T.shift_left(T.bitwise_and(item, mask), u32(bits * i)))
-        words.append(word)
-    return words
-
-
-@dataclass(frozen=True)
-class CodeRows:
-    """Rows of packed codes (or float16 values) at multiples of 16 bytes, written `size` neighbours at a time."""
-
-    buffer: Any
-    bits: int
-    size: int
-
-    @classmethod
-    def declare(cls, name: str, rows: int, codes: int, bits: int, size: int) -> CodeRows:
-        """Declare the kernel's argument: [rows, items] of words, or of shorter items where `size` neighbours are shorter."""
-        item = min(32, bits * size)
-        return cls(argument(name, (rows, round_up(codes * bits, 128) // item), f"uint{item}"), bits, size)
-
-    def put(self, row: Expr, code: Expr, items: list[Expr]) -> None:
-        """Write neighbours (what `packed` or `joined` made of them) that begin at a row's code, a multiple of `size`."""
-        item = min(32, self.bits * self.size)
-        place = code // (item // self.bits)
-        if len(items) == 1:
-            put(self.buffer, (row, place), items[0] if item == 32 else T.Cast(f"uint{item}", items[0]))
-            return
-        line = registers(len(items))
-        for i, word in enumerate(items):
-            put(line, i, word)
-        move(line, (i32(0),), self.buffer, (row, place), len(items))

@@ -16,10 +16,11 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, at, barrier, f32, i32, put, registers, u32, when
-from lampq_tvm.kernels.cuda.epilogue import HALF
 from lampq_tvm.kernels.cuda.norm import RowNorm, put_row
+from lampq_tvm.kernels.cuda.sink import CodeSink
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kinds import Kind
 
 COUNT_IN = """
 __forceinline__ __device__ uint lampq_count_in(int* count) {
@@ -36,12 +37,12 @@ class Following:
     """A LayerNorm that follows.
 
     Attributes:
-        bits: of the codes in memory (16: float16 values); 0 for none, where there is a sum.
+        codes: kind of those in memory; None for none, where there is a sum.
         eps: of the LayerNorm.
         summed: it is added to a stream, and codes are made of the sum; else of the LayerNorm.
     """
 
-    bits: int
+    codes: Kind | None
     eps: float
     summed: bool = False
 
@@ -50,20 +51,19 @@ class Following:
 class Codes:
     """Rows of codes: `next_range` [2] f32 (not of float16 values), `codes` [rows, words] uint32 in rows of whole 16 bytes."""
 
-    bits: int
+    sink: CodeSink
     channels: int
-    bounds: Any
     codes: Any
 
     @classmethod
-    def declare(cls, rows: int, channels: int, bits: int) -> Codes:
+    def declare(cls, rows: int, channels: int, kind: Kind) -> Codes:
         """Declare the buffers."""
-        bounds = argument("next_range", (2,), "float32") if bits < HALF else None
-        return cls(bits, channels, bounds, argument("codes", (rows, round_up(channels * bits, 128) // 32), "uint32"))
+        sink = CodeSink.declare(kind, name="next_range")
+        return cls(sink, channels, argument("codes", (rows, round_up(channels * kind.bits, 128) // 32), "uint32"))
 
     def put(self, row: Expr, values: list[Expr], lane: Expr) -> None:
         """Write a row's codes, from values in their units as `RowNorm.values` gives them."""
-        put_row(self.codes, row, values, self.channels, self.bits, self.bounds, lane)
+        put_row(self.codes, row, values, self.channels, self.sink, lane)
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ class Sum:
     codes: Codes | None
 
     @classmethod
-    def declare(cls, rows: int, channels: int, bits: int) -> Sum:
+    def declare(cls, rows: int, channels: int, kind: Kind | None) -> Sum:
         """Declare the buffers."""
         base, total = (argument(name, (rows, channels), "float32") for name in ("base", "sum"))
-        affine = argument("next_affine", (2,), "float32") if bits else None
-        return cls(base, total, affine, Codes.declare(rows, channels, bits) if bits else None)
+        affine = argument("next_affine", (2,), "float32") if kind else None
+        return cls(base, total, affine, Codes.declare(rows, channels, kind) if kind else None)
 
     def put(self, row: Expr, values: list[Expr], lane: Expr) -> None:
         """Write a row's sums, and their codes."""
@@ -113,7 +113,11 @@ class FollowingNorm:
         rows, channels = (int(extent) for extent in product.shape)
         G, B = (argument(f"next_{letter}", (channels,), "float32") for letter in "GB")
         count = argument("count", (-(-rows // tiles.rows),), "int32")
-        made = (Sum if following.summed else Codes).declare(rows, channels, following.bits)
+        if following.summed:
+            made: Codes | Sum = Sum.declare(rows, channels, following.codes)
+        else:
+            assert following.codes is not None
+            made = Codes.declare(rows, channels, following.codes)
         return cls(RowNorm(product, G, B, following.eps), count, made, tiles)
 
     def finish(self, memory: Any, threads: Threads) -> None:

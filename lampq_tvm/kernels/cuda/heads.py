@@ -11,24 +11,25 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, add_across, argument, f32, i32, launch, put, registers, when
-from lampq_tvm.kernels.cuda.epilogue import HALF, packed
 from lampq_tvm.kernels.cuda.operand import row_words
+from lampq_tvm.kernels.cuda.sink import CodeSink
 from lampq_tvm.kernels.cuda.tokens import WARPS, elementwise
+from lampq_tvm.kinds import Kind
 
 
-def build_rotary(rows: int, tokens: int, heads: int, head_dim: int, bits: int, name: str = "rotary") -> CudaKernel:
+def build_rotary(rows: int, tokens: int, heads: int, head_dim: int, kind: Kind, name: str = "rotary") -> CudaKernel:
     """code = sat(rne(u * inv)), u = fma(x[c], cos[t, c], fl(x[partner[c]] * sin[t, c])) of q and k, u = x of v.
 
     Buffers: qkv [rows, 3 * heads * head_dim] f32, row r being token r % tokens; cos, sin [tokens, head_dim] f32; partner
-    [head_dim] int32; inv [3, heads] f32; range [2] f32; out [rows, words] uint32; at 16 bits float16 values and no range.
+    [head_dim] int32; inv [3, heads] f32; range [2] f32; out [rows, words] uint32; of float16 values no range.
     """
-    channels, per, words = heads * head_dim, 32 // bits, row_words(3 * heads * head_dim, bits)
+    channels, per, words = heads * head_dim, 32 // kind.bits, row_words(3 * heads * head_dim, kind.bits)
 
     def declare() -> Callable[[Expr], None]:
         qkv = argument("qkv", (rows, 3 * channels), "float32")
         cos, sin = (argument(each, (tokens, head_dim), "float32") for each in ("cos", "sin"))
         partner, inv = argument("partner", (head_dim,), "int32"), argument("inv", (3, heads), "float32")
-        bounds = argument("range", (2,), "float32") if bits < HALF else None
+        sink = CodeSink.declare(kind)
         out = argument("out", (rows, words), "uint32")
 
         def scaled(row: Expr, channel: Expr) -> Expr:
@@ -40,7 +41,7 @@ def build_rotary(rows: int, tokens: int, heads: int, head_dim: int, bits: int, n
         def work(item: Expr) -> None:
             row, first = item // words, item % words * per
             values = [scaled(row, T.min(first + i, i32(3 * channels - 1))) for i in range(per)]
-            (word,) = packed(values, bounds, bits)
+            (word,) = sink.packed(values)
             put(out, (row, item % words), word)
 
         return work
@@ -48,13 +49,13 @@ def build_rotary(rows: int, tokens: int, heads: int, head_dim: int, bits: int, n
     return elementwise(name, rows * words, declare)
 
 
-def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, bits: int, name: str = "unit") -> CudaKernel:
+def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, kind: Kind, name: str = "unit") -> CudaKernel:
     """code = sat(rne(fl(x * fl(1 / max(length, eps))) * inv)) of q and k, head by head; v without the length.
 
-    Buffers: qkv [rows, 3 * heads * head_dim] f32; inv [3, heads] f32; range [2] f32; out [rows, words] uint32; at 16 bits
-    float16 values and no range. A warp takes a head: its lanes are those of the arithmetic table's sums.
+    Buffers: qkv [rows, 3 * heads * head_dim] f32; inv [3, heads] f32; range [2] f32; out [rows, words] uint32; of float16
+    values no range. A warp takes a head: its lanes are those of the arithmetic table's sums.
     """
-    channels, words = heads * head_dim, row_words(3 * heads * head_dim, bits)
+    channels, words = heads * head_dim, row_words(3 * heads * head_dim, kind.bits)
     items = rows * 3 * heads
     grid = (-(-items // WARPS), 1, 1)
     with IRBuilder() as builder:
@@ -62,7 +63,7 @@ def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, bits: int
             T.func_name(name)
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             qkv, inv = argument("qkv", (rows, 3 * channels), "float32"), argument("inv", (3, heads), "float32")
-            bounds = argument("range", (2,), "float32") if bits < HALF else None
+            sink = CodeSink.declare(kind)
             out = argument("out", (rows, words), "uint32")
             with launch(grid, WARPS) as threads:
                 item = threads.block[0] * WARPS + threads.warp
@@ -71,7 +72,7 @@ def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, bits: int
                     inverse = _inverse_length(qkv, row, number * head_dim, head_dim, eps, threads.lane)
                     factor = T.Select(number < 2 * heads, inverse, f32(1))  # times one is exact
                     factors = [factor, inv[number // heads, number % heads]]
-                    _put_head(qkv, out, row, number, head_dim, factors, bounds, threads.lane)
+                    _put_head(qkv, out, row, number, head_dim, factors, sink, threads.lane)
         func = builder.get()
     return CudaKernel(func, grid, (WARP, WARPS, 1))
 
@@ -88,10 +89,11 @@ def _inverse_length(qkv: Any, row: Expr, first: Expr, head_dim: int, eps: float,
     return f32(1) / T.max(T.sqrt(total[0]), f32(np.float32(eps)))
 
 
-def _put_head(qkv: Any, out: Any, row: Expr, number: Expr, head_dim: int, factors: list[Expr], bounds: Any, lane: Expr) -> None:
+def _put_head(
+    qkv: Any, out: Any, row: Expr, number: Expr, head_dim: int, factors: list[Expr], sink: CodeSink, lane: Expr
+) -> None:
     """Codes of a head, a word a lane."""
-    bits = HALF if bounds is None else 8
-    per = 32 // bits
+    per = 32 // sink.kind.bits
     words = head_dim // per
     for start in range(0, words, WARP):
         with when(None if start + WARP <= words else lane + start < words):
@@ -99,5 +101,5 @@ def _put_head(qkv: Any, out: Any, row: Expr, number: Expr, head_dim: int, factor
             values = [qkv[row, place * per + i] for i in range(per)]
             for factor in factors:
                 values = [value * factor for value in values]
-            (word,) = packed(values, bounds, bits)
+            (word,) = sink.packed(values)
             put(out, (row, place), word)

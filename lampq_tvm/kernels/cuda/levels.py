@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lampq_tvm.kernels.cuda.half import FmaMma, HalfMma, TuringHalfMma
 from lampq_tvm.kernels.cuda.mma import Mma, TuringMma
 from lampq_tvm.kernels.cuda.xavier import Dp4aMma, WmmaHalfMma, WmmaMma
+from lampq_tvm.kinds import Kind, as_kind
 from lampq_tvm.levels import GPU_ARCHES
 from lampq_tvm.levels.gpu import AMPERE, TURING, VOLTA
 
@@ -36,14 +37,17 @@ KINDS = {
 }
 
 
-def mma_for(w_bits: int, a_bits: int, arch: str) -> Mma:
-    """The multiply-add of a product: nibbles where the chip has that, 4-bit weights widened to bytes elsewhere."""
-    kinds, gpu = _kinds(arch), GPU_ARCHES[arch]
-    if w_bits == 16:
+def mma_for(w: Kind | int, a: Kind | int, arch: str) -> Mma:
+    """The multiply-add of a product, from kinds or the widths of codes.
+
+    Nibbles where the chip multiplies them; elsewhere 4-bit weights are widened to bytes.
+    """
+    kinds, gpu, (w_kind, a_kind) = _kinds(arch), GPU_ARCHES[arch], map(as_kind, (w, a))
+    if w_kind.is_float:
         return kinds.half("f16", 16, 16)
-    if w_bits > 4 or not kinds.nibbles:
+    if w_kind.bits > 4 or not kinds.nibbles:
         return kinds.codes("s8", 8, 8)
-    return kinds.codes("s4", 4, 4) if a_bits <= 4 and gpu.int4_matrix else kinds.codes("w4a8", 8, 4)
+    return kinds.codes("s4", 4, 4) if a_kind.bits <= 4 and gpu.int4_matrix else kinds.codes("w4a8", 8, 4)
 
 
 def attention_mma(arch: str) -> Mma:

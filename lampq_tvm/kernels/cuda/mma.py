@@ -14,6 +14,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import at, ptx, u32
+from lampq_tvm.kinds import Kind
 
 ROWS, COLUMNS, STEP = 16, 8, 8  # of an instruction: rows, columns, words of K
 HIGH_NIBBLES = 0xF0F0F0F0
@@ -52,6 +53,11 @@ class Mma:
     name: str
     a_bits: int
     w_bits: int
+
+    @property
+    def codes(self) -> Kind:
+        """What the left operand is made of, in memory."""
+        return Kind.FLOAT16 if self.name == "f16" else Kind.of_codes(self.a_bits)
 
     @property
     def w_step(self) -> int:

@@ -18,7 +18,6 @@ from lampq_tvm.kernels.cuda.emit import (
     add_across,
     argument,
     butterfly,
-    codes_of,
     f32,
     i32,
     launch,
@@ -28,8 +27,9 @@ from lampq_tvm.kernels.cuda.emit import (
     u32,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import HALF, joined
 from lampq_tvm.kernels.cuda.half import two_halves
+from lampq_tvm.kernels.cuda.sink import CodeSink, joined
+from lampq_tvm.kinds import Kind
 
 ROW_WARPS = 4  # rows of a block of the plain kernel
 MOST_ELEMENTS = 48  # registers of a lane that hold elements of rows
@@ -98,22 +98,23 @@ class RowNorm:
         return None if (j + 1) * WARP <= self.channels else lane + j * WARP < self.channels
 
 
-def row_words_of(values: list[Expr], bits: int, bounds: Any, lane: Expr) -> Iterator[tuple[Expr, Expr, Expr | None]]:
+def row_words_of(values: list[Expr], sink: CodeSink, lane: Expr) -> Iterator[tuple[Expr, Expr, Expr | None]]:
     """(place, word, whether this lane has one) of a row's words of codes, or of float16 values, from `RowNorm.values`.
 
     A lane's elements lie 32 channels apart, a word's side by side: lanes exchange bytes until each holds whole words.
     """
+    bits = sink.kind.bits
     per = 32 // max(bits, 8)  # elements of a word while lanes exchange them
     word, other = registers(1), registers(1)
     for first in range(0, len(values), per):
         items = values[first : first + per]
-        if bits == 16:
+        if sink.kind.is_float:
             put(word, 0, two_halves([*items, f32(0)][:2]))
             put(other, 0, butterfly(word[0], 1))
             ptx("prmt.b32", word[0], word[0], other[0], _pick(lane, 1, 0x5410, 0x3276))
             yield (first + lane % 2) * 16 + lane // 2, word[0], None
             continue
-        put(word, 0, joined([codes_of(value, bounds[0], bounds[1]) for value in items], 8)[0])
+        put(word, 0, joined(sink.codes(items), 8)[0])
         for distance, low, high in ((1, 0x6240, 0x3715), (2, 0x5410, 0x3276)):
             put(other, 0, butterfly(word[0], distance))
             ptx("prmt.b32", word[0], word[0], other[0], _pick(lane, distance, low, high))
@@ -126,13 +127,13 @@ def row_words_of(values: list[Expr], bits: int, bounds: Any, lane: Expr) -> Iter
         yield place // 2, T.bitwise_or(word[0], T.shift_left(other[0], u32(16))), lane // 4 % 2 == 0
 
 
-def put_row(out: Any, row: Expr, values: list[Expr], channels: int, bits: int, bounds: Any, lane: Expr) -> None:
+def put_row(out: Any, row: Expr, values: list[Expr], channels: int, sink: CodeSink, lane: Expr) -> None:
     """Write a row of codes, or of float16 values, from `RowNorm.values`; `out` is [rows, words] uint32 of whole 16 bytes a row.
 
     Codes end with the word of the last channel, float16 values with the row: what a product reads there must be finite.
     """
-    written = int(out.shape[1]) if bits == HALF else -(-channels * bits // 32)
-    for place, word, has in row_words_of(values, bits, bounds, lane):
+    written = int(out.shape[1]) if sink.kind.is_float else -(-channels * sink.kind.bits // 32)
+    for place, word, has in row_words_of(values, sink, lane):
         inside = place < written
         with when(inside if has is None else T.And(has, inside)):
             put(out, (row, place), word)
@@ -151,15 +152,16 @@ def _nibbles(word: Expr) -> Expr:
 
 
 def build_norm(
-    rows: int, channels: int, eps: float, *, out_bits: int | None, stride: int = 1, name: str = "norm"
+    rows: int, channels: int, eps: float, *, out: Kind, table: bool = False, stride: int = 1, name: str = "norm"
 ) -> CudaKernel:
     """LayerNorm on its own, to codes or to float.
 
-    Buffers, in order: stream [rows * stride, channels] f32; G, B [channels] f32; range [2] f32 (to codes only); the output,
-    codes or float16 values as [rows, words] uint32 in rows of whole 16 bytes, or [rows, channels] f32.
+    Buffers, in order: stream [rows * stride, channels] f32; G, B [channels] f32; range [2] f32 (to codes only) or table; the
+    output, codes or float16 values as [rows, words] uint32 in rows of whole 16 bytes, or [rows, channels] f32.
 
     Args:
-        out_bits: 8 or 4; 16 for float16; None for float32.
+        out: int8, int4, float16 or float32.
+        table: it is looked up for the codes.
         stride: every how manieth row is taken, for a class token alone.
     """
     grid = (-(-rows // ROW_WARPS), 1, 1)
@@ -169,18 +171,18 @@ def build_norm(
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             stream = argument("stream", (rows * stride, channels), "float32")
             norm = RowNorm(stream, argument("G", (channels,), "float32"), argument("B", (channels,), "float32"), eps)
-            bounds = argument("range", (2,), "float32") if out_bits in (4, 8) else None
-            words = -(-channels * out_bits // 128) * 4 if out_bits else channels
-            out = argument("out", (rows, words), "uint32" if out_bits else "float32")
+            sink = None if out is Kind.FLOAT32 else CodeSink.declare(out, table=table)
+            words = channels if sink is None else -(-channels * out.bits // 128) * 4
+            made = argument("out", (rows, words), "float32" if sink is None else "uint32")
             with launch(grid, ROW_WARPS) as threads:
                 row = threads.block[0] * ROW_WARPS + threads.warp
                 with when(row < rows if rows % ROW_WARPS else None):
                     values = norm.values([row * stride], threads.lane)[0]
-                    if out_bits:
-                        put_row(out, row, values, channels, out_bits, bounds, threads.lane)
+                    if sink is not None:
+                        put_row(made, row, values, channels, sink, threads.lane)
                     else:
                         for j, value in enumerate(values):
                             with when(threads.lane + WARP * j < channels):
-                                put(out, (row, threads.lane + WARP * j), value)
+                                put(made, (row, threads.lane + WARP * j), value)
         func = builder.get()
     return CudaKernel(func, grid, (WARP, ROW_WARPS, 1))

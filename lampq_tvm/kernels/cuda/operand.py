@@ -9,10 +9,11 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, i32, put, registers, u32, when
+from lampq_tvm.kernels.cuda.emit import WARP, Threads, argument, i32, put, u32, when
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.norm import RowNorm, row_words_of
 from lampq_tvm.kernels.cuda.pipeline import Copy
+from lampq_tvm.kernels.cuda.sink import CodeSink
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape, round_up
 
@@ -105,7 +106,7 @@ class Normed:
     """Codes of LayerNorm: every block makes those of its rows, for all of K, before its first step."""
 
     norm: RowNorm
-    bounds: Any
+    sink: CodeSink
     order: Order
     mma: Mma
     tiles: CudaTiles
@@ -117,8 +118,7 @@ class Normed:
         """Declare the buffers `stream` [rows, K] f32, `G`, `N` [K] f32 (factor and shift), for codes `bounds` [2] f32."""
         stream = argument("stream", (order.source_rows, order.shape.k), "float32")
         G, N = (argument(name, (order.shape.k,), "float32") for name in "GN")
-        bounds = argument("bounds", (2,), "float32") if mma.a_bits < 16 else None
-        return cls(RowNorm(stream, G, N, eps), bounds, order, mma, tiles)
+        return cls(RowNorm(stream, G, N, eps), CodeSink.declare(mma.codes, name="bounds"), order, mma, tiles)
 
     @property
     def pitch(self) -> int:
@@ -136,9 +136,7 @@ class Normed:
 
     def prepare(self, memory: Any, first_row: Expr, threads: Threads) -> None:
         """Every warp makes some rows, side by side, with zeros after them."""
-        bounds = registers(2, "float32")
-        for i in range(0 if self.bounds is None else 2):
-            put(bounds, i, self.bounds[i])
+        sink = self.sink.held()
         words, filled = -(-self.norm.channels * self.mma.a_bits // 32), self.pitch - self.mma.pad
         side = self.norm.at_once(self.tiles.rows // threads.warps)
         last = i32(self.order.shape.rows - 1)
@@ -146,7 +144,7 @@ class Normed:
             lines = [(turn * threads.warps + threads.warp) * side + i for i in range(side)]
             rows = [self.order.row(tirx.min(first_row + line, last)) for line in lines]
             for line, values in zip(lines, self.norm.values(rows, threads.lane), strict=True):
-                for place, word, has in row_words_of(values, self.mma.a_bits, bounds, threads.lane):
+                for place, word, has in row_words_of(values, sink, threads.lane):
                     inside = place < words if has is None else T.And(has, place < words)
                     with when(inside):
                         put(memory, line * self.pitch + place, word)

@@ -33,10 +33,11 @@ from lampq_tvm.kernels.cuda.emit import (
     u32,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import HALF, CodeRows, packed
 from lampq_tvm.kernels.cuda.half import exp2, half_of, two_halves
 from lampq_tvm.kernels.cuda.operand import row_words
+from lampq_tvm.kernels.cuda.sink import CodeRows, CodeSink
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kinds import Kind
 
 ENTRIES = 256  # of P
 WARPS = 4
@@ -64,14 +65,16 @@ class PoolShape:
         return f"i{self.images}_t{self.tokens}_h{self.heads}x{self.head_dim}_q{self.queries}"
 
 
-def build_pool(shape: PoolShape, *, half: bool = False, out_bits: int = 8, name: str = "pool") -> CudaKernel:
+def build_pool(
+    shape: PoolShape, *, half: bool = False, out: Kind = Kind.INT8, table: bool = False, name: str = "pool"
+) -> CudaKernel:
     """The kernel, for codes of 8 bits or (half) float16 values.
 
     Buffers: kv [images * tokens, words] uint32; query [heads, queries * head_dim] of int8, or of float16 in words; S [heads]
-    f32; P [256] uint8 (codes only); M, B [heads * head_dim] f32; range [2] f32 (where codes come out); out [images * queries,
-    words] at `out_bits`.
+    f32; P [256] uint8 (codes only); M, B [heads * head_dim] f32; range [2] f32 (where codes come out) or table; out [images *
+    queries, words] of `out`.
     """
-    return _Pool(shape, half, out_bits, name).build()
+    return _Pool(shape, half, out, table, name).build()
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,12 @@ class _Pool:
 
     shape: PoolShape
     half: bool
-    out_bits: int
+    out: Kind
+    table: bool
     name: str
 
     def build(self) -> CudaKernel:
-        s, bits = self.shape, HALF if self.half else 8
+        s, bits = self.shape, (Kind.FLOAT16 if self.half else Kind.INT8).bits
         channels, grid = s.heads * s.head_dim, (s.queries, s.heads, s.images)
         with IRBuilder() as builder:
             with T.prim_func(s_tir=True):
@@ -95,14 +99,14 @@ class _Pool:
                 S = argument("S", (s.heads,), "float32")
                 P = None if self.half else argument("P", (ENTRIES,), "uint8")
                 M, B = (argument(letter, (channels,), "float32") for letter in "MB")
-                bounds = argument("range", (2,), "float32") if self.out_bits < HALF else None
-                out = CodeRows.declare("out", s.images * s.queries, channels, self.out_bits, self._per)
+                sink = CodeSink.declare(self.out, table=self.table)
+                out = CodeRows.declare("out", s.images * s.queries, channels, self.out, self._per)
                 with launch(grid, WARPS) as threads:
                     memory = shared(self._memory_words)
                     self._weights(memory, kv, query, S, P, threads)
                     self._values(memory, kv, threads)
                     with when(threads.index < self._words):
-                        self._write(memory, M, B, bounds, out, threads)
+                        self._write(memory, M, B, sink, out, threads)
             func = builder.get()
         return CudaKernel(func, grid, (WARP, WARPS, 1), 4 * self._memory_words)
 
@@ -197,7 +201,7 @@ class _Pool:
                 put(memory, 2 * self._padded + threads.index * per + i, as_type(sums[i], "uint32"))
         barrier()
 
-    def _write(self, memory: Any, M: Any, B: Any, bounds: Any, out: CodeRows, threads: Threads) -> None:
+    def _write(self, memory: Any, M: Any, B: Any, sink: CodeSink, out: CodeRows, threads: Threads) -> None:
         """A word of channels: what all threads added up, over the sum of the weights; a row's end must be finite in float16."""
         s, per = self.shape, self._per
         number, head, image = threads.block
@@ -214,7 +218,7 @@ class _Pool:
         inverse, channel = f32(1) / T.Cast("float32", total[0]), head * s.head_dim + threads.index * per
         values = [T.fma(T.Cast("float32", sums[i]) * inverse, M[channel + i], B[channel + i]) for i in range(per)]
         row, channels = image * s.queries + number, s.heads * s.head_dim
-        out.put(row, channel, packed(values, bounds, self.out_bits))
-        for after in range(0, -channels % 8 if self.out_bits == HALF else 0, per):
+        out.put(row, channel, sink.packed(values))
+        for after in range(0, -channels % 8 if self.out.is_float else 0, per):
             with when(channel == channels - per):
-                out.put(row, i32(channels + after), packed([f32(0)] * per, bounds, HALF))
+                out.put(row, i32(channels + after), sink.packed([f32(0)] * per))

@@ -38,15 +38,17 @@ from lampq_tvm.kernels.cuda.emit import (
     under,
     when,
 )
-from lampq_tvm.kernels.cuda.epilogue import TABLE_WORDS, Epilogue, Halves
+from lampq_tvm.kernels.cuda.epilogue import Epilogue, Halves
 from lampq_tvm.kernels.cuda.following import Following, FollowingNorm
 from lampq_tvm.kernels.cuda.fragments import Fragments
 from lampq_tvm.kernels.cuda.mma import COLUMNS, ROWS, STEP, Mma
 from lampq_tvm.kernels.cuda.operand import Gather, Normed, Operand, Order, Streamed, panel_pitch, row_words
 from lampq_tvm.kernels.cuda.pipeline import Copy, Pipeline
+from lampq_tvm.kernels.cuda.sink import TABLE_WORDS
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind
 
 MOST_WRITTEN_OUT = 8  # steps
 
@@ -72,7 +74,8 @@ def build_product(
     shape: ProductShape,
     mma: Mma,
     *,
-    out_bits: int = 8,
+    out: Kind = Kind.INT8,
+    table: bool = False,
     prefix: int = 0,
     norm_eps: float | None = None,
     act: str = "",
@@ -87,11 +90,12 @@ def build_product(
     Buffers: with `gather` index [taken] int32; A [M, words of K] uint32, or with `norm_eps` those of `operand.Normed`;
     W [N, `weight_words`] uint32; S, B [N] f32; by epilogue: `codes` range [2] f32, `table` table [256] int8 or float16 as
     words, `stream` pos [period, N] f32, `act` affine, range [2] f32 (only where codes come out), `turned` range and those of
-    `turned.Turned`; out: packed codes of whole 16 bytes a row (`epilogue.CodeRows`), or float32 [M, N], which `residual`
+    `turned.Turned`; out: packed codes of whole 16 bytes a row (`sink.CodeRows`), or float32 [M, N], which `residual`
     reads and adds to in place; with `following` those of `following.FollowingNorm`.
 
     Args:
-        out_bits: 8, 4 for codes packed two a byte, 16 for float16 values.
+        out: int8, int4 for codes packed two a byte, or float16.
+        table: also behind `act` a table is looked up; behind `table` it always is.
         prefix: for `stream`, rows left free before each image's.
         norm_eps: eps of the LayerNorm that makes the codes; None where they lie in memory.
         act: function of the epilogue `act`.
@@ -100,7 +104,8 @@ def build_product(
         turning: what columns are, for `turned`.
     """
     tiles = tiles or default_tiles(shape, mma)
-    return _Product(shape, mma, tiles, out_bits, prefix, norm_eps, act, following, gather, turning, name).build()
+    table = table or shape.epilogue == "table"
+    return _Product(shape, mma, tiles, out, table, prefix, norm_eps, act, following, gather, turning, name).build()
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ class _Product:
     shape: ProductShape
     mma: Mma
     tiles: CudaTiles
-    out_bits: int
+    out: Kind
+    table: bool
     prefix: int
     norm_eps: float | None
     act: str
@@ -133,7 +139,7 @@ class _Product:
                     a = Normed.declare(order, self.mma, tiles, self.norm_eps)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
                 columns = tiles.warp_tile[1]
-                epilogue = Epilogue.arguments(shape, self.out_bits, self.prefix, self.act, self.turning, columns)
+                epilogue = Epilogue.arguments(shape, self.out, self.prefix, self.act, self.turning, columns, table=self.table)
                 after = None if self.following is None else FollowingNorm.declare(self.following, epilogue.out, tiles)
                 with launch(grid, tiles.warps, waits=False) as threads:
                     memory = shared(shared_words(shape, self.mma, tiles, normed=self.norm_eps is not None))

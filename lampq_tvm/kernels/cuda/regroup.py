@@ -10,8 +10,8 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import CudaKernel, argument, i32, put, u32
-from lampq_tvm.kernels.cuda.epilogue import joined
 from lampq_tvm.kernels.cuda.operand import row_words
+from lampq_tvm.kernels.cuda.sink import joined
 from lampq_tvm.kernels.cuda.tokens import elementwise
 
 ITEMS = {8: "int8", 16: "uint16", 32: "uint32"}  # by the bits of an element

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.cuda.emit import WARP, CudaKernel, argument, codes_of, f32, launch, put, registers, u32, when
-from lampq_tvm.kernels.cuda.epilogue import HALF, packed
 from lampq_tvm.kernels.cuda.half import two_halves
 from lampq_tvm.kernels.cuda.operand import row_words
+from lampq_tvm.kernels.cuda.sink import CodeSink, Table, joined
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kinds import Kind
 
 WARPS = 8
 
@@ -35,19 +36,19 @@ def elementwise(name: str, items: int, declare: Callable[[], Callable[[Expr], No
 
 
 def build_patches(
-    batch: int, channels: int, height: int, width: int, patch: int, name: str = "patches", bits: int = 8
+    batch: int, channels: int, height: int, width: int, patch: int, name: str = "patches", out: Kind = Kind.INT8
 ) -> CudaKernel:
     """Pixels to rows of codes: image [B, C, H, W] uint8, out [B * patches, words] uint32, k in the order channel, row, column.
 
-    A code is pixel - 128, in a byte or (bits 16) a float16 value; what lies beyond K holds the row's last code.
+    A code is pixel - 128, in a byte or a float16 value; what lies beyond K holds the row's last code.
     """
     k, down, across = channels * patch * patch, height // patch, width // patch
-    per = 32 // bits
+    per = 32 // out.bits
     words = round_up(k, 4 * per) // per
 
     def declare() -> Callable[[Expr], None]:
         image = argument("image", (batch, channels, height, width), "uint8")
-        out = argument("out", (batch * down * across, words), "uint32")
+        rows = argument("out", (batch * down * across, words), "uint32")
 
         def work(item: Expr) -> None:
             row, word = item // words, item % words
@@ -57,13 +58,13 @@ def build_patches(
                 at = T.min(word * per + i, k - 1)
                 line, column = y * patch + at // patch % patch, x * patch + at % patch
                 pixels.append(image[b, at // (patch * patch), line, column])
-            if bits == 16:
-                put(out, (row, word), two_halves([T.Cast("float32", pixel) - f32(128) for pixel in pixels]))
+            if out.is_float:
+                put(rows, (row, word), two_halves([T.Cast("float32", pixel) - f32(128) for pixel in pixels]))
                 return
             packed = T.Cast("uint32", pixels[0])
             for i, pixel in enumerate(pixels[1:], 1):
                 packed = T.bitwise_or(packed, T.shift_left(T.Cast("uint32", pixel), u32(8 * i)))
-            put(out, (row, word), T.bitwise_xor(packed, u32(0x80808080)))
+            put(rows, (row, word), T.bitwise_xor(packed, u32(0x80808080)))
 
         return work
 
@@ -121,22 +122,42 @@ def build_take(batch: int, tokens: int, index: int, channels: int, name: str = "
     return elementwise(name, batch * channels, declare)
 
 
-def build_to_codes(rows: int, channels: int, bits: int, name: str = "codes") -> CudaKernel:
+def build_to_codes(rows: int, channels: int, kind: Kind, name: str = "codes", *, table: bool = False) -> CudaKernel:
     """Floats to codes: x [rows, C] f32, affine [2] f32 (1/s, z), range [2] f32 to sat(rne(fma(x, 1/s, z))), out [rows, words]
-    uint32; at 16 bits to float16 values, without a range. What lies beyond C holds the row's last code.
+    uint32; with a table in place of the range, to what that has for them; to float16 values with neither. What lies beyond C
+    holds the row's last code.
     """
-    words, per = row_words(channels, bits), 32 // bits
+    words, per = row_words(channels, kind.bits), 32 // kind.bits
 
     def declare() -> Callable[[Expr], None]:
         x, affine = argument("x", (rows, channels), "float32"), argument("affine", (2,), "float32")
-        bounds = argument("range", (2,), "float32") if bits < HALF else None
+        sink = CodeSink.declare(kind, table=table)
         out = argument("out", (rows, words), "uint32")
 
         def work(item: Expr) -> None:
             row, word = item // words, item % words
             values = [x[row, T.min(word * per + i, channels - 1)] for i in range(per)]
-            (codes,) = packed([T.fma(value, affine[0], affine[1]) for value in values], bounds, bits)
+            (codes,) = sink.packed([T.fma(value, affine[0], affine[1]) for value in values])
             put(out, (row, word), codes)
+
+        return work
+
+    return elementwise(name, rows * words, declare)
+
+
+def build_look_up(rows: int, channels: int, name: str = "look_up") -> CudaKernel:
+    """table[code + 128] of codes x [rows, words] uint32; table [256] int8 as words, out [rows, words] uint32."""
+    words = row_words(channels, Kind.INT8.bits)
+
+    def declare() -> Callable[[Expr], None]:
+        x, table = argument("x", (rows, words), "uint32"), Table.declare(Kind.INT8)
+        out = argument("out", (rows, words), "uint32")
+
+        def work(item: Expr) -> None:
+            row, word = item // words, item % words
+            turned = T.bitwise_xor(x[row, word], u32(0x80808080))
+            places = [T.bitwise_and(T.shift_right(turned, u32(8 * i)), u32(255)) for i in range(4)]
+            put(out, (row, word), joined([table.entry(place) for place in places], Kind.INT8.bits)[0])
 
         return work
 
@@ -151,7 +172,8 @@ class GateShape:
         rows: of both inputs.
         gates, values: columns of g and of x.
         gate_at, value_at: the first that is taken, of `width`.
-        bits: of codes made at once (16: float16 values); 32 for float32.
+        out: kind of the codes that are made at once; or float32.
+        table: it is looked up for the codes.
     """
 
     rows: int
@@ -160,27 +182,30 @@ class GateShape:
     gate_at: int
     value_at: int
     width: int
-    bits: int = 32
+    out: Kind = Kind.FLOAT32
+    table: bool = False
 
     @property
     def key(self) -> str:
         """Short text that names the shape."""
-        return "_".join(map(str, astuple(self)))
+        sizes = (self.rows, self.gates, self.values, self.gate_at, self.value_at, self.width, self.out.bits)
+        return "_".join(map(str, sizes)) + ("_table" if self.table else "")
 
 
 def build_gate(s: GateShape, name: str = "gate") -> CudaKernel:
     """y = fl(table[sat(rne(g)) + 128] * x) of columns of g [rows, gates] and x [rows, values] f32; table [256] f32.
 
-    out is y [rows, width] f32, or its codes [rows, words] uint32 as `build_to_codes` makes them, with its affine and range.
+    out is y [rows, width] f32, or its codes [rows, words] uint32 as `build_to_codes` makes them, with its affine, and its range
+    or `code_table`.
     """
-    coded = s.bits <= HALF
-    words, per = (row_words(s.width, s.bits), 32 // s.bits) if coded else (s.width, 1)
+    coded = s.out is not Kind.FLOAT32
+    words, per = (row_words(s.width, s.out.bits), 32 // s.out.bits) if coded else (s.width, 1)
 
     def declare() -> Callable[[Expr], None]:
         g, x = argument("g", (s.rows, s.gates), "float32"), argument("x", (s.rows, s.values), "float32")
         table = argument("table", (256,), "float32")
         affine = argument("affine", (2,), "float32") if coded else None
-        bounds = argument("range", (2,), "float32") if s.bits < HALF else None
+        sink = CodeSink.declare(s.out, table=s.table, name="code_table" if s.table else None) if coded else None
         out = argument("out", (s.rows, words), "uint32" if coded else "float32")
 
         def gated(row: Expr, channel: Expr) -> Expr:
@@ -190,8 +215,8 @@ def build_gate(s: GateShape, name: str = "gate") -> CudaKernel:
         def work(item: Expr) -> None:
             row, word = item // words, item % words
             values = [gated(row, T.min(word * per + i, s.width - 1)) for i in range(per)]
-            if affine is not None:
-                values = packed([T.fma(value, affine[0], affine[1]) for value in values], bounds, s.bits)
+            if sink is not None and affine is not None:
+                values = sink.packed([T.fma(value, affine[0], affine[1]) for value in values])
             put(out, (row, word), values[0])
 
         return work

@@ -8,9 +8,10 @@ from lampq_tvm.kernels.cuda.following import Following
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.groups import Group
-from lampq_tvm.lower.cuda.launch import BITS, Recipe, Value, array, clamp, text_of
+from lampq_tvm.lower.cuda.launch import Recipe, Value, array, encoded, text_of
 from lampq_tvm.quantize.model import QAdd, QFloatNorm, QLayerNorm, QRotary, QToCodes
 
 
@@ -31,7 +32,8 @@ class After:
             return self.turning.suffix
         if self.following is None:
             return ""
-        return f"_{'a' if self.following.summed else 'n'}{self.following.bits}e{text_of(self.following.eps)}"
+        codes = self.following.codes
+        return f"_{'a' if self.following.summed else 'n'}{codes.bits if codes else 0}e{text_of(self.following.eps)}"
 
 
 def after_product(group: Group, shape: ProductShape, tiles: CudaTiles, c: CudaContext) -> After:
@@ -39,14 +41,14 @@ def after_product(group: Group, shape: ProductShape, tiles: CudaTiles, c: CudaCo
     norm, post, rotary = group.behind(QLayerNorm), group.behind(QFloatNorm), group.behind(QRotary)
     count: Recipe = {"from": "values", "values": [0] * -(-shape.rows // tiles.rows), "dtype": "int32"}
     if norm is not None:
-        value = c.coded(norm.name, norm.out_bits)
-        params = _constants(norm, count) | clamp(norm.out_bits, "next_range")
-        return After(Following(BITS[value.dtype], norm.eps), params=params, outs=(("codes", value),))
+        value = c.coded(norm.name, norm.encode.stored)
+        params = _constants(norm, count) | encoded(norm.name, norm.encode, "next_range")
+        return After(Following(Kind(value.dtype), norm.eps), params=params, outs=(("codes", value),))
     if post is not None:
         return _post_norm(group, post, count, c)
     if rotary is not None:
         turning = Turning(len(c.tensors[f"{rotary.name}.cos"]), rotary.heads, rotary.head_dim)
-        params = {name: array(f"{rotary.name}.{name}") for name in ("cos", "sin", "inv")} | clamp(rotary.out_bits)
+        params = {name: array(f"{rotary.name}.{name}") for name in ("cos", "sin", "inv")} | encoded(rotary.name, rotary.encode)
         return After(turning=turning, params=params)
     return After()
 
@@ -55,12 +57,13 @@ def _post_norm(group: Group, norm: QFloatNorm, count: Recipe, c: CudaContext) ->
     """LayerNorm, the sum with the stream, and its codes where there are any."""
     total, codes = group.behind(QAdd), group.behind(QToCodes)
     assert total is not None
-    params, outs, bits = _constants(norm, count), [("sum", c.add(total.name, "float32"))], 0
+    params, outs = _constants(norm, count), [("sum", c.add(total.name, "float32"))]
+    kind: Kind | None = None
     if codes is not None:
-        value = c.coded(codes.name, codes.out_bits)
-        outs, bits = [*outs, ("codes", value)], BITS[value.dtype]
-        params |= {"next_affine": array(f"{codes.name}.affine")} | clamp(codes.out_bits, "next_range")
-    return After(Following(bits, norm.eps, summed=True), reads={"base": total.inputs[0]}, params=params, outs=tuple(outs))
+        value = c.coded(codes.name, codes.encode.stored)
+        outs, kind = [*outs, ("codes", value)], Kind(value.dtype)
+        params |= {"next_affine": array(f"{codes.name}.affine")} | encoded(codes.name, codes.encode, "next_range")
+    return After(Following(kind, norm.eps, summed=True), reads={"base": total.inputs[0]}, params=params, outs=tuple(outs))
 
 
 def _constants(norm: QLayerNorm | QFloatNorm, count: Recipe) -> dict[str, Recipe]:

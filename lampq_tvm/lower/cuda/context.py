@@ -11,12 +11,12 @@ from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.cuda.mma import Mma
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.groups import Group
 from lampq_tvm.lower.cuda.launch import Value
 from lampq_tvm.network.model import InputSpec
 from lampq_tvm.network.op import Shape
 from lampq_tvm.network.shapes import infer_shapes
-from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize.model import QProduct, QRegroup, QRotary, QuantizedModel
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.records.cuda import CudaRecords
@@ -63,7 +63,7 @@ class CudaContext:
 
     def mma(self, op: QProduct) -> Mma:
         """The multiply-add of a product."""
-        return mma_for(op.w_bits, op.a_bits, self.arch)
+        return mma_for(op.w, op.a, self.arch)
 
     def group(self, name: str) -> Group:
         """The group that makes the operator `name`."""
@@ -91,7 +91,7 @@ class CudaContext:
     def product_shape(self, op: QProduct) -> ProductShape:
         """What a product is built for, and whether it turns q and k."""
         (n, k), turned = self.tensors[f"{op.name}.w"].shape, self.group(op.name).behind(QRotary)
-        return ProductShape(self.rows(op.inputs[0]), n, k, op.epilogue if turned is None else "turned")
+        return ProductShape(self.rows(op.inputs[0]), n, k, op.finish if turned is None else "turned")
 
     def tiles(self, shape: ProductShape, mma: Mma, normed: bool) -> CudaTiles:
         """Tiles of a product, by its record; products that turn take those of products to codes."""
@@ -111,6 +111,6 @@ class CudaContext:
         self.values[name] = Value(name, self.rows(name), self.shapes[name][-1], dtype)
         return self.values[name]
 
-    def coded(self, name: str, bits: int) -> Value:
-        """Note a value of codes of a width, or of float16 values."""
-        return self.add(name, "float16" if bits == FLOAT_BITS else f"int{self.code_bits(name)}")
+    def coded(self, name: str, kind: Kind) -> Value:
+        """Note a value of codes, or of float16 values."""
+        return self.add(name, kind.dtype if kind.is_float else f"int{self.code_bits(name)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kinds import Encode
 
 Recipe = dict[str, Any]
 BITS = {"int4": 4, "int8": 8, "uint8": 8, "float16": 16, "float32": 32}
@@ -90,15 +91,12 @@ def array(tensor: str) -> Recipe:
     return {"from": "array", "tensor": tensor}
 
 
-def code_range(bits: int) -> Recipe:
-    """Lowest and highest code of a width."""
-    half = 1 << (bits - 1)
-    return {"from": "values", "values": [-half, half - 1], "dtype": "float32"}
-
-
-def clamp(out_bits: int, buffer: str = "range") -> dict[str, Recipe]:
-    """The parameter that codes of a width are clamped to; float16 values have none."""
-    return {} if out_bits == BITS["float16"] else {buffer: code_range(out_bits)}
+def encoded(name: str, encode: Encode, buffer: str = "range", table: str = "table") -> dict[str, Recipe]:
+    """The parameter that says how an operator's codes are stored: their range, or its table; float16 values have none."""
+    if encode.table is not None:
+        return {table: array(f"{name}.table")}
+    low, high = encode.grid.low, encode.grid.high
+    return {} if encode.grid.is_float else {buffer: {"from": "values", "values": [low, high], "dtype": "float32"}}
 
 
 def text_of(eps: float) -> str:

@@ -17,7 +17,7 @@ def lower_unit_heads(op: QUnitHeads, c: Context) -> list[Call]:
     """q and k over their lengths, to codes."""
     source = op.inputs[0]
     rows, channels = c.rows(source), c.channels(source)
-    arguments = Arguments().value(source).arrays(f"{op.name}.inv").code_range(op.out_bits)
+    arguments = Arguments().value(source).arrays(f"{op.name}.inv").encode(op.name, op.encode)
     name = f"unit_heads_r{rows}_h{op.heads}_d{op.head_dim}_e{op.eps!r}".replace("-", "m").replace(".", "p")
     return [
         arguments.call(
@@ -32,7 +32,7 @@ def lower_rotary(op: QRotary, c: Context) -> list[Call]:
     source, count = op.inputs[0], len(c.tensors[f"{op.name}.cos"])
     rows, channels = c.rows(source), c.channels(source)
     arguments = Arguments().value(source).arrays(*(f"{op.name}.{field}" for field in ("cos", "sin", "inv")))
-    arguments.code_range(op.out_bits)
+    arguments.encode(op.name, op.encode)
     partner = tuple(c.tensors[f"{op.name}.partner"].tolist())
     name = f"rotary_r{rows}_t{count}_h{op.heads}_d{op.head_dim}_p{zlib.crc32(repr(partner).encode()):08x}"
     return [

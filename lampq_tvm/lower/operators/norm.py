@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lampq_tvm.kernels.tunable import LayerNormKernel
+from lampq_tvm.kinds import Encode, Kind
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.kernel import Arguments, Call
 from lampq_tvm.lower.operators import RULES
@@ -12,9 +13,9 @@ from lampq_tvm.quantize.operators.norm import QFloatNorm, QLayerNorm
 @RULES.register(QLayerNorm, QFloatNorm)
 def lower_norm(op: QLayerNorm | QFloatNorm, c: Context) -> list[Call]:
     """LayerNorm to codes or to float."""
-    source, to_codes = op.inputs[0], isinstance(op, QLayerNorm)
+    source, encode = op.inputs[0], op.encode if isinstance(op, QLayerNorm) else None
     rows, channels = c.rows(source), c.channels(source)
     arguments = Arguments().value(source).arrays(f"{op.name}.G", f"{op.name}.B")
-    arguments.code_range(op.out_bits if isinstance(op, QLayerNorm) else 8)
-    kernel = LayerNormKernel(rows, channels, op.eps, to_codes, c.isa)
-    return [arguments.call(*c.choose(kernel), op.name, (rows, channels), "int8" if to_codes else "float32")]
+    arguments.encode(op.name, encode or Encode(Kind.INT8))
+    kernel = LayerNormKernel(rows, channels, op.eps, encode is not None, c.isa, encode is not None and encode.table is not None)
+    return [arguments.call(*c.choose(kernel), op.name, (rows, channels), "int8" if encode else "float32")]

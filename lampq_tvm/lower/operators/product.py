@@ -24,14 +24,11 @@ def lower_product(op: QProduct, c: Context) -> list[Call]:
     def rest(arguments: Arguments) -> None:
         if stream is not None:
             arguments.value(stream)
-        scale = "M" if op.epilogue in ("codes", "table") else "S"
-        arguments.arrays(f"{op.name}.{scale}", f"{op.name}.B")
-        if op.epilogue == "codes":
-            arguments.code_range(op.out_bits)
-        if op.epilogue == "table":
-            arguments.arrays(f"{op.name}.table")
+        arguments.arrays(f"{op.name}.{'M' if op.epilogue == 'codes' else 'S'}", f"{op.name}.B")
+        if op.encode is not None:
+            arguments.encode(op.name, op.encode)
 
-    shape = ProductShape(c.rows(source), n, k, op.epilogue)
+    shape = ProductShape(c.rows(source), n, k, op.finish)
     return [product_call(c, op.name, source, shape, (op.w_bits, op.a_bits), rest, stream)]
 
 

@@ -14,6 +14,7 @@ def lower_to_codes(op: QToCodes, c: Context) -> list[Call]:
     """Codes of a float value."""
     source = op.inputs[0]
     rows, channels = c.rows(source), c.channels(source)
-    arguments = Arguments().value(source).arrays(f"{op.name}.affine").code_range(op.out_bits)
-    name = f"to_codes_r{rows}_c{channels}"
-    return [arguments.call(name, lambda: build_to_codes(rows, channels, c.isa), op.name, (rows, channels), "int8")]
+    arguments = Arguments().value(source).arrays(f"{op.name}.affine").encode(op.name, op.encode)
+    table = op.encode.table is not None
+    name, shape = f"to_codes{'_table' if table else ''}_r{rows}_c{channels}", (rows, channels)
+    return [arguments.call(name, lambda: build_to_codes(rows, channels, c.isa, table=table), op.name, shape, "int8")]

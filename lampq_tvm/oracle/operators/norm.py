@@ -10,7 +10,7 @@ from lampq_tvm.quantize.operators.norm import QFloatNorm, QLayerNorm
 @RULES.register(QLayerNorm)
 def norm_codes(op: QLayerNorm, t: dict[str, Array], x: list[Array]) -> Array:
     """Stream to codes."""
-    return ops.layer_norm_codes(x[0], t["G"], t["B"], op.eps, op.out_bits)
+    return ops.stored(ops.layer_norm_codes(x[0], t["G"], t["B"], op.eps, op.encode.grid), op.encode, t)
 
 
 @RULES.register(QFloatNorm)

@@ -10,4 +10,4 @@ from lampq_tvm.quantize.operators.to_codes import QToCodes
 @RULES.register(QToCodes)
 def to_codes(op: QToCodes, t: dict[str, Array], x: list[Array]) -> Array:
     """Element by element."""
-    return ops.to_codes(x[0], t["affine"], op.out_bits)
+    return ops.stored(ops.to_codes(x[0], t["affine"], op.encode.grid), op.encode, t)

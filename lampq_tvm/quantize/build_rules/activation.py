@@ -6,11 +6,12 @@ from collections.abc import Collection
 
 import numpy as np
 
+from lampq_tvm.kinds import Encode, Kind
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.network.operators.activation import Activation, Gate
 from lampq_tvm.quantize import constants
 from lampq_tvm.quantize.build_rules import CODES, PAYLOAD, REALS
-from lampq_tvm.quantize.build_rules.linear import float_product
+from lampq_tvm.quantize.build_rules.linear import coded_product, float_product
 from lampq_tvm.quantize.builder import Builder, Wanted
 from lampq_tvm.quantize.operators.gate import QGate
 from lampq_tvm.quantize.operators.product import QProduct
@@ -23,12 +24,12 @@ def activation_codes(b: Builder, op: Activation, wanted: Wanted) -> str:
     linear, x, y = b.linear_before(op, 0), b.calibration.preactivations[op.name], wanted.y
     p, row = b.product(linear), b.plan.layer(linear.name)
     if row.is_float:
-        made = QProduct(wanted.name, (b.codes(linear),), "act", row.w_bits, row.a_bits, y.kind.bits, op.kind)
-        S, B, affine = p.S.astype(np.float32), p.B.astype(np.float32), constants.to_codes(y)
-        return b.add(made, w=p.codes, S=S, B=B, affine=affine)
-    M, B = constants.requantizer(p.S, p.B, x)
-    made = QProduct(wanted.name, (b.codes(linear),), "table", row.w_bits, row.a_bits, x.bits)
-    return b.add(made, w=p.codes, M=M, B=B, table=constants.activation_table(op.kind, x, y))
+        made = QProduct(wanted.name, b.codes(linear), "act", row.w, row.a, y.encode, op.kind)
+        S, B, affine = p.S.astype(np.float32), p.B.astype(np.float32), constants.to_codes(y.grid)
+        return b.add(made, w=p.codes, S=S, B=B, affine=affine, **y.tensors)
+    units = Product(p.codes, p.S / x.scale, p.B / x.scale + x.zero)
+    table = constants.activation_table(op.kind, x, y)
+    return coded_product(b, wanted.name, linear, units, Encode(Kind.INT8, y.kind), table=table)
 
 
 @REALS.register(Gate)
@@ -39,7 +40,7 @@ def gate(b: Builder, op: Gate) -> str:
     p = b.product(layers[0])
     S, B = p.S.copy(), p.B.copy()
     S[columns], B[columns] = p.S[columns] / x.scale, p.B[columns] / x.scale + x.zero
-    made = float_product(b, layers[0].name, layers[0], "float", Product(p.codes, S, B))
+    made = float_product(b, layers[0].name, layers[0], Product(p.codes, S, B))
     value = made if layers[1].name == layers[0].name else b.real(layers[1].name)
     table = constants.gate_table(op.kind, x)
     return b.add(QGate(op.name, (made, value), op.gate_at, op.value_at, op.width), table=table)

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.network.operators.attention import Attention, AttentionPool
-from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize import constants, scores
 from lampq_tvm.quantize.build_rules import CODES, HEADS, PAYLOAD
 from lampq_tvm.quantize.build_rules.linear import product_codes
 from lampq_tvm.quantize.builder import Builder, Wanted, no_rule
 from lampq_tvm.quantize.operators.attention import QAttention, QAttentionPool
+from lampq_tvm.quantizers.carried import Grid
 from lampq_tvm.quantizers.half import Float16
 from lampq_tvm.quantizers.symmetric import SymmetricHeads
 
@@ -25,12 +25,11 @@ F64 = npt.NDArray[np.float64]
 @CODES.register(Attention)
 def attention(b: Builder, op: Attention, wanted: Wanted) -> str:
     """Codes of the mixed values, from codes of q, k and v."""
-    bits = b.plan.attention_bits
     scales = _head_scales(b, op, b.tokens(op.name))
     bias: dict[str, npt.NDArray[Any]] = {}
     if op.groups:
         real = b.model.tensors[f"{op.name}.bias"]
-        if bits == FLOAT_BITS:
+        if b.plan.attention.is_float:
             added: npt.NDArray[Any] = scores.exponent_bias(real)
         else:
             scales = scores.raised_scales(scales, op.scale)
@@ -40,36 +39,38 @@ def attention(b: Builder, op: Attention, wanted: Wanted) -> str:
     rule = HEADS.get(type(source))
     if rule is None:
         raise no_rule(op, source)
-    made = QAttention(wanted.name, (rule(b, source, op, scales),), op.heads, op.head_dim, bits, wanted.y.kind.bits, op.groups)
-    return b.add(made, **_softmax(b, op, scales, wanted.y), **bias)
+    sizes, y = (op.heads, op.head_dim, b.plan.attention), wanted.y
+    made = QAttention(wanted.name, (rule(b, source, op, scales),), *sizes, y.encode, op.groups)
+    return b.add(made, **_softmax(b, op, scales, y.grid), **bias, **y.tensors)
 
 
 @CODES.register(AttentionPool)
 def attention_pool(b: Builder, op: AttentionPool, wanted: Wanted) -> str:
     """Codes of the mixed values, from codes of k and v and of the queries, which no image changes."""
-    bits, kv = b.plan.attention_bits, b.linear_before(op, 0)
+    kind, kv, y = b.plan.attention, b.linear_before(op, 0), wanted.y
     scales = _head_scales(b, op, b.tokens(kv.name))
-    queries = Float16() if bits == FLOAT_BITS else SymmetricHeads(bits, scales[0][:, None])
+    queries = Float16() if kind.is_float else SymmetricHeads(kind.bits, scales[0][:, None])
     codes = product_codes(b, kv, op, scales[1:])
-    made = QAttentionPool(wanted.name, (codes,), op.heads, op.head_dim, bits, wanted.y.kind.bits)
-    return b.add(made, query=queries.encode(b.model.tensors[f"{op.name}.query"]), **_softmax(b, op, scales, wanted.y))
+    made = QAttentionPool(wanted.name, (codes,), op.heads, op.head_dim, kind, y.encode)
+    query = queries.encode(b.model.tensors[f"{op.name}.query"])
+    return b.add(made, query=query, **_softmax(b, op, scales, y.grid), **y.tensors)
 
 
 def _head_scales(b: Builder, op: Attention | AttentionPool, tokens: int) -> F64:
     """Scales [3, heads] of q, k and v; ones where they stay float16."""
-    bits = b.plan.attention_bits
-    if bits == FLOAT_BITS:
+    kind = b.plan.attention
+    if kind.is_float:
         return np.ones((3, op.heads))
-    largest = 1 << (bits - 1)
+    largest = -kind.low
     constants.check_range(op.head_dim, largest, largest, op.name)
     constants.check_range(tokens, constants.STEPS, largest, op.name)
-    return b.calibration.attention[op.name][bits].scale
+    return b.calibration.attention[op.name][kind.bits].scale
 
 
-def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: constants.Grid) -> dict[str, npt.NDArray[Any]]:
+def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: Grid) -> dict[str, npt.NDArray[Any]]:
     """Constants of the softmax and of what follows the values."""
     found: dict[str, npt.NDArray[Any]] = {}
-    if b.plan.attention_bits == FLOAT_BITS:
+    if b.plan.attention.is_float:
         found["S"] = constants.exponent_scale(op.heads, op.scale)
     else:
         found["S"] = constants.score_scale(scales[0], scales[1], op.scale)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
+from lampq_tvm.kinds import Encode
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.network.operators.attention import Attention
 from lampq_tvm.network.operators.heads import Rotary, UnitHeads
@@ -22,16 +23,16 @@ def unit_heads(b: Builder, op: UnitHeads, attention: Attention, scales: F64) -> 
     """The temperature is part of q's scale."""
     inverse = 1 / scales
     inverse[0] *= b.model.tensors[f"{op.name}.scale"]
-    source, bits = b.real(op.inputs[0]), b.plan.attention_bits
-    unit = QUnitHeads(op.name, (source,), attention.heads, attention.head_dim, op.eps, bits)
+    source, encode = b.real(op.inputs[0]), Encode(b.plan.attention)
+    unit = QUnitHeads(op.name, (source,), attention.heads, attention.head_dim, op.eps, encode)
     return b.add(unit, inv=inverse.astype(np.float32))
 
 
 @HEADS.register(Rotary)
 def rotary(b: Builder, op: Rotary, attention: Attention, scales: F64) -> str:
     """Angles as the model has them."""
-    source, bits = b.real(op.inputs[0]), b.plan.attention_bits
-    made = QRotary(op.name, (source,), attention.heads, attention.head_dim, bits)
+    source, encode = b.real(op.inputs[0]), Encode(b.plan.attention)
+    made = QRotary(op.name, (source,), attention.heads, attention.head_dim, encode)
     fields = {k: b.model.tensors[f"{op.name}.{k}"] for k in ("cos", "sin", "partner")}
     return b.add(made, inv=(1 / scales).astype(np.float32), **fields)
 

@@ -15,6 +15,7 @@ from lampq_tvm.quantize.build_rules import CODES, PAYLOAD, REALS, SUMS
 from lampq_tvm.quantize.builder import Builder, Wanted
 from lampq_tvm.quantize.operators.add import QAdd
 from lampq_tvm.quantize.operators.norm import QFloatNorm, QLayerNorm
+from lampq_tvm.quantizers.carried import Carried
 
 F64 = npt.NDArray[np.float64]
 
@@ -43,11 +44,11 @@ def norm_float(b: Builder, name: str, norm: LayerNorm, source: str, factor: F64 
     return b.add(QFloatNorm(name, (source,), norm.eps), G=gamma.astype(np.float32), B=beta.astype(np.float32))
 
 
-def norm_codes(b: Builder, name: str, norm: LayerNorm, source: str, y: constants.Grid) -> str:
+def norm_codes(b: Builder, name: str, norm: LayerNorm, source: str, y: Carried) -> str:
     """LayerNorm of the float32 value `source` to codes of y, called `name`."""
     gamma, beta = (b.model.tensors[f"{norm.name}.{k}"].astype(np.float64) for k in ("gamma", "beta"))
-    G, B = constants.requantizer(gamma, beta, y)
-    return b.add(QLayerNorm(name, (source,), norm.eps, y.kind.bits), G=G, B=B)
+    G, B = constants.requantizer(gamma, beta, y.grid)
+    return b.add(QLayerNorm(name, (source,), norm.eps, y.encode), G=G, B=B, **y.tensors)
 
 
 @PAYLOAD.register(LayerNorm)

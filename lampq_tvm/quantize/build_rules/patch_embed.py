@@ -17,9 +17,9 @@ from lampq_tvm.quantize.operators.patch_embed import QPatchEmbed
 @REALS.register(PatchEmbed)
 def stream_start(b: Builder, op: PatchEmbed) -> str:
     """Pixels to the stream."""
-    p, bits = b.product(op), b.plan.layer(op.name).w_bits
+    p, kind = b.product(op), b.plan.layer(op.name).w
     return b.add(
-        QPatchEmbed(op.name, (IMAGE,), op.patch, bits),
+        QPatchEmbed(op.name, (IMAGE,), op.patch, kind),
         w=p.codes,
         S=p.S.astype(np.float32),
         B=p.B.astype(np.float32),

@@ -25,7 +25,7 @@ def regroup_float(b: Builder, op: Regroup) -> str:
 def regroup_codes(b: Builder, op: Regroup, wanted: Wanted) -> str:
     """Of codes; an empty place holds the code of zero."""
     codes = b.codes_of(op.inputs[0], wanted.reader, wanted.y)
-    return _regroup(b, wanted.name, op, codes, wanted.y.encode(np.zeros(1)))
+    return _regroup(b, wanted.name, op, codes, wanted.y.entries(np.zeros(1)))
 
 
 def _regroup(b: Builder, name: str, op: Regroup, source: str, fill: npt.NDArray[Any]) -> str:

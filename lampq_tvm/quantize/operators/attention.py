@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lampq_tvm.kinds import Encode, Kind
 from lampq_tvm.network.op import Shape, Shaped
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators import OPERATORS
@@ -15,26 +16,26 @@ from lampq_tvm.quantize.operators import OPERATORS
 class QAttention(QOp):
     """Softmax attention on symmetric codes, per head.
 
-    Input: qkv codes [B, (windows,) T, 3 * heads * head_dim] int8 at `bits`. Output: codes [B, (windows,) T, heads * head_dim]
-    int8 at out_bits.
+    Input: qkv codes [B, (windows,) T, 3 * heads * head_dim] of `kind`. Output: codes [B, (windows,) T, heads * head_dim].
     d = rowmax(acc) - acc; i = min(255, rne(d * S[h])); p = P[i]; R = sum p;
-    code = sat(rne(fma(acc2 * (1/R), M[n], B[n]))), acc2 = sum_t p[t] v[t, n].
+    fma(acc2 * (1/R), M[n], B[n]), acc2 = sum_t p[t] v[t, n], is stored as `encode` says.
     Tensors: `.S` [heads] f32, `.P` [256] uint8, `.M` `.B` [heads * head_dim] f32.
     With groups, window b (of all images) adds bias[h, at[pattern[b % groups], t, u]] to acc before anything else:
     `.bias` [heads, entries] int32, `.at` [patterns, T, T] and `.pattern` [groups] uint8, uint16 or uint32.
 
-    At 16 bits (no P): p = float16(2^(x - rowmax)), x = acc S[h], or fma(acc, S[h], bias) with the bias float32 and in
+    In float16 (no P): p = float16(2^(x - rowmax)), x = acc S[h], or fma(acc, S[h], bias) with the bias float32 and in
     exponents of two; R = sum p, everything else float32.
 
     Attributes:
-        bits: width of q, k and v.
+        kind: of q, k and v.
+        encode: of what comes out.
         groups: windows of an image, or 1 where all of them add the same to their scores; 0 where nothing is added.
     """
 
     heads: int
     head_dim: int
-    bits: int
-    out_bits: int
+    kind: Kind
+    encode: Encode
     groups: int = 0
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
@@ -42,9 +43,9 @@ class QAttention(QOp):
         return (*x[0][:-1], self.heads * self.head_dim)
 
     @property
-    def unweighted(self) -> Mapping[str, int]:
+    def unweighted(self) -> Mapping[str, Kind]:
         """Scores, and what weighs the values."""
-        return {"scores": self.bits, "values": self.bits}
+        return {"scores": self.kind, "values": self.kind}
 
 
 @OPERATORS.register("QAttentionPool")
@@ -52,21 +53,21 @@ class QAttention(QOp):
 class QAttentionPool(QOp):
     """Softmax attention of constant queries, by the rules of `QAttention`.
 
-    Input: kv codes [B, T, 2 * heads * head_dim] int8 at `bits`. Output: codes [B, L, heads * head_dim] int8 at out_bits.
-    Tensors: `.query` [heads, L, head_dim] int8 (float16 at 16 bits), `.S` [heads] f32, `.P` [256] uint8,
+    Input: kv codes [B, T, 2 * heads * head_dim] of `kind`. Output: codes [B, L, heads * head_dim].
+    Tensors: `.query` [heads, L, head_dim] int8 or float16, `.S` [heads] f32, `.P` [256] uint8,
     `.M` `.B` [heads * head_dim] f32.
     """
 
     heads: int
     head_dim: int
-    bits: int
-    out_bits: int
+    kind: Kind
+    encode: Encode
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """A token a query."""
         return tensors[f"{self.name}.query"].shape[1], self.heads * self.head_dim
 
     @property
-    def unweighted(self) -> Mapping[str, int]:
+    def unweighted(self) -> Mapping[str, Kind]:
         """Scores, and what weighs the values."""
-        return {"scores": self.bits, "values": self.bits}
+        return {"scores": self.kind, "values": self.kind}

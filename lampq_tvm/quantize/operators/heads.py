@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lampq_tvm.kinds import Encode
 from lampq_tvm.network.op import Shape, Shaped
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators import OPERATORS
@@ -22,7 +23,7 @@ class QUnitHeads(QOp):
     heads: int
     head_dim: int
     eps: float
-    out_bits: int
+    encode: Encode
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its first input."""
@@ -40,7 +41,7 @@ class QRotary(QOp):
 
     heads: int
     head_dim: int
-    out_bits: int
+    encode: Encode
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its first input."""

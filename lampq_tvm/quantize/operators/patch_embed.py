@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lampq_tvm.kinds import Kind, of_width
 from lampq_tvm.network.op import Shape, Shaped
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators import OPERATORS
@@ -21,7 +22,12 @@ class QPatchEmbed(QOp):
     """
 
     patch: int
-    w_bits: int
+    w: Kind
+
+    @property
+    def w_bits(self) -> int:
+        """Width of the weights."""
+        return self.w.bits
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """Tokens of the grid and those before them."""
@@ -30,10 +36,10 @@ class QPatchEmbed(QOp):
         return prefix + (height // self.patch) * (width // self.patch), channels
 
     @property
-    def packed(self) -> Mapping[str, int]:
+    def packed(self) -> Mapping[str, Kind]:
         """The weights."""
-        return {"w": self.w_bits}
+        return {"w": self.w}
 
     def at_widths(self, w_bits: int, a_bits: int) -> QPatchEmbed:
         """Pixels keep their 8 bits."""
-        return replace(self, w_bits=w_bits)
+        return replace(self, w=of_width(w_bits))

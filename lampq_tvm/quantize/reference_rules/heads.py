@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lampq_tvm.kinds import Encode
 from lampq_tvm.quantize import exact
 from lampq_tvm.quantize.operators.heads import QRotary, QUnitHeads
 from lampq_tvm.quantize.reference_rules import RULES
@@ -17,7 +18,7 @@ def unit_heads(op: QUnitHeads, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     length = exact.squares(parts).double().sqrt().float()
     inverse = exact.reciprocal(length.clamp(min=float(torch.tensor(op.eps, dtype=torch.float32))))
     turned = torch.cat([(parts * inverse)[..., :2, :, :], parts[..., 2:, :, :]], -3)
-    return _codes(turned, t["inv"], op.out_bits).view(x[0].shape)
+    return _codes(turned, t, op.encode).view(x[0].shape)
 
 
 @RULES.register(QRotary)
@@ -28,7 +29,7 @@ def rotary(op: QRotary, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     cos, sin = (t[k][:, None, None] for k in ("cos", "sin"))
     partner = still.index_select(-1, t["partner"]) * sin
     turned = torch.cat([exact.fma(still, cos.expand_as(still), partner), value], -3)
-    return _codes(turned, t["inv"], op.out_bits).view(x[0].shape)
+    return _codes(turned, t, op.encode).view(x[0].shape)
 
 
 def _split(qkv: Tensor, heads: int) -> Tensor:
@@ -36,6 +37,6 @@ def _split(qkv: Tensor, heads: int) -> Tensor:
     return qkv.view(*qkv.shape[:-1], 3, heads, -1)
 
 
-def _codes(x: Tensor, inv: Tensor, bits: int) -> Tensor:
-    """Codes of [.., 3, heads, head_dim] with 1 / scale [3, heads]."""
-    return exact.saturate(exact.fma(x, inv[..., None], torch.zeros(())), bits)
+def _codes(x: Tensor, t: dict[str, Tensor], how: Encode) -> Tensor:
+    """Codes of [.., 3, heads, head_dim] with `inv`, 1 / scale [3, heads]."""
+    return exact.encode(exact.fma(x, t["inv"][..., None], torch.zeros(())), how, t)

@@ -12,7 +12,7 @@ from lampq_tvm.quantize.reference_rules import RULES
 @RULES.register(QLayerNorm)
 def norm_codes(op: QLayerNorm, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Stream to codes."""
-    return exact.saturate(exact.fma(exact.normalize(x[0], op.eps), t["G"], t["B"]), op.out_bits)
+    return exact.encode(exact.fma(exact.normalize(x[0], op.eps), t["G"], t["B"]), op.encode, t)
 
 
 @RULES.register(QFloatNorm)

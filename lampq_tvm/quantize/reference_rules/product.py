@@ -13,13 +13,13 @@ from lampq_tvm.quantize.reference_rules import RULES
 @RULES.register(QProduct)
 def product(op: QProduct, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Product and epilogue."""
-    acc = exact.sums(x[0], t["w"], op.a_bits, op.w_bits)
+    acc = exact.sums(x[0], t["w"], op.a, op.w)
     if op.epilogue == "float":
         return exact.fma(acc, t["S"], t["B"])
-    if op.epilogue == "act":
-        inverse, zero = t["affine"]
-        return exact.saturate(exact.fma(UNARY[op.act](exact.fma(acc, t["S"], t["B"])), inverse, zero), op.out_bits)
     if op.epilogue == "residual":
         return x[1] + exact.fma(acc, t["S"], t["B"])
-    codes = exact.saturate(exact.fma(acc, t["M"], t["B"]), op.out_bits)
-    return t["table"][codes.int() + 128] if op.epilogue == "table" else codes
+    assert op.encode is not None
+    if op.epilogue == "act":
+        inverse, zero = t["affine"]
+        return exact.encode(exact.fma(UNARY[op.act](exact.fma(acc, t["S"], t["B"])), inverse, zero), op.encode, t)
+    return exact.encode(exact.fma(acc, t["M"], t["B"]), op.encode, t)

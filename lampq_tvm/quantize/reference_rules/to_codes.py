@@ -13,4 +13,4 @@ from lampq_tvm.quantize.reference_rules import RULES
 def to_codes(op: QToCodes, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Element by element."""
     inverse, zero = t["affine"]
-    return exact.saturate(exact.fma(x[0], inverse, zero), op.out_bits)
+    return exact.encode(exact.fma(x[0], inverse, zero), op.encode, t)

@@ -19,6 +19,7 @@ from lampq_tvm.kernels.cuda.product import build_product
 from lampq_tvm.kernels.cuda.tokens import build_patches, build_prefix, build_take
 from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.launch import Launch, Value
 from lampq_tvm.ptx.coverage import unknown
 from lampq_tvm.ptx.parse import parse
@@ -34,9 +35,9 @@ PRODUCTS = {  # of a block, with the LayerNorm in front of it or not; and the em
     "head": (ProductShape(1, 1000, 192, "float"), 1e-6),
 }
 FUSED = {  # what larger batches and other families add
-    "norm": (ProductShape(788, 192, 768, "residual"), {"following": Following(8, 1e-6)}),
-    "nibbles": (ProductShape(788, 192, 192, "residual"), {"following": Following(4, 1e-6)}),
-    "sum": (ProductShape(196, 192, 192, "float"), {"following": Following(8, 1e-6, summed=True)}),
+    "norm": (ProductShape(788, 192, 768, "residual"), {"following": Following(Kind.INT8, 1e-6)}),
+    "nibbles": (ProductShape(788, 192, 192, "residual"), {"following": Following(Kind.INT4, 1e-6)}),
+    "sum": (ProductShape(196, 192, 192, "float"), {"following": Following(Kind.INT8, 1e-6, summed=True)}),
     "windows": (ProductShape(784, 576, 192, "codes"), {"gather": Gather(196, 196)}),
     "turned": (ProductShape(197, 576, 192, "turned"), {"turning": Turning(197, 3, 64), "norm_eps": 1e-6}),
 }
@@ -52,8 +53,8 @@ def compiled(request) -> tuple[str, dict[str, CompiledKernel]]:
     }
     builders |= {
         f"{name}_16": lambda name, s=shape, e=eps: build_product(
-            replace(s, epilogue={"table": "act"}.get(s.epilogue, s.epilogue)), mma_for(16, 16, arch), out_bits=16,
-            norm_eps=e, act="gelu", name=name,
+            replace(s, epilogue={"table": "act"}.get(s.epilogue, s.epilogue)), mma_for(Kind.FLOAT16, Kind.FLOAT16, arch),
+            out=Kind.FLOAT16, norm_eps=e, act="gelu", name=name,
         )
         for name, (shape, eps) in PRODUCTS.items()
     }  # fmt: skip
@@ -61,7 +62,7 @@ def compiled(request) -> tuple[str, dict[str, CompiledKernel]]:
     windows = CudaAttentionShape(64, 49, 3, 32, groups=64, patterns=9)
     builders["biased_f16"] = lambda name: build_half_attention(windows, half_mma(arch), name=name)
     builders["attention"] = lambda name: build_attention(CudaAttentionShape(1, 197, 3, 64), attention_mma(arch), name=name)
-    builders["norm"] = lambda name: build_norm(197, 192, 1e-6, out_bits=8, name=name)
+    builders["norm"] = lambda name: build_norm(197, 192, 1e-6, out=Kind.INT8, name=name)
     builders |= {
         f"{name}_{pair}": lambda name, s=shape, w=widths, m=more: build_product(s, mma_for(*w, arch), name=name, **m)
         for name, (shape, more) in FUSED.items()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lampq_tvm.kernels.cuda.attention import build_attention
 from lampq_tvm.kernels.cuda.attention_shape import CudaAttentionShape
 from lampq_tvm.kernels.cuda.levels import attention_mma
+from lampq_tvm.kinds import of_width
 from lampq_tvm.oracle import ops
 from tests.examples import examples
 from tests.kernels import data
@@ -48,7 +49,7 @@ def check(shape: CudaAttentionShape, arch: str, bits: int, out_bits: int, packed
         bias, buffers = biased(shape, rng.integers(-int(spread), int(spread), size).astype(np.int32), rng)
     wanted = ops.attention(whole, S, P, M, B, shape.heads, shape.head_dim, out_bits, bias).reshape(rows, channels)
     width = 4 if packed else 8
-    kernel = build_attention(shape, attention_mma(arch), out_bits=width)
+    kernel = build_attention(shape, attention_mma(arch), out=of_width(width))
     buffers |= {"qkv": pack_rows(qkv, 8), "S": S, "P": P, "M": M, "B": B, "range": data.code_range(out_bits)}
     found = unpack_rows(run(kernel, arch, buffers, np.zeros_like(pack_rows(wanted, width))), channels, width)
     assert found.tobytes() == wanted.tobytes(), f"{int((found != wanted).sum())} of {wanted.size} differ"

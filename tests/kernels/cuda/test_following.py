@@ -13,6 +13,7 @@ from lampq_tvm.kernels.cuda.levels import half_mma, mma_for
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind, of_width
 from lampq_tvm.oracle import ops
 from lampq_tvm.ptx import KernelError
 from lampq_tvm.runtime.words import pack_words
@@ -54,7 +55,7 @@ def check(product: Product, arch: str, tiles: CudaTiles | None = None, times: in
     if shape.epilogue == "float":
         buffers |= {"base": stream, "next_affine": affine}
         outs["sum"] = np.zeros_like(stream)
-    following = Following(bits, EPS, summed=shape.epilogue == "float")
+    following = Following(of_width(bits), EPS, summed=shape.epilogue == "float")
     found = run_outs(build_product(shape, mma, following=following, tiles=tiles), arch, buffers, outs, times)
     for name, values in wanted.items():
         assert found[name].tobytes() == values.tobytes(), (product, name)
@@ -99,13 +100,16 @@ def test_a_sum_without_codes_or_with_float16_values(bits):
     outs = {"out": np.zeros_like(base), "sum": np.zeros_like(base), "count": np.zeros(-(-shape.rows // tiles.rows), np.int32)}
     affine = np.array([1.5, -1], np.float32)
     outs |= {"codes": pack_halves(base)} if bits else {}
-    kernel = build_product(shape, mma, following=Following(bits, EPS, summed=True), tiles=tiles)
+    kernel = build_product(shape, mma, following=Following(of_width(bits) if bits else None, EPS, summed=True), tiles=tiles)
     found = run_outs(kernel, "sm_87", buffers | {"next_G": G, "next_B": B, "base": base, "next_affine": affine}, outs)
     wanted = ops.add(base, ops.layer_norm_float(ops.float_out(ops.product_acc(a, w), scale, b), G, B, EPS))
     assert found["sum"].tobytes() == wanted.tobytes()
     if bits:
         halves = found["codes"]
-        assert halves[:, : shape.n].tobytes() == ops.to_codes(wanted, affine, bits).tobytes() and np.isfinite(halves).all()
+        assert (
+            halves[:, : shape.n].tobytes() == ops.to_codes(wanted, affine, of_width(bits)).tobytes()
+            and np.isfinite(halves).all()
+        )
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_87"])
@@ -119,11 +123,11 @@ def test_float16(arch):
     buffers = {"A": pack_halves(a), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": scale, "B": b}
     buffers |= {"next_G": G, "next_B": B}
     outs = {"out": stream, "codes": pack_halves(stream) * np.float16(0), "count": np.zeros(-(-rows // tiles.rows), np.int32)}
-    kernel = build_product(shape, mma, following=Following(16, EPS), tiles=tiles)
+    kernel = build_product(shape, mma, following=Following(Kind.FLOAT16, EPS), tiles=tiles)
     found = run_outs(kernel, arch, buffers, outs)
     near = stream + (a.astype(np.float32) @ w.T.astype(np.float32)) * scale + b
     np.testing.assert_allclose(found["out"], near, rtol=1e-3, atol=1e-3)
-    wanted = ops.layer_norm_codes(found["out"], G, B, EPS, 16)
+    wanted = ops.layer_norm_codes(found["out"], G, B, EPS, Kind.FLOAT16)
     assert found["codes"][:, :n].tobytes() == wanted.tobytes()
 
 

@@ -22,6 +22,7 @@ from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind, of_width
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantize.constants import UNARY
 from lampq_tvm.runtime.words import pack_words
@@ -40,7 +41,7 @@ FEW = examples(20)
 
 def check_product(shape: ProductShape, kind: str, arch: str, *, act="gelu", normed=False, to_half=True, tiles=None, seed=0):
     """A product's output lies within the bounds above."""
-    rng, mma = np.random.default_rng(seed), mma_for(16, 16, arch)
+    rng, mma = np.random.default_rng(seed), mma_for(Kind.FLOAT16, Kind.FLOAT16, arch)
     tiles = tiles or default_tiles(shape, mma)
     a = rng.normal(0, 1, (shape.rows, shape.k)).astype(np.float16)
     w = rng.normal(0, 0.3, (shape.n, shape.k)).astype(np.float16)
@@ -50,7 +51,7 @@ def check_product(shape: ProductShape, kind: str, arch: str, *, act="gelu", norm
         stream = rng.normal(0, 2, a.shape).astype(np.float32)
         G, N = (rng.normal(0, scale, shape.k).astype(np.float32) for scale in (1, 0.2))
         buffers |= {"stream": stream, "G": G, "N": N}
-        a = ops.layer_norm_codes(stream, G, N, EPS, 16)
+        a = ops.layer_norm_codes(stream, G, N, EPS, Kind.FLOAT16)
     acc, spread = ops.half_sums(a, w), np.abs(a.astype(float)) @ np.abs(w.astype(float)).T
     slack = shape.k * 2.0**-24 * spread * S + 2.0**-22 * (np.abs(acc * S) + np.abs(B))
     exact = acc.astype(np.float64) * S + B
@@ -76,7 +77,9 @@ def check_product(shape: ProductShape, kind: str, arch: str, *, act="gelu", norm
     out = pack_halves(np.zeros_like(before)) if to_half else pack_rows(np.zeros(before.shape, np.int8), 8)
     start = out if coded else before if kind == "residual" else np.zeros_like(before)
     real = ProductShape(shape.rows, shape.n, shape.k, "codes" if kind == "half" else kind, shape.period)
-    kernel = build_product(real, mma, out_bits=bits if coded else 8, tiles=tiles, norm_eps=EPS if normed else None, act=act)
+    kernel = build_product(
+        real, mma, out=of_width(bits if coded else 8), tiles=tiles, norm_eps=EPS if normed else None, act=act
+    )
     found = run(kernel, arch, buffers, start)
     if not coded:
         added = {"residual": before, "stream": np.tile(pos, (shape.rows // max(1, shape.period), 1))}.get(kind, 0)
@@ -138,10 +141,10 @@ def test_norm_to_float16(rows, channels):
     """LayerNorm is exact, and so is its rounding."""
     rng = np.random.default_rng(rows)
     stream, G, B = (rng.normal(0, 40, shape).astype(np.float32) for shape in ((rows, channels), channels, channels))
-    wanted = ops.layer_norm_codes(stream, G, B, EPS, 16)
+    wanted = ops.layer_norm_codes(stream, G, B, EPS, Kind.FLOAT16)
     buffers = {"stream": stream, "G": G, "B": B}
     for arch in ("sm_53", "sm_87"):
-        found = run(build_norm(rows, channels, EPS, out_bits=16), arch, buffers, pack_halves(wanted * np.float16(0)))
+        found = run(build_norm(rows, channels, EPS, out=Kind.FLOAT16), arch, buffers, pack_halves(wanted * np.float16(0)))
         assert found[:, :channels].tobytes() == wanted.tobytes() and np.isfinite(found).all()
 
 
@@ -165,7 +168,7 @@ def check_attention(
     slack = each * float(np.abs(v).max()) * M
     buffers |= {"qkv": pack_halves(qkv), "S": S, "M": M, "B": B, "range": data.code_range(8)}
     out = pack_halves(np.zeros((rows, channels))) if out_bits == 16 else pack_rows(np.zeros((rows, channels), np.int8), 8)
-    found = run(build_half_attention(shape, half_mma(arch), out_bits=out_bits), arch, buffers, out)
+    found = run(build_half_attention(shape, half_mma(arch), out=of_width(out_bits)), arch, buffers, out)
     if out_bits == 16:
         assert np.isfinite(found).all()
         got, step = found[:, :channels].astype(float), 2.0**-11 * np.abs(exact) + 2.0**-25

@@ -7,6 +7,7 @@ import pytest
 
 from lampq_tvm.kernels.cuda import heads, tokens
 from lampq_tvm.kernels.cuda.regroup import RegroupShape, build_regroup
+from lampq_tvm.kinds import of_width
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_halves, pack_rows, run, unpack_rows
@@ -39,8 +40,8 @@ def check(kernel, buffers: dict[str, np.ndarray], wanted: np.ndarray, bits: int)
 def test_rotary(sizes, bits):
     images, count, head_count, head_dim = sizes
     qkv, b = qkv_case(sizes)
-    wanted = ops.rotary(qkv.reshape(images, count, -1), b["cos"], b["sin"], b["partner"], b["inv"], bits)
-    kernel = heads.build_rotary(images * count, count, head_count, head_dim, bits)
+    wanted = ops.rotary(qkv.reshape(images, count, -1), b["cos"], b["sin"], b["partner"], b["inv"], of_width(bits))
+    kernel = heads.build_rotary(images * count, count, head_count, head_dim, of_width(bits))
     check(kernel, b, wanted.reshape(qkv.shape), bits)
 
 
@@ -49,8 +50,8 @@ def test_rotary(sizes, bits):
 def test_unit_heads(sizes, bits):
     images, count, head_count, head_dim = sizes
     qkv, b = qkv_case(sizes)
-    wanted = ops.unit_heads(qkv, b["inv"], head_count, 1e-12, bits)
-    check(heads.build_unit_heads(images * count, head_count, head_dim, 1e-12, bits), b, wanted, bits)
+    wanted = ops.unit_heads(qkv, b["inv"], head_count, 1e-12, of_width(bits))
+    check(heads.build_unit_heads(images * count, head_count, head_dim, 1e-12, of_width(bits)), b, wanted, bits)
 
 
 def test_gate():
@@ -63,8 +64,8 @@ def test_gate():
     assert found.tobytes() == wanted.tobytes()
     for bits in (4, 8, 16):
         buffers |= {"affine": np.array([0.3, -1], np.float32), "range": data.code_range(bits)}
-        kernel = tokens.build_gate(tokens.GateShape(*sizes, bits))
-        check(kernel, buffers, ops.to_codes(wanted, buffers["affine"], bits), bits)
+        kernel = tokens.build_gate(tokens.GateShape(*sizes, of_width(bits)))
+        check(kernel, buffers, ops.to_codes(wanted, buffers["affine"], of_width(bits)), bits)
 
 
 @pytest.mark.parametrize(("parts", "channels"), [(1, 24), (1, 10), (4, 8), (4, 6), (2, 5)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lampq_tvm.kernels.cuda.norm import build_norm
+from lampq_tvm.kinds import Kind, of_width
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
@@ -21,10 +22,10 @@ def test_norm(arch, rows, channels):
     stream[0] += 1000
     G, B = rng.normal(0, 40, channels).astype(np.float32), rng.normal(0, 5, channels).astype(np.float32)
     buffers = {"stream": stream, "G": G, "B": B}
-    found = run(build_norm(rows, channels, EPS, out_bits=None), arch, buffers, np.zeros_like(stream))
+    found = run(build_norm(rows, channels, EPS, out=Kind.FLOAT32), arch, buffers, np.zeros_like(stream))
     assert found.tobytes() == ops.layer_norm_float(stream, G, B, EPS).tobytes()
     for bits, width in ((8, 8), (6, 8), (4, 4), (3, 4)):
         wanted = ops.layer_norm_codes(stream, G, B, EPS, bits)
-        kernel = build_norm(rows, channels, EPS, out_bits=width)
+        kernel = build_norm(rows, channels, EPS, out=of_width(width))
         memory = run(kernel, arch, buffers | {"range": data.code_range(bits)}, np.zeros_like(pack_rows(wanted, width)))
         assert unpack_rows(memory, channels, width).tobytes() == wanted.tobytes()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lampq_tvm.kernels.cuda.pool import PoolShape, build_pool
+from lampq_tvm.kinds import of_width
 from lampq_tvm.oracle import ops
 from tests.kernels import data
 from tests.kernels.cuda.gpu import pack_rows, run, unpack_rows
@@ -42,7 +43,7 @@ def test_codes_are_the_oracles(shape, out_bits):
     c = constants(rng, shape)
     buffers = {"kv": pack_rows(kv, 8), "query": query, "range": data.code_range(out_bits), **c}
     out = np.full((shape.images * shape.queries, -(-channels * out_bits // 128) * 16), 0x55, np.uint8)
-    found = run(build_pool(shape, out_bits=out_bits), arch, buffers, out)
+    found = run(build_pool(shape, out=of_width(out_bits)), arch, buffers, out)
     rows = kv.reshape(shape.images, shape.tokens, -1)
     wanted = ops.attention_pool(rows, query, c["S"], c["P"], c["M"], c["B"], out_bits)
     assert len(np.unique(wanted)) > 2 or wanted.size < 16
@@ -59,9 +60,9 @@ def test_float16_values_are_the_oracles(shape, out_bits):
     c = constants(rng, shape) | {"S": np.full(shape.heads, 1.44 * shape.head_dim**-0.5, np.float32)}
     buffers = {"kv": pack_halves(kv), "query": query, "range": data.code_range(8), **c}
     out = np.full((shape.images * shape.queries, -(-channels * out_bits // 128) * 16), 0xFF, np.uint8)
-    found = run(build_pool(shape, half=True, out_bits=out_bits), arch, buffers, out)
+    found = run(build_pool(shape, half=True, out=of_width(out_bits)), arch, buffers, out)
     rows = kv.reshape(shape.images, shape.tokens, -1)
-    wanted = ops.attention_pool(rows, query, c["S"], None, c["M"], c["B"], out_bits).reshape(len(found), channels)
+    wanted = ops.attention_pool(rows, query, c["S"], None, c["M"], c["B"], of_width(out_bits)).reshape(len(found), channels)
     moved = (2.0**-10 + 2.0**-19) * np.abs(rows.astype(float)).max() * c["M"]
     if out_bits == 16:
         values = found.view(np.float16)

@@ -16,6 +16,7 @@ from lampq_tvm.kernels.cuda.operand import Gather
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, check_tiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
+from lampq_tvm.kinds import of_width
 from lampq_tvm.oracle import ops
 from lampq_tvm.runtime.words import pack_words
 from tests.examples import examples
@@ -81,7 +82,7 @@ def check(case: OnGpu) -> None:
     bits = 4 if case.packed else 8
     before = named.pop("before", pack_rows(np.zeros_like(wanted), bits) if coded else np.zeros_like(wanted))
     eps = EPS if case.normed else None
-    kernel = build_product(shape, mma, out_bits=bits, tiles=tiles, norm_eps=eps, gather=case.gather)
+    kernel = build_product(shape, mma, out=of_width(bits), tiles=tiles, norm_eps=eps, gather=case.gather)
     found = run(kernel, case.arch, buffers | named, before)
     found = unpack_rows(found, shape.n, bits) if coded else found
     assert found.tobytes() == wanted.tobytes(), f"{int((found != wanted).sum())} of {wanted.size} differ: {case}"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lampq_tvm.kernels.cuda import tokens
+from lampq_tvm.kinds import of_width
 from lampq_tvm.oracle import ops
 from tests.kernels.cuda.gpu import run, unpack_rows
 from tests.kernels.data import code_range
@@ -39,8 +40,8 @@ def test_codes_of_floats(bits):
     x, affine = floats(5, 37), np.array([3.7, -1.25], np.float32)
     out = np.zeros((5, -(-37 * bits // 128) * 16), np.uint8)
     buffers = {"x": x, "affine": affine, "range": code_range(bits)}
-    found = run(tokens.build_to_codes(5, 37, bits), "sm_87", buffers, out)
-    wanted = ops.to_codes(x, affine, bits)
+    found = run(tokens.build_to_codes(5, 37, of_width(bits)), "sm_87", buffers, out)
+    wanted = ops.to_codes(x, affine, of_width(bits))
     codes = found.view(np.float16)[:, :37] if bits == 16 else unpack_rows(found, 37, bits)
     assert codes.dtype == wanted.dtype and (codes == wanted).all()
 

@@ -10,6 +10,7 @@ from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.cuda.turned import Turning
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import of_width
 from lampq_tvm.oracle import ops
 from lampq_tvm.runtime.words import pack_words
 from tests.kernels import data
@@ -32,10 +33,10 @@ def test_turned(arch, sizes, w_bits, a_bits, out_bits):
     cos, sin = (rng.uniform(-1, 1, (tokens, head_dim)).astype(np.float32) for _ in range(2))
     inv, partner = rng.uniform(10, 60, (3, heads)).astype(np.float32), np.arange(head_dim) ^ 1
     qkv = ops.float_out(acc, S, B).reshape(images, tokens, -1)
-    wanted = ops.rotary(qkv, cos, sin, partner.astype(np.int32), inv, out_bits).reshape(acc.shape)
+    wanted = ops.rotary(qkv, cos, sin, partner.astype(np.int32), inv, of_width(out_bits)).reshape(acc.shape)
     buffers = {"A": pack_rows(a, mma.a_bits), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": S, "B": B}
     buffers |= {"cos": cos, "sin": sin, "inv": inv, "range": data.code_range(8)}
-    kernel = build_product(shape, mma, out_bits=out_bits, turning=Turning(tokens, heads, head_dim), tiles=tiles)
+    kernel = build_product(shape, mma, out=of_width(out_bits), turning=Turning(tokens, heads, head_dim), tiles=tiles)
     before = pack_halves(wanted) * np.float16(0) if out_bits == 16 else np.zeros_like(pack_rows(wanted, 8))
     found = run(kernel, arch, buffers, before)
     codes = found[:, : shape.n] if out_bits == 16 else unpack_rows(found, shape.n, 8)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kernels.cuda.levels import mma_for
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import Launch, array
 from lampq_tvm.lower.cuda.operators import RULES
 from lampq_tvm.lower.cuda.operators.product import product_launch
-from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize.operators.patch_embed import QPatchEmbed
 
 
@@ -21,19 +21,19 @@ def lower_patch_embed(op: QPatchEmbed, c: CudaContext) -> list[Launch]:
     spec, n = c.input, c.tensors[f"{op.name}.w"].shape[0]
     count, k = (spec.height // op.patch) * (spec.width // op.patch), spec.channels * op.patch * op.patch
     prefix, period = len(c.tensors[f"{op.name}.prefix"]), len(c.tensors[f"{op.name}.pos"])
-    sizes, bits = (c.batch, spec.channels, spec.height, spec.width, op.patch), FLOAT_BITS if op.w_bits == FLOAT_BITS else 8
-    patches = c.add(f"{op.name}.patches", "float16" if bits == FLOAT_BITS else "int8", (count, k))
+    sizes, kind = (c.batch, spec.channels, spec.height, spec.width, op.patch), Kind.FLOAT16 if op.w.is_float else Kind.INT8
+    patches = c.add(f"{op.name}.patches", kind.dtype, (count, k))
     launches = [
         Launch(
-            "patches_" + "x".join(map(str, sizes)) + ("" if bits == 8 else "_f16"),
-            lambda name: tokens.build_patches(*sizes, name=name, bits=bits),
+            "patches_" + "x".join(map(str, sizes)) + ("_f16" if kind.is_float else ""),
+            lambda name: tokens.build_patches(*sizes, name=name, out=kind),
             {"image": "image"},
             {},
             ("out", patches),
         )
     ]
     shape = ProductShape(c.batch * count, n, k, "stream", count if prefix else period)
-    mma = mma_for(op.w_bits, 8, c.arch)
+    mma = mma_for(op.w, Kind.INT8, c.arch)
     embedded = c.add(f"{op.name}.tokens" if prefix else op.name, "float32", (prefix + count, n))
     product = product_launch(c, c.group(op.name), shape, mma, patches.name, embedded, prefix=prefix)
     if shape.period != period:  # one position for all patches

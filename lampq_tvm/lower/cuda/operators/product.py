@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import numpy as np
-
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.cuda.epilogue import CODED
 from lampq_tvm.kernels.cuda.mma import Mma
@@ -14,12 +12,12 @@ from lampq_tvm.kernels.cuda.operand import Gather
 from lampq_tvm.kernels.cuda.product import build_product, weight_words
 from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.after import after_product
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.groups import Group
-from lampq_tvm.lower.cuda.launch import BITS, Launch, Recipe, Value, array, clamp, text_of
+from lampq_tvm.lower.cuda.launch import Launch, Recipe, Value, array, encoded, text_of
 from lampq_tvm.lower.cuda.operators import RULES
-from lampq_tvm.plan import FLOAT_BITS
 from lampq_tvm.quantize.model import QLayerNorm, QPatchEmbed, QProduct, QRegroup, QRotary
 
 
@@ -56,9 +54,8 @@ def lower_product(op: QProduct, c: CudaContext) -> list[Launch]:
     group, shape, mma = c.group(op.name), c.product_shape(op), c.mma(op)
     turned = group.behind(QRotary)
     if turned is not None:
-        return [product_launch(c, group, shape, mma, op.inputs[0], c.coded(turned.name, turned.out_bits))]
-    bits = FLOAT_BITS if op.epilogue == "table" and c.tensors[f"{op.name}.table"].dtype == np.float16 else op.out_bits
-    out = c.coded(op.name, bits) if op.epilogue in CODED else c.add(op.name, "float32")
+        return [product_launch(c, group, shape, mma, op.inputs[0], c.coded(turned.name, turned.encode.stored))]
+    out = c.add(op.name, "float32") if op.encode is None else c.coded(op.name, op.encode.stored)
     return [product_launch(c, group, shape, mma, op.inputs[0], out)]
 
 
@@ -70,15 +67,17 @@ def product_launch(
     assert isinstance(op, QProduct | QPatchEmbed)
     rows = _rows(group, source, c)
     tiles, act = c.tiles(shape, mma, rows.norm is not None), op.act if isinstance(op, QProduct) else ""
-    bits = BITS[out.dtype] if shape.epilogue in CODED else 8
-    params = rows.params | _constants(op, shape, mma, tiles, bits)
+    kind = Kind(out.dtype) if shape.epilogue in CODED else Kind.INT8
+    looked_up = isinstance(op, QProduct) and op.encode is not None and op.encode.table is not None
+    params = rows.params | _constants(op, shape, mma, tiles)
     after = after_product(group, shape, tiles, c)
 
     def build(name: str) -> CudaKernel:
-        made = functools.partial(build_product, shape, mma, out_bits=bits, prefix=prefix, tiles=tiles)
+        made = functools.partial(build_product, shape, mma, out=kind, table=looked_up, prefix=prefix, tiles=tiles)
         return made(norm_eps=rows.eps, act=act, gather=rows.gather, following=after.following, turning=after.turning, name=name)
 
-    key = f"{shape.key}_{mma.name}_o{bits}" + (f"_f{prefix}" if prefix else "") + rows.suffix + act
+    key = f"{shape.key}_{mma.name}_o{kind.bits}" + (f"_f{prefix}" if prefix else "") + rows.suffix + act
+    key += "_table" if looked_up and act else ""
     key += after.suffix + f"_t{tiles.key}"
     over = op.inputs[1] if shape.epilogue == "residual" else None
     rate = {"s4": "int4", "f16": "fp16"}.get(mma.name, "int8")
@@ -98,21 +97,20 @@ def _rows(group: Group, source: str, c: CudaContext) -> Rows:
     if norm is None:
         return Rows({"A": source}, params, None, gather)
     params |= {"G": array(f"{norm.name}.G"), "N": array(f"{norm.name}.B")}
-    return Rows({"stream": norm.inputs[0]}, params | clamp(norm.out_bits, "bounds"), norm, gather)
+    return Rows({"stream": norm.inputs[0]}, params | encoded(norm.name, norm.encode, "bounds"), norm, gather)
 
 
-def _constants(op: QProduct | QPatchEmbed, shape: ProductShape, mma: Mma, tiles: CudaTiles, bits: int) -> dict[str, Recipe]:
-    """Weights, and what the epilogue reads; `bits` of the values that it packs."""
+def _constants(op: QProduct | QPatchEmbed, shape: ProductShape, mma: Mma, tiles: CudaTiles) -> dict[str, Recipe]:
+    """Weights, and what the epilogue reads."""
     scale = "M" if shape.epilogue in ("codes", "table") else "S"
     params = {"W": {"from": "words", "tensor": f"{op.name}.w", "bits": op.w_bits, "shape": [shape.n, shape.k]}}
     params["W"] |= {"layout": mma.name, "words": weight_words(shape, mma, tiles)}
     params |= {"S": array(f"{op.name}.{scale}"), "B": array(f"{op.name}.B")}
-    out_bits = op.out_bits if isinstance(op, QProduct) else 8
-    if shape.epilogue == "codes":
-        params |= clamp(out_bits)
-    if shape.epilogue in ("table", "stream"):
-        name = "table" if shape.epilogue == "table" else "pos"
-        params[name] = array(f"{op.name}.{name}")
-    if shape.epilogue == "act" and bits < FLOAT_BITS:
-        params |= {"affine": array(f"{op.name}.affine")} | clamp(out_bits)
+    if shape.epilogue == "stream":
+        params["pos"] = array(f"{op.name}.pos")
+    encode = op.encode if isinstance(op, QProduct) else None
+    if encode is not None:
+        params |= encoded(op.name, encode)
+        if shape.epilogue == "act" and not encode.grid.is_float:
+            params["affine"] = array(f"{op.name}.affine")
     return params

@@ -16,6 +16,6 @@ def norm_after(c: CudaContext) -> tuple[Group, ...]:
         if not isinstance(op, QProduct) or op.epilogue != "residual" or c.shapes[op.name][-1] > MOST_CHANNELS:
             continue
         norms = [reader for reader in c.readers(op.name) if isinstance(reader, QLayerNorm)]
-        if len(norms) == 1 and c.alone(norms[0].name):
+        if len(norms) == 1 and norms[0].encode.table is None and c.alone(norms[0].name):
             groups = joined(groups, op.name, after=(norms[0],))
     return groups

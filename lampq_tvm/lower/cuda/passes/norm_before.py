@@ -27,7 +27,9 @@ def norm_before(c: CudaContext) -> tuple[Group, ...]:
     """
     groups = c.groups
     for norm in c.ops:
-        reader = c.only_reader(norm.name) if isinstance(norm, QLayerNorm) else None
+        if not isinstance(norm, QLayerNorm) or norm.encode.table is not None:
+            continue
+        reader = c.only_reader(norm.name)
         # Of its own stream, blocks would read whole rows that others are writing over.
         if not isinstance(reader, QProduct) or norm.inputs[0] in reader.inputs[1:]:
             continue

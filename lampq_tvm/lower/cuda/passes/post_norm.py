@@ -20,6 +20,6 @@ def post_norm(c: CudaContext) -> tuple[Group, ...]:
             continue
         stream, branch = total.inputs
         if branch == norm.name and place.get(stream, len(groups)) < place[op.name]:  # the stream is there before the product
-            codes = [reader for reader in c.readers(total.name) if isinstance(reader, QToCodes)]
+            codes = [reader for reader in c.readers(total.name) if isinstance(reader, QToCodes) and reader.encode.table is None]
             groups = joined(groups, op.name, after=(norm, total, *(codes if len(codes) == 1 else ())))
     return groups

@@ -1,0 +1,30 @@
+"""The quantizers of a network, by name and parameters, as an artifact's manifest tells them."""
+
+from __future__ import annotations
+
+from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.plan import BitPlan
+from lampq_tvm.quantize.constants import probabilities
+from lampq_tvm.quantize.product import layer_input
+from lampq_tvm.quantizers.half import Float16, HalfWeights
+from lampq_tvm.quantizers.protocol import Described
+
+Quantizers = dict[str, dict[str, Described]]
+
+
+def described(calibration: Calibration, plan: BitPlan) -> Quantizers:
+    """By layer its `weights` and its `input`, by attention its `operands` (q, k and v) and its `probabilities`.
+
+    Scales of channels and heads are left out: they are folded into the constants.
+    """
+    found: Quantizers = {}
+    for row in plan.layers:
+        weights = {"name": HalfWeights.name} if row.is_float else calibration.weights[row.name][row.w_bits].described
+        found[row.name] = {"weights": weights, "input": layer_input(calibration, row).quantizer.described}
+    for name, by_bits in calibration.attention.items():
+        if plan.attention.is_float:
+            found[name] = {"operands": Float16().described}
+        else:
+            p = probabilities(plan.softmax_of(name), plan.attention.bits)
+            found[name] = {"operands": by_bits[plan.attention.bits].described, "probabilities": p.described}
+    return found

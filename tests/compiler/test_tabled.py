@@ -1,0 +1,58 @@
+"""Quantizers with tables, which only tests know, compiled for CPUs: every value is the reference's, bit for bit."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from safetensors.numpy import load
+
+from lampq_tvm.compiler.build import payload
+from lampq_tvm.plan import uniform_plan
+from lampq_tvm.quantize.build import quantize
+from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.quantize.reference import run_reference
+from lampq_tvm.runtime.runner import Runner
+from tests.boards import BOARDS, board_session, runs_here, target_of
+from tests.compiler.networks import artifact, calibration, first_difference, images, network
+from tests.quantizers.tabled import with_quantizer
+
+QUANTIZERS = ("squares", "powers")
+FAMILIES = ("vit", "swin padded", "eva02", "siglip")  # look-ups behind LayerNorm, windows, gates, constant queries
+
+
+@functools.cache
+def tabled(family: str, name: str) -> QuantizedModel:
+    """The network at 4 bits with every layer's input quantized by a quantizer of the tests."""
+    return quantize(with_quantizer(calibration(family), name), uniform_plan(network(family), 4, 4))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("isa", ["vbmi", "vnni", "avx2"])
+def test_x86_equals_reference(isa, name, family):
+    if not runs_here(isa):
+        pytest.skip(f"this CPU has no {isa}")
+    qm, pixels = tabled(family, name), images(family, 2)
+    wanted = run_reference(qm, pixels, values=True)
+    runner = Runner(artifact(qm, target_of(isa)))
+    assert first_difference(qm, runner.trace(pixels), wanted) is None
+    assert runner(pixels).tobytes() == wanted[qm.output].tobytes()
+
+
+@pytest.mark.parametrize("isa", BOARDS)
+def test_boards_equal_reference(isa):
+    board_session(isa).close()  # skips where there is no board
+    for name in QUANTIZERS:
+        qm, pixels = tabled("vit", name), images("vit", 2)
+        runner = Runner(artifact(qm, target_of(isa)), "emulated")
+        assert first_difference(qm, runner.trace(pixels), run_reference(qm, pixels, values=True)) is None
+
+
+def test_planes_share_their_weights():
+    """Both products of a layer whose input takes two planes read one stored matrix."""
+    qm = tabled("vit", "powers")
+    parts = {name for name in qm.tensors if name.endswith(".part.w")}
+    stored = set(load(payload(qm)))
+    assert len(parts) == len(network("vit").layers) - 1 and not parts & stored
+    assert {name.replace(".part.w", ".w") for name in parts} <= stored

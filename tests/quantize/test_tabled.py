@@ -1,0 +1,70 @@
+"""Quantizers with tables, which only tests know, behind every producer of codes: oracle and reference agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.oracle.run import run_oracle
+from lampq_tvm.plan import uniform_plan
+from lampq_tvm.quantize.build import quantize
+from lampq_tvm.quantize.model import QLookUp, QProduct, QuantizedModel
+from lampq_tvm.quantize.operators import OPERATORS
+from lampq_tvm.quantize.reference import run_reference
+from tests.quantize.tiny import VARIANTS, tiny_calibration, tiny_images
+from tests.quantizers.tabled import with_quantizer
+
+
+def tabled(variant: str, name: str, bits: int = 4, attention: int = 8) -> QuantizedModel:
+    """The tiny network with every layer's input quantized by a quantizer of the tests."""
+    calibration = with_quantizer(tiny_calibration(variant), name)
+    return quantize(calibration, uniform_plan(calibration.model, 6, bits, attention))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", ["squares", "powers"])
+def test_oracle_equals_reference(variant, name):
+    qm, pixels = tabled(variant, name), tiny_images(6, seed=9)
+    ours, torchs = run_oracle(qm, pixels), run_reference(qm, pixels, values=True)
+    assert set(torchs) == {op.name for op in qm.ops}
+    for value, found in torchs.items():
+        assert found.dtype == ours[value].dtype and np.array_equal(found, ours[value]), value
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("name", "most"), [("squares", 16), ("powers", 16)])
+def test_what_layers_read_are_levels(variant, name, most):
+    """Every input of a layer but the patch embedding's holds at most 16 values; two planes hold 16 pairs."""
+    qm = tabled(variant, name)
+    values = run_reference(qm, tiny_images(4), values=True)
+    layers = [op for op in qm.ops if isinstance(op, QProduct)]
+    for op in layers:
+        assert len(np.unique(values[op.inputs[0]])) <= most
+    assert any(isinstance(op, QLookUp) for op in qm.ops) == (name == "powers")
+
+
+@pytest.mark.parametrize("name", ["squares", "powers"])
+def test_networks_mean_what_the_float_network_means(name):
+    """More levels bring the output closer to the float network's: the tables stand for what they say."""
+    pixels, errors = tiny_images(24), []
+    exact = run_float(tiny_calibration().model, normalize(pixels, tiny_calibration().model.input)).detach().numpy()
+    for bits in (2, 4, 6):
+        found = run_reference(tabled("token", name, bits), pixels)
+        errors.append(float(((found - exact) ** 2).mean() / exact.var()))
+    if name == "squares":
+        assert errors[2] < errors[1] < errors[0] and errors[2] < 0.1
+    else:
+        assert errors[1] < errors[0]  # negative values are lost, whatever the width
+
+
+@pytest.mark.parametrize("name", ["squares", "powers"])
+def test_a_saved_network_is_the_same(tmp_path, name):
+    qm = tabled("token", name)
+    qm.save(tmp_path / "network.st")
+    assert QuantizedModel.load(tmp_path / "network.st").ops == qm.ops
+
+
+def test_they_reach_every_operator():
+    made = {type(op) for variant in VARIANTS for op in tabled(variant, "powers").ops}
+    assert made == set(OPERATORS.values())
