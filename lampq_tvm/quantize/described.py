@@ -19,7 +19,8 @@ def described(calibration: Calibration, plan: BitPlan) -> Quantizers:
     """
     found: Quantizers = {}
     for row in plan.layers:
-        weights = {"name": HalfWeights.name} if row.is_float else calibration.weights[row.name][row.w_bits].described
+        fitted = calibration.weights[row.name]
+        weights: Described = {"name": HalfWeights.name} if row.is_float else fitted[row.w_bits].described
         found[row.name] = {"weights": weights, "input": layer_input(calibration, row).quantizer.described}
     for name, by_bits in calibration.attention.items():
         if plan.attention.is_float:

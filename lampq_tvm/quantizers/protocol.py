@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,9 @@ def find(name: str, role: Role, where: str | None = None) -> type[Quantizer]:
     Raises:
         UsageError: there is none, or it is not of the role; the hint offers others.
     """
-    found = QUANTIZERS.find(name, where=where)
-    if role not in found.roles:
-        raise UsageError(f"the quantizer {name!r} is none of {role}", where=where, hint=f"known: {', '.join(names(role))}")
-    return found
+    known = names(role)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        raise UsageError(f"unknown quantizer of {role} {name!r}", where=where, hint=hint)
+    return QUANTIZERS[name]

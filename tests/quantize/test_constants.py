@@ -30,7 +30,7 @@ def test_uniform_softmax_is_the_rounded_exponential():
 
 
 def test_an_unknown_softmax_is_refused():
-    with pytest.raises(UsageError, match="unknown quantizer 'log_sqrt'; did you mean log_sqrt2"):
+    with pytest.raises(UsageError, match="unknown quantizer of probabilities 'log_sqrt'; did you mean log_sqrt2"):
         constants.softmax_table("log_sqrt", 4)
 
 

@@ -20,6 +20,7 @@ from lampq_tvm.quantize.reference import run_reference
 from tests.examples import quick_examples
 from tests.oracle.test_fma import floats, near_one, powers, round_to_float32
 from tests.quantize.tiny import VARIANTS, tiny_calibration, tiny_images
+from tests.quantizers.tabled import with_quantizer
 
 WIDTHS = [(8, 8, 8, "uniform"), (4, 4, 8, "uniform"), (3, 5, 4, "log_sqrt2"), (2, 2, 2, "uniform")]
 
@@ -37,9 +38,8 @@ def test_oracle_equals_reference(variant, w, a, attention, softmax):
 
 
 def test_variants_cover_every_operator():
-    made = set()
-    for variant in VARIANTS:
-        calibration = tiny_calibration(variant)
+    made, wide = set(), with_quantizer(tiny_calibration(), "powers")
+    for calibration in (*map(tiny_calibration, VARIANTS), wide):
         made |= {type(op).__name__ for op in quantize(calibration, uniform_plan(calibration.model, 4, 4)).ops}
     assert made == set(OPERATORS)
 

@@ -87,14 +87,14 @@ def test_asymmetric_weights_have_no_8_bits():
 def test_names_are_those_of_a_role():
     assert names("probabilities") == ("log_sqrt2", "uniform")
     assert find("uniform", "activations") is Uniform
-    with pytest.raises(UsageError, match="softmax: unknown quantizer 'log2'; did you mean log_sqrt2"):
+    with pytest.raises(UsageError, match="softmax: unknown quantizer of probabilities 'log2'; did you mean log_sqrt2"):
         find("log2", "probabilities", "softmax")
-    with pytest.raises(UsageError, match="the quantizer 'symmetric' is none of probabilities; known: log_sqrt2, uniform"):
+    with pytest.raises(UsageError, match="unknown quantizer of probabilities 'symmetric'"):
         find("symmetric", "probabilities")
 
 
 def test_a_plan_with_an_unknown_softmax_is_refused(tmp_path):
     plan = {"model": "m", "softmax": "log_sqrt3", "layers": []}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(CorruptError, match=r"softmax.*unknown quantizer 'log_sqrt3'; did you mean log_sqrt2"):
+    with pytest.raises(CorruptError, match=r"softmax.*unknown quantizer of probabilities 'log_sqrt3'; did you mean log_sqrt2"):
         BitPlan.load(tmp_path / "plan.json")
