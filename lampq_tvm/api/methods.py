@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import UsageError, printable
 from lampq_tvm.plan import BitPlan
 from lampq_tvm.progress import note
 from lampq_tvm.quantizers.protocol import find as find_quantizer
@@ -26,12 +26,13 @@ def recipes() -> list[dict[str, str]]:
 
 
 def checked_recipe(given: str | Path) -> Recipe:
-    """A recipe by name or file, of which every rewrite, quantizer and metric is there.
+    """A recipe by name or file, of which every rewrite, quantizer, rounding and metric is there.
 
     Raises:
         UsageError: there is none of that name, it is no recipe, or names what there is not.
         UnsupportedError: a newer version made it.
     """
+    from lampq_tvm.calibrate.rounding import find_rounding
     from lampq_tvm.rewrites.rewrite import REWRITES
     from lampq_tvm.sensitivity.metric import METRICS
 
@@ -42,6 +43,7 @@ def checked_recipe(given: str | Path) -> Recipe:
         for role in ROLES:
             if (name := getattr(rule, role)) is not None:
                 find_quantizer(name, role, where)
+    find_rounding(recipe.rounding, where)
     metric = METRICS.find(recipe.metric.name, where=where)
     foreign = sorted(recipe.metric.model_fields_set - {"name", "labels", *metric.options})
     if foreign:
@@ -87,7 +89,7 @@ def note_other_recipe(plan: BitPlan, options: Options, model: ImportedModel) -> 
     """Say where a plan was made for layers that are quantized in another way than this request does it."""
     made_for = plan.notes.get("recipe_key", find_recipe().calibration_key(model))
     if made_for != options.method.calibration_key(model):
-        made = plan.notes.get("recipe", DEFAULT)
+        made = printable(str(plan.notes.get("recipe", DEFAULT))[:80])
         note(f"warning: the plan was made under the recipe {made}, and this is {options.recipe}; --recipe says which to take")
 
 

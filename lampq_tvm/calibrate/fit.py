@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
-from lampq_tvm.calibrate.compensate import compensated_codes
 from lampq_tvm.calibrate.margins import widen
 from lampq_tvm.calibrate.observe import observe
+from lampq_tvm.calibrate.rounding import find_rounding
 from lampq_tvm.calibrate.search import search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
 from lampq_tvm.network.model import (
@@ -94,7 +94,7 @@ def calibrate(
         },
         attention={name: {b: SymmetricHeads(b, fit[str(b)]) for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
-        codes={name: {b: fit[f"codes/{b}"] for b in widths if recipe.rounding.compensates(b)} for name, fit in fitted.items()},
+        codes={name: {b: fit[key] for b in widths if (key := f"codes/{b}") in fit} for name, fit in fitted.items()},
     )
 
 
@@ -149,8 +149,7 @@ def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, op: PatchEmbed 
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
     search_scales = WEIGHT_SEARCHES[recipe.quantizer("weights", op.name, kind)]
     scales = {b: search_scales(weight, moments, b, half).scale for b in widths}
-    together, damping = {b: s for b, s in scales.items() if recipe.rounding.compensates(b)}, recipe.rounding.damping
-    codes = {} if damping is None else compensated_codes(weight, together, moments, damping)
+    codes = find_rounding(recipe.rounding).codes(weight, scales, moments, recipe.rounding)
     return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}
 
 

@@ -52,25 +52,14 @@ class RoundingOptions(Schema):
     """How weights become codes.
 
     Attributes:
-        method: `nearest`, or `compensated`: what a column's rounding got wrong is made up for by the columns after it.
+        method: one of `calibrate.roundings`.
         widest_bits: of compensated codes; wider ones are rounded to nearest.
         damping: of compensated codes, a share of the mean second moment: samples are few and inputs correlated.
     """
 
-    method: Literal["nearest", "compensated"]
+    method: str
     widest_bits: int | None = pydantic.Field(default=None, ge=2, le=7)
     damping: float | None = pydantic.Field(default=None, gt=0)
-
-    @pydantic.model_validator(mode="after")
-    def _only_its_own(self) -> RoundingOptions:
-        for key in ("widest_bits", "damping"):
-            if (getattr(self, key) is None) == (self.method == "compensated"):
-                raise ValueError(f"{self.method} {'needs' if self.method == 'compensated' else 'has no'} {key}")
-        return self
-
-    def compensates(self, bits: int) -> bool:
-        """Whether roundings at a width make up for each other."""
-        return self.widest_bits is not None and bits <= self.widest_bits
 
 
 class MetricOptions(Schema):

@@ -10,16 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from lampq_tvm.calibrate.rounding import F64, I8, ROUNDINGS, Rounding
+from lampq_tvm.recipes.schema import RoundingOptions
 
 BLOCK = 32
 
 
-def compensated_codes(
-    weight: Tensor, scales: Mapping[int, npt.NDArray[np.float64]], moments: Tensor, damping: float
-) -> dict[int, npt.NDArray[np.int8]]:
+def rounded(weight: Tensor, scales: Mapping[int, F64], moments: Tensor, options: RoundingOptions) -> dict[int, I8]:
+    """Codes of the widths that are no wider than asked for: from 6 bits on plain rounding is as good."""
+    assert options.widest_bits is not None and options.damping is not None
+    narrow = {bits: scale for bits, scale in scales.items() if bits <= options.widest_bits}
+    return compensated_codes(weight, narrow, moments, options.damping)
+
+
+def compensated_codes(weight: Tensor, scales: Mapping[int, F64], moments: Tensor, damping: float) -> dict[int, I8]:
     """Codes [N, K] of a layer's weights, by width.
 
     Args:
@@ -58,3 +65,6 @@ def _spread(moments: Tensor, share: float) -> Tensor:
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
     return factor
+
+
+ROUNDINGS.add("compensated", Rounding(rounded, options=("widest_bits", "damping")))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lampq_tvm.calibrate.compensate import compensated_codes
+from lampq_tvm.calibrate.roundings.compensated import compensated_codes
 from lampq_tvm.calibrate.search_weights import search_weights
 from lampq_tvm.quantizers.symmetric import SymmetricWeights
 from tests.calibrate.test_search import normal

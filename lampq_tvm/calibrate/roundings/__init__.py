@@ -1,0 +1,1 @@
+"""How scaled weights become whole numbers, one file a method, named by recipes."""

@@ -1,0 +1,18 @@
+"""Every weight rounded by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from lampq_tvm.calibrate.rounding import F64, I8, ROUNDINGS, Rounding
+from lampq_tvm.recipes.schema import RoundingOptions
+
+
+def rounded(weight: Tensor, scales: Mapping[int, F64], moments: Tensor, options: RoundingOptions) -> dict[int, I8]:
+    """None: what has no codes is rounded to nearest where it is used (`calibrate.planned`)."""
+    return {}
+
+
+ROUNDINGS.add("nearest", Rounding(rounded))
