@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from lampq_tvm.errors import UsageError
 from lampq_tvm.recipes.schema import RoundingOptions
 from lampq_tvm.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]

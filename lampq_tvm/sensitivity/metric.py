@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.registry import Registry
-from lampq_tvm.sensitivity.context import Context
+
+if TYPE_CHECKING:
+    from lampq_tvm.sensitivity.context import Context
 
 
 @dataclass(frozen=True)

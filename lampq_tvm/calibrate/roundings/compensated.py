@@ -8,13 +8,15 @@ scales stay those of the search. Rows do not see each other, so all widths of a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lampq_tvm.calibrate.rounding import F64, I8, ROUNDINGS, Rounding
 from lampq_tvm.recipes.schema import RoundingOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLOCK = 32
 
@@ -35,6 +37,8 @@ def compensated_codes(weight: Tensor, scales: Mapping[int, F64], moments: Tensor
         moments: [K, K] second moments of the layer's input.
         damping: added to them, a share of their mean: samples are few and inputs correlated.
     """
+    import torch
+
     if not scales:
         return {}
     order = torch.argsort(moments.diagonal(), descending=True, stable=True)
@@ -60,6 +64,8 @@ def compensated_codes(weight: Tensor, scales: Mapping[int, F64], moments: Tensor
 
 def _spread(moments: Tensor, share: float) -> Tensor:
     """Upper Cholesky factor of the damped inverse of the moments: how a column's error passes to later columns."""
+    import torch
+
     damping = max(share * float(moments.diagonal().mean()), 1e-12)
     damped = moments + damping * torch.eye(len(moments), dtype=torch.float64)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))

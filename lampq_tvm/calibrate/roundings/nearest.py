@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lampq_tvm.calibrate.rounding import F64, I8, ROUNDINGS, Rounding
 from lampq_tvm.recipes.schema import RoundingOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def rounded(weight: Tensor, scales: Mapping[int, F64], moments: Tensor, options: RoundingOptions) -> dict[int, I8]:

@@ -9,21 +9,20 @@ g . dY = <G^T dX, W'> + <G^T X, dW>: one product per width, then every pair (w, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.calibrate.fake import fake_quantize_layer
-from lampq_tvm.network.execute import model_tensors
 from lampq_tvm.network.model import Layer
-from lampq_tvm.sensitivity.context import Context
-from lampq_tvm.sensitivity.fisher import inputs_and_gradients, score_loss
 from lampq_tvm.sensitivity.metric import METRICS, Metric
-from lampq_tvm.sensitivity.pieces import Piece
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lampq_tvm.sensitivity.context import Context
+    from lampq_tvm.sensitivity.pieces import Piece
 
 F64 = npt.NDArray[np.float64]
 
@@ -40,6 +39,10 @@ def measure(context: Context) -> tuple[F64, dict[str, Any]]:
 
 def output_errors(context: Context, piece: Piece) -> dict[str, F64]:
     """Sum over a piece's images of (g . dY)^2: `error` [layers, w, a] float64; an image's a (always 8) fills its row."""
+    import torch
+
+    from lampq_tvm.sensitivity.fisher import inputs_and_gradients, score_loss
+
     calibration, model = context.calibration, context.calibration.model
     loss = score_loss(model, piece, context.labels, context.seed)
     found = inputs_and_gradients(model, piece.images(model), loss)
@@ -50,6 +53,11 @@ def output_errors(context: Context, piece: Piece) -> dict[str, F64]:
 
 def _layer(calibration: Calibration, layer: Layer, x: Tensor, g: Tensor, widths: Sequence[int]) -> F64:
     """One layer's [w, a]; x: [B, T, K], g: [B, T, N]."""
+    import torch
+
+    from lampq_tvm.calibrate.fake import fake_quantize_layer
+    from lampq_tvm.network.execute import model_tensors
+
     exact = model_tensors(calibration.model)[f"{layer.name}.weight"].flatten(1)
     pairs = [fake_quantize_layer(calibration, layer.name, b, 8 if layer.reads_image else b) for b in widths]
     weights = torch.stack([torch.from_numpy(weight) for weight, _ in pairs])

@@ -6,18 +6,18 @@ the output's error, and the errors of weights and activations are all but uncorr
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.network.model import Layer
-from lampq_tvm.sensitivity.context import Context
-from lampq_tvm.sensitivity.criteria import divergence
-from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
 from lampq_tvm.sensitivity.metric import METRICS, Metric
 from lampq_tvm.sensitivity.pairs import slot
-from lampq_tvm.sensitivity.pieces import Piece
+
+if TYPE_CHECKING:
+    from lampq_tvm.sensitivity.context import Context
+    from lampq_tvm.sensitivity.pieces import Piece
 
 F64 = npt.NDArray[np.float64]
 
@@ -29,6 +29,9 @@ def measure(context: Context) -> tuple[F64, dict[str, Any]]:
 
 def divergences(context: Context, piece: Piece) -> F64:
     """Sum over a piece's images, [layers, w, a] float64; infinite where the pair was not asked for."""
+    from lampq_tvm.sensitivity.criteria import divergence
+    from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+
     calibration, widths, pairs, model = context.calibration, context.widths, context.pairs, context.calibration.model
     run: list[FloatRun] = []
 

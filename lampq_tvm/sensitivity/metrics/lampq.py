@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.network.model import ImportedModel, Layer
 from lampq_tvm.progress import track
-from lampq_tvm.sensitivity.context import Context
-from lampq_tvm.sensitivity.criteria import divergence, hits, nll
-from lampq_tvm.sensitivity.fisher import traces
-from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
 from lampq_tvm.sensitivity.metric import METRICS, Metric
-from lampq_tvm.sensitivity.pieces import Piece, spread_pieces
+
+if TYPE_CHECKING:
+    from lampq_tvm.sensitivity.context import Context
+    from lampq_tvm.sensitivity.pieces import Piece
 
 F64 = npt.NDArray[np.float64]
 SOURCES = ("accuracy", "loss", "divergence")  # of A(t): the columns of `drops`
@@ -47,6 +46,9 @@ def drops(context: Context, piece: Piece, layers: Sequence[Layer], pair: tuple[i
     The three columns are images lost (right before, minus right after), the rise of the cross entropy, and KL(float ||
     quantized), the rise that is expected under labels drawn from the model. Without usable labels the first two are 0.
     """
+    from lampq_tvm.sensitivity.criteria import divergence, hits, nll
+    from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+
     calibration, empirical = context.calibration, context.labels_used
     model = calibration.model
     run: list[FloatRun] = []
@@ -96,6 +98,9 @@ def omegas(
 
 def measure_lampq(context: Context) -> tuple[F64, dict[str, Any]]:
     """The table [layers, w, a] (the same for every a) and the figures behind it."""
+    from lampq_tvm.sensitivity.fisher import traces
+    from lampq_tvm.sensitivity.pieces import spread_pieces
+
     model, widths, options = context.calibration.model, context.widths, context.options
     b = widths[0] if options.beta is None else options.beta
     pair = (b, context.pairs.a_bits if context.pairs.mode == "fixed" else b)
