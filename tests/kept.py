@@ -130,3 +130,10 @@ def keeping() -> Iterator[None]:
         patch.setattr(cuda_build, "cuda_text", text_of)
         patch.setattr(disassembly, "_run", run)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept_code() -> Iterator[None]:
+    """For modules, or folders, whose compiled code is kept."""
+    with keeping():
+        yield

@@ -11,6 +11,9 @@ from lampq_tvm.ptx.driver import PtxDriver
 from lampq_tvm.targets import resolve_target
 from lampq_tvm.tune.cuda.case import product_case
 from lampq_tvm.tune.cuda.space import candidates
+from tests import kept
+
+kept_code = kept.kept_code  # a fixture
 
 
 @pytest.fixture
