@@ -28,7 +28,7 @@ def compile_rows(out: Path, threads: int) -> dict[str, Path]:
     from lampq_tvm import compile
     from lampq_tvm.api.options import Options
     from lampq_tvm.api.pipeline import Pipeline
-    from lampq_tvm.plan import uniform_plan
+    from lampq_tvm.bitplan import uniform_plan
 
     common: dict[str, Any] = {
         "checkpoint": CHECKPOINT,

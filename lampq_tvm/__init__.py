@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,17 +25,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 VERBS = ("bench", "cache", "compile", "doctor", "eval", "inspect", "load", "measure", "plan", "run")
-
-
-class _Package(ModuleType):
-    """Keeps the verbs' names for their functions: Python would set modules of the same name there, once they are imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in VERBS and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ import pytest
 from lampq_tvm.resources import PACKAGE
 
 CODE_KEYS = """
-from lampq_tvm.cache import STAGES, code_key
+from lampq_tvm.stage_cache import STAGES, code_key
 from lampq_tvm.store import digest
 print(json.dumps({
     **{name: digest(*code_key(name)) for name in STAGES},

@@ -9,10 +9,10 @@ import socket
 import pytest
 
 from lampq_tvm.artifact.container import read_artifact
+from lampq_tvm.bitplan import BitPlan, LayerPlan
 from lampq_tvm.device.cost import read_core
 from lampq_tvm.errors import CorruptError, LampqError, UnsupportedError
 from lampq_tvm.latency.table import LatencyTable
-from lampq_tvm.plan import BitPlan, LayerPlan
 from lampq_tvm.records.cpu import Records, read_record, record_path
 from lampq_tvm.resources import data_dir
 from lampq_tvm.targets.board import read_board

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from lampq_tvm.artifact.container import Artifact
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.compiler.build import build, payload
@@ -36,7 +37,6 @@ from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.network.op import FloatOp, Shape, Shaped
 from lampq_tvm.oracle import operators as oracle
 from lampq_tvm.oracle.run import run_oracle
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize import build_rules, operators, reference_rules
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.builder import Builder

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lampq_tvm.cache import STAGES
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.sources import ASIDE, DATA, DISTRIBUTIONS, imported_names, libraries, library_version, source_files
+from lampq_tvm.stage_cache import STAGES
 from tests.copies import CODE_KEYS, Copy
 from tests.copies import copy as copy
 
@@ -186,7 +186,7 @@ def test_keys_are_made_fast():
     """All stages of a command; CPU time of a process of its own, for other tests run beside this one."""
     code = """
     import time
-    from lampq_tvm.cache import STAGES, code_key
+    from lampq_tvm.stage_cache import STAGES, code_key
     start = time.process_time()
     for stage in STAGES:
         code_key(stage)

@@ -20,13 +20,13 @@ import numpy as np
 from bench.common.run import Pieces, arguments, finish, machine
 from bench.common.sample import CHECKPOINT, MODEL, SAMPLE, test_sample
 from lampq_tvm.api.running import float_logits
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.doubts import saturation
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.calibrate.novelty import poor_images
 from lampq_tvm.frontend.load import load_model
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.store import Units

@@ -27,8 +27,8 @@ from lampq_tvm.api.looking import inspect
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import load
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.device.provision import provision_fashion_mnist
-from lampq_tvm.plan import uniform_plan
 
 BATCH = 250
 BOUND = 1.05

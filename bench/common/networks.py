@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.common.sample import CHECKPOINT, MODEL
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.frontend.load import load_model
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.store import Units

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lampq_tvm.bitplan import BitPlan, LayerPlan
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import BitPlan, LayerPlan
 
 
 def paired_plan(

@@ -26,6 +26,7 @@ from bench.cuda.fused import fused_products
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.artifact.container import pack
+from lampq_tvm.bitplan import BitPlan, uniform_plan
 from lampq_tvm.compiler.cuda.build import CompiledKernel, build_cuda, compile_kernels
 from lampq_tvm.errors import LampqError
 from lampq_tvm.kernels.cuda.attention import build_attention
@@ -39,7 +40,6 @@ from lampq_tvm.kernels.cuda.tiles import CudaTiles, default_tiles
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape
 from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.launch import Launch, Value
-from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.records.cuda import attention_key, product_key

@@ -12,11 +12,11 @@ import argparse
 
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.cli.output import print_table
 from lampq_tvm.latency.paper import Counted, counted, on_paper
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.passes import norm_before
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel

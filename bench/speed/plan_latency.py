@@ -19,10 +19,10 @@ from lampq_tvm.allocate.costs import plan_ms
 from lampq_tvm.api.measuring import measure_pipeline
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.bitplan import BitPlan, uniform_plan
 from lampq_tvm.errors import InfeasibleError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import BitPlan, uniform_plan
 
 BOARDS = ("raspberry-pi-4", "raspberry-pi-5")
 TIMES = (1.0, 0.94, 0.85, 0.75)  # of the 8/8 plan's predicted time

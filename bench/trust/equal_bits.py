@@ -25,11 +25,11 @@ from bench.common.sample import MODEL, model_options, test_sample
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.artifact.container import Artifact
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.compiler.build import build
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
 from lampq_tvm.lower.module import default_schedules
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel

@@ -26,7 +26,7 @@ from lampq_tvm.api.compiling import compile_pipeline
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import load
-from lampq_tvm.plan import uniform_plan
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.runtime.runner import Runner
 
 COLUMNS = ("what", "threads", "cores", "calls", "differ", "calls_per_s")

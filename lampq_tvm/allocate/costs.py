@@ -10,10 +10,10 @@ import numpy as np
 
 from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.ilp import Row
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import CorruptError, DeviceError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel, Layer
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize.build_rules import PAYLOAD
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
 

@@ -11,8 +11,8 @@ from lampq_tvm.allocate.costs import layer_bytes, layer_ms
 from lampq_tvm.allocate.ilp import Row
 from lampq_tvm.allocate.paired import CONFIDENCE, Paired
 from lampq_tvm.allocate.problem import Problem
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import InfeasibleError
-from lampq_tvm.plan import BitPlan
 
 LEVELS = 64  # steps into which the range of costs is divided: about 0.1 bit each
 RUNGS = 5  # plans that are judged at most

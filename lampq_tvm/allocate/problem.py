@@ -13,10 +13,10 @@ from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.costs import Limit, check_latency, layer_ms, limits, payload_base, plan_bytes, plan_ms
 from lampq_tvm.allocate.ilp import Row, solve
 from lampq_tvm.allocate.reasons import infeasible, reason
+from lampq_tvm.bitplan import BitPlan, LayerPlan, float_pair
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import BitPlan, LayerPlan, float_pair
 from lampq_tvm.sensitivity.pairs import Pair, Pairing, slot
 from lampq_tvm.sensitivity.table import Sensitivity
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.problem import make_problem
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.sensitivity.table import Sensitivity
 
 

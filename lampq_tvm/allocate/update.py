@@ -20,9 +20,9 @@ import torch
 
 from lampq_tvm.allocate.costs import Limit, plan_choice
 from lampq_tvm.allocate.problem import Problem
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fake import fake_quantize_layer
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.recipes.schema import UpdateOptions
 from lampq_tvm.sensitivity.pairs import Pair
 

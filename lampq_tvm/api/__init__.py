@@ -41,7 +41,7 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A verb's function; `cache` is here the module of that name once that is imported, see `verb`."""
+    """A verb's function."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return verb(name)

@@ -17,11 +17,11 @@ from filelock import FileLock, Timeout
 
 from lampq_tvm.api.option import taking
 from lampq_tvm.api.requests import CacheRequest
-from lampq_tvm.cache import STAGES, lock_path
 from lampq_tvm.errors import UsageError
 from lampq_tvm.locks import locked
 from lampq_tvm.progress import note
 from lampq_tvm.scratch import others_since, remove_left, workspace
+from lampq_tvm.stage_cache import STAGES, lock_path
 from lampq_tvm.store import cache_dir
 
 LIMIT = "LAMPQ_CACHE_SIZE"

@@ -12,9 +12,9 @@ import numpy as np
 from lampq_tvm.allocate.paired import Paired, least_images
 from lampq_tvm.api.running import float_logits
 from lampq_tvm.api.stages import Stages, check_unchanged, class_count
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.data import Dataset
 from lampq_tvm.errors import InfeasibleError, UnsupportedError, UsageError
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.progress import note, track
 from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units

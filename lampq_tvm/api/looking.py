@@ -13,10 +13,10 @@ from lampq_tvm.api.option import taking
 from lampq_tvm.api.requests import InspectRequest
 from lampq_tvm.artifact.container import read_artifact
 from lampq_tvm.artifact.launches import Value
+from lampq_tvm.bitplan import IMAGE_TYPES
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.levels import CPU_ARCHES
 from lampq_tvm.memfile import memory_file, path_of
-from lampq_tvm.plan import IMAGE_TYPES
 
 
 class LayerRow(TypedDict):

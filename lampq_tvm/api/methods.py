@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import UsageError, printable
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.progress import note
 from lampq_tvm.quantizers.protocol import find as find_quantizer
 from lampq_tvm.recipes.find import DEFAULT, find_recipe, recipe_file, shipped

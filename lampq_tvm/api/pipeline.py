@@ -12,12 +12,12 @@ from lampq_tvm.api.checks import check_output, require_file
 from lampq_tvm.api.methods import note_other_recipe, signed
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
+from lampq_tvm.bitplan import BitPlan, uniform_plan
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.kinds import PLAN_FLOAT_BITS, of_width
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
-from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.sensitivity.table import Sensitivity
 

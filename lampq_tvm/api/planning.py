@@ -9,7 +9,7 @@ from lampq_tvm.api.option import taking
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.requests import PlanRequest
-from lampq_tvm.plan import BitPlan
+from lampq_tvm.bitplan import BitPlan
 
 
 @taking(PlanRequest)

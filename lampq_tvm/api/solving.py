@@ -10,10 +10,10 @@ import numpy as np
 
 from lampq_tvm.api.running import float_logits
 from lampq_tvm.api.stages import Stages, check_unchanged
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.data import BATCH
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.progress import track
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units, digest

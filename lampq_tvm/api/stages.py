@@ -10,7 +10,6 @@ import numpy as np
 
 from lampq_tvm.api.checks import require_file
 from lampq_tvm.api.options import Options
-from lampq_tvm.cache import Cache
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import Dataset, Reading, open_dataset
 from lampq_tvm.errors import UsageError
@@ -23,6 +22,7 @@ from lampq_tvm.scratch import scratch
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
 from lampq_tvm.spread import one_thread, torch_alone
+from lampq_tvm.stage_cache import Cache
 from lampq_tvm.store import Units, cache_dir, digest
 from lampq_tvm.targets import Target, resolve_target
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
 from lampq_tvm.device.clocks import clock_mhz
@@ -25,7 +26,6 @@ from lampq_tvm.lower.cuda.launch import Launch
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel

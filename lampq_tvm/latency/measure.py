@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.compiler.build import compile_library, payload
 from lampq_tvm.device.clocks import clock_mhz
@@ -21,7 +22,6 @@ from lampq_tvm.latency.work import plan_work
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import default_schedules, lower
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.progress import track
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel

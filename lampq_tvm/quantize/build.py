@@ -6,8 +6,8 @@ of one layer's input quantizer, so nothing is made that nobody reads.
 
 from __future__ import annotations
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize.builder import Builder
 from lampq_tvm.quantize.described import described
 from lampq_tvm.quantize.model import QuantizedModel

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kinds import Kind
 from lampq_tvm.network.model import ImportedModel, LayerNorm, Linear, PatchEmbed, TakeToken
 from lampq_tvm.network.op import FloatOp, Op
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize import constants
 from lampq_tvm.quantize.build_rules import CODES, REALS
 from lampq_tvm.quantize.op import QOp

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize.constants import probabilities
 from lampq_tvm.quantize.product import layer_input
 from lampq_tvm.quantizers.half import Float16, HalfWeights

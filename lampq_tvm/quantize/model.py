@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.network.model import InputSpec, op_from_json, op_to_json
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators import OPERATORS
 from lampq_tvm.quantize.operators.add import QAdd as QAdd

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lampq_tvm.bitplan import LayerPlan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.network.pixels import layer_weight, pixel_units
-from lampq_tvm.plan import LayerPlan
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
 from lampq_tvm.quantizers.carried import Carried, carried
 from lampq_tvm.quantizers.half import Float16, HalfWeights

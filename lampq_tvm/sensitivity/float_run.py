@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.network.between import live_before
 from lampq_tvm.network.execute import Replacement, model_tensors, run_float, run_op
 from lampq_tvm.network.model import ImportedModel, Op
-from lampq_tvm.plan import BitPlan
 
 
 def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_bits: int | None) -> Replacement:

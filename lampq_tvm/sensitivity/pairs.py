@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lampq_tvm.bitplan import IMAGE_TYPES
 from lampq_tvm.network.model import Layer
-from lampq_tvm.plan import IMAGE_TYPES
 
 Pair = tuple[int, int]
 

@@ -7,8 +7,8 @@ from lampq_tvm.allocate.budget import parse_budget
 from lampq_tvm.allocate.costs import plan_bytes
 from lampq_tvm.allocate.problem import choose_pairing, monotone
 from lampq_tvm.allocate.solve import allocate
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.errors import CorruptError, DeviceError, InfeasibleError, UsageError
-from lampq_tvm.plan import uniform_plan
 
 
 def budgets(*texts):

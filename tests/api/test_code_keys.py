@@ -14,9 +14,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from lampq_tvm.cache import STAGES
 from lampq_tvm.resources import PACKAGE
 from lampq_tvm.sources import source_files
+from lampq_tvm.stage_cache import STAGES
 from tests.cli.conftest import MODEL
 from tests.copies import Copy
 from tests.copies import copy as copy
@@ -27,7 +27,10 @@ FEW = ["--calib-images", "16", "--sens-images", "16"]
 HELD = {"sensitivity": ("calibrate",), "latency": ("calibrate",), "plan": ("calibrate",), "quantize": ("calibrate",)}
 HELD |= {"build": ("quantize", "calibrate")}
 TELLS = {PACKAGE / "calibrate/doubts.py"}  # a warning after calibration, whoever asked for that
-DESK = ("api", "cache.py")  # knows every stage and hands each its inputs, which are in the key; what hands them is as well
+DESK = ("api", "stage_cache.py")  # knows every stage and hands each its inputs, which are in the key; so is what hands them
+    "api",
+    "stage_cache.py",
+)  # knows every stage and hands each its inputs, which are in the key; what hands them is as well
 
 # Runs command lines and prints, by stage, the files whose functions ran while its result was worked out, and the stages
 # that were worked out meanwhile.
@@ -35,7 +38,7 @@ TRACED = """
 import functools, json, sys, threading
 from lampq_tvm import store
 from lampq_tvm.__main__ import run_command
-from lampq_tvm.cache import Cache
+from lampq_tvm.stage_cache import Cache
 
 at_work, ran, within, gpu = [], {}, set(), ""
 

@@ -10,8 +10,8 @@ import pytest
 from lampq_tvm.api.methods import recipes
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import CorruptError, UsageError
-from lampq_tvm.plan import BitPlan
 from tests.recipes.files import changed
 
 MODEL = "vit_tiny_patch16_224"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.doubts import saturation, worst_saturation
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.calibrate.margins import margin, normal_range, student, widen
 from lampq_tvm.calibrate.novelty import poor_images
 from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.network.execute import normalize, run_float
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.store import Units

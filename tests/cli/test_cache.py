@@ -16,8 +16,8 @@ import lampq_tvm
 from lampq_tvm.api.caching import parse_age, parse_size
 from lampq_tvm.api.running import cached_model
 from lampq_tvm.artifact.container import read_artifact
-from lampq_tvm.cache import lock_path
 from lampq_tvm.errors import UsageError
+from lampq_tvm.stage_cache import lock_path
 from lampq_tvm.store import Units
 from tests.cli.conftest import FEW, MODEL
 

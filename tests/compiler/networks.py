@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from lampq_tvm.artifact.container import Artifact
+from lampq_tvm.bitplan import BitPlan, LayerPlan, uniform_plan
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.compiler.build import build
 from lampq_tvm.frontend.load import load_model
 from lampq_tvm.lower.module import default_schedules
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.plan import BitPlan, LayerPlan, uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.store import Units

@@ -7,8 +7,8 @@ import functools
 import pytest
 from safetensors.numpy import load
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.compiler.build import payload
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference

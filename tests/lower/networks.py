@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.kinds import Encode, Kind, of_width
 from lampq_tvm.network.model import InputSpec, Op
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.model import QuantizedModel
 

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.support import check_cuda_attention, check_cuda_model
 from lampq_tvm.network.model import Attention, AttentionPool
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QAttention, QAttentionPool
 from lampq_tvm.runtime.params import kernel_params

@@ -8,11 +8,11 @@ from functools import partial
 
 import pytest
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.lower.module import lower
 from lampq_tvm.network.model import Op
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from tests.boards import ISAS
 from tests.quantize.tiny import tiny_calibration

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from safetensors.numpy import load
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.compiler.build import payload
 from lampq_tvm.frontend.load import load_model
 from lampq_tvm.lower.module import lower
 from lampq_tvm.lower.shared import shared_names
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.store import Units
 from tests.quantize.tiny import tiny_calibration

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from lampq_tvm.bitplan import LayerPlan, uniform_plan
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.network.model import Linear
 from lampq_tvm.network.op import Op
 from lampq_tvm.network.shapes import infer_shapes
-from lampq_tvm.plan import LayerPlan, uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.reference import run_reference
 from tests.compiler.networks import FAMILIES, images, network, quantized

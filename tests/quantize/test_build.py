@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.errors import CorruptError, UnsupportedError
 from lampq_tvm.network import model as f
 from lampq_tvm.network.execute import normalize, run_float
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize import model as q
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.constants import check_range

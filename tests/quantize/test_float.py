@@ -7,11 +7,11 @@ import pytest
 
 from lampq_tvm.allocate.costs import payload_base
 from lampq_tvm.api.compiling import CLOSE, difference
+from lampq_tvm.bitplan import BitPlan, uniform_plan
 from lampq_tvm.compiler.build import payload
 from lampq_tvm.errors import CorruptError
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.oracle.run import run_oracle
-from lampq_tvm.plan import BitPlan, uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.constants import UNARY
 from lampq_tvm.quantize.reference import run_reference

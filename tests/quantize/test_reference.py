@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.oracle.run import run_oracle
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize import exact, reference
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.operators import OPERATORS

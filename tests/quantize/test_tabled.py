@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.oracle.run import run_oracle
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QLookUp, QProduct, QuantizedModel
 from lampq_tvm.quantize.reference import run_reference

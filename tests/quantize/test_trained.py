@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.frontend import load_model
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.oracle.run import run_oracle
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.store import Units

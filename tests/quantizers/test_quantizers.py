@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import CorruptError, UnsupportedError, UsageError
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.protocol import QUANTIZERS, Quantizer, find, names
 from lampq_tvm.quantizers.uniform import Uniform

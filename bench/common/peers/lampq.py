@@ -9,8 +9,8 @@ from bench.common.peers.peer import MISSING, Peer, Runner
 from lampq_tvm.api.compiling import compile_pipeline
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.errors import LampqError
-from lampq_tvm.plan import uniform_plan
 
 UNIFORM = {"8/8": (8, 8), "4/8": (4, 8), "4/4": (4, 4)}  # widths of weights and activations
 PLANNED = "planned 4bit"

@@ -17,13 +17,13 @@ from bench.trust.fuzzing.child import Make
 from bench.trust.fuzzing.samples import FEW, MODEL, SAID, SHAPE
 from lampq_tvm.api.checks import read_input
 from lampq_tvm.artifact.container import read_artifact
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.data import open_dataset
 from lampq_tvm.device import cost
 from lampq_tvm.frontend.load import load_model
 from lampq_tvm.frontend.timm_source import build_timm
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import InputSpec
-from lampq_tvm.plan import BitPlan
 from lampq_tvm.records.cpu import Record
 from lampq_tvm.records.cuda import CudaRecord
 from lampq_tvm.records.held import parse_held, read_held

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lampq_tvm.api.compiling import CLOSE, difference
+from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.compiler.cuda.build import build_cuda
-from lampq_tvm.plan import uniform_plan
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QProduct, QRotary, QuantizedModel
 from lampq_tvm.quantize.reference import run_reference

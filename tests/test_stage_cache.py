@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from lampq_tvm.cache import Cache, lock_path
 from lampq_tvm.errors import CorruptError, GateError
 from lampq_tvm.locks import locked
+from lampq_tvm.stage_cache import Cache, lock_path
 from lampq_tvm.store import write_atomic
 
 
