@@ -143,10 +143,6 @@ class Device(ABC):
         hint = "copy it to the board, install lampq-tvm there, and run it with --device local"
         raise UnsupportedError("CUDA artifacts run on the machine that has the GPU", where=self.name, hint=hint)
 
-    def gpu_clocks(self) -> dict[str, Any] | None:
-        """The clocks that its GPU runs at now; None where they cannot be read."""
-        return None
-
 
 def needs(code: Code) -> tuple[str, Sequence[str]]:
     """(architecture, CPU features) of code."""

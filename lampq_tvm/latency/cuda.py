@@ -13,7 +13,6 @@ from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
 from lampq_tvm.device.clocks import clock_mhz
-from lampq_tvm.device.cuda.clocks import read_clocks
 from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.device.times import MEASURED, added
 from lampq_tvm.errors import DeviceError, UnsupportedError
@@ -132,7 +131,7 @@ def cuda_table(
         for name in track(sorted(kernels), "kernels"):
             samples = units.get(name, _sampler(gpu, kernels[name], work.launches[name]))["ms"]
             times[name] = MEASURED.of(samples)
-    clocks = None if gpu is None else read_clocks()
+    clocks = None if gpu is None else gpu.clocks()
     return LatencyTable(
         target=target.name,
         device="on paper" if gpu is None else gpu.name,

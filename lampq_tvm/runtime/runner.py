@@ -147,7 +147,7 @@ class Runner:
 
     def clocks(self) -> dict[str, Any] | None:
         """The clocks that it runs at, right after a run; None where they cannot be read."""
-        return self.device.clocks(self._session) if self.gpu is None else self.device.gpu_clocks()
+        return self.device.clocks(self._session) if self.gpu is None else self.gpu.clocks()
 
     def close(self) -> None:
         """Give back all that was mapped, the session with a board, a GPU's memory; only this may be called afterwards."""

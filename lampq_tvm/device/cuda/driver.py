@@ -6,10 +6,12 @@ import contextlib
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from lampq_tvm.artifact.launches import Extent
+from lampq_tvm.device.cuda.clocks import read_clocks
 from lampq_tvm.device.cuda.library import NAME, CudaError, LaunchAttribute, LaunchConfig, Library
 from lampq_tvm.errors import DeviceError
 
@@ -188,6 +190,10 @@ class Driver:
         self._library("cuEventSynchronize", self._end)
         self._library("cuEventElapsedTime", ctypes.byref(elapsed_ms), self._start, self._end)
         return elapsed_ms.value / 1e3
+
+    def clocks(self) -> dict[str, Any] | None:
+        """The clocks that it runs at now, by nvidia-smi or a Jetson's kernel."""
+        return read_clocks()
 
     def close(self) -> None:
         """Give everything back; nothing may be called afterwards."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -74,6 +74,9 @@ class Gpu(Protocol):
 
     def seconds(self, run: Callable[[], None]) -> float:
         """Time of what `run` queues, by the device's own clock."""
+
+    def clocks(self) -> dict[str, Any] | None:
+        """The clocks that it runs at now; None where they cannot be read."""
 
     def close(self) -> None:
         """Give everything back; nothing may be called afterwards."""

@@ -67,9 +67,3 @@ class Local(Device):
         from lampq_tvm.device.cuda.driver import Driver
 
         return Driver()
-
-    def gpu_clocks(self) -> dict[str, Any] | None:
-        """The clocks of its GPU."""
-        from lampq_tvm.device.cuda.clocks import read_clocks
-
-        return read_clocks()

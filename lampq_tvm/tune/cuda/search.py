@@ -17,7 +17,6 @@ import numpy as np
 from lampq_tvm.compiler.cuda.build import CompiledKernel, compile_kernels
 from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.clocks import clock_mhz
-from lampq_tvm.device.cuda.clocks import read_clocks
 from lampq_tvm.device.cuda.gpu import Gpu
 from lampq_tvm.errors import DeviceError, GateError, LampqError, OutputError, UnsupportedError
 from lampq_tvm.lower.cuda.launch import Launch, Value
@@ -165,7 +164,7 @@ class _Search:
             chosen = [self.candidates[label] for label in finalists]
             runs = [prepare(gpu, self._build(candidate), candidate.case())[0] for candidate in chosen]
             samples = [[run() for run in runs] for _ in range(FINAL_SAMPLES)]  # in turns: a disturbance hits all
-            clock = clock_mhz(read_clocks())
+            clock = clock_mhz(gpu.clocks())
             found = {"us": [round(float(x), 4) for x in np.median(samples, 0)]}
             return found if clock is None else {**found, "clocks_mhz": clock}
         finally:
