@@ -28,9 +28,6 @@ HELD = {"sensitivity": ("calibrate",), "latency": ("calibrate",), "plan": ("cali
 HELD |= {"build": ("quantize", "calibrate")}
 TELLS = {PACKAGE / "calibrate/doubts.py"}  # a warning after calibration, whoever asked for that
 DESK = ("api", "stage_cache.py")  # knows every stage and hands each its inputs, which are in the key; so is what hands them
-    "api",
-    "stage_cache.py",
-)  # knows every stage and hands each its inputs, which are in the key; what hands them is as well
 
 # Runs command lines and prints, by stage, the files whose functions ran while its result was worked out, and the stages
 # that were worked out meanwhile.
