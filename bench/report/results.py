@@ -26,6 +26,7 @@ SECTIONS = (
     workstation.families,
     workstation.solver,
     workstation.busy,
+    trust.calibration_images,
     trust.sharing,
     trust.siege,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report.tables import load, table
+from bench.report.tables import load, percent, table
 
 
 def equal_bits() -> str:
@@ -57,3 +57,22 @@ def siege() -> str:
 connects, uploads, calls and closes ([devices](devices.md)).
 
 {table(head, [[row[key] for key in keys] for row in found["rows"]])}"""
+
+
+def calibration_images() -> str:
+    """Few and poor calibration images."""
+    found = load("calibration_images")
+    names = {"demo": "the demo's", "deit_tiny": "DeiT-T, random weights"}
+    rows = [
+        [names[r["model"]], r["images"], *(None if r.get(k) is None else f"{r[k]:.3f}" for k in ("error8", "error4"))]
+        + [None if r.get(k) is None else percent(r[k]) for k in ("top1_8", "top1_4")]
+        + ["; ".join(line.split(";")[0] for line in r.get("printed", [])) or None]
+        for r in found["rows"]
+    ]
+    head = ["model", "calibration images", "error at 8 bits", "at 4", "top-1 at 8, %", "at 4, %", "what was printed"]
+    return f"""## Few and poor calibration images
+
+`python -m bench.accuracy.calibration_images`: the distance of the integer network's logits to float's, in shares of their
+spread over the classes; {found["poor_images"]} images of each poor set; {found["test_images"]} test images of the demo's model.
+
+{table(head, rows)}"""
