@@ -12,16 +12,16 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.emit import function, pick
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.rows import read, spans, spread
-from lampq_tvm.kernels.sink import CodeSink
+from lampq_tvm.kernels.sink import CodeSink, sink_argument
 
 TURNED = 4  # vectors turned at once: theirs and their angles fit into registers
 
 
-def build_rotary(rows: int, tokens: int, heads: int, partner: Sequence[int], isa: str) -> PrimFunc:
+def build_rotary(rows: int, tokens: int, heads: int, partner: Sequence[int], isa: str, *, table: bool = False) -> PrimFunc:
     """code = sat(rne(u * inv)), u = fma(x[c], cos[t, c], fl(x[partner[c]] * sin[t, c])); row r is token r % tokens.
 
-    Arguments: qkv [rows, 3 * heads * head_dim] f32; cos, sin [tokens, head_dim] f32; inv [3, heads] f32; range [2] f32; out
-    int8 of qkv's shape.
+    Arguments: qkv [rows, 3 * heads * head_dim] f32; cos, sin [tokens, head_dim] f32; inv [3, heads] f32; range [2] f32, or
+    with `table` table [256] int8, which is looked up at the code + 128; out int8 of qkv's shape.
 
     Args:
         partner: the channel of its head that each channel of a head is turned with.
@@ -29,8 +29,8 @@ def build_rotary(rows: int, tokens: int, heads: int, partner: Sequence[int], isa
     level, head_dim = LEVELS[isa], len(partner)
     channels = heads * head_dim
 
-    def body(qkv: Any, cos: Any, sin: Any, inv: Any, bounds: Any, out: Any) -> None:
-        sink = CodeSink(level, out, bounds)
+    def body(qkv: Any, cos: Any, sin: Any, inv: Any, constant: Any, out: Any) -> None:
+        sink = CodeSink.of(level, out, constant, table=table)
 
         def turn(row: Expr, c: int, count: int, lanes: int) -> None:
             """Write these channels of every head of q and k: their angles stay in registers."""
@@ -58,7 +58,7 @@ def build_rotary(rows: int, tokens: int, heads: int, partner: Sequence[int], isa
                     sink.put(scaled, first + at, lanes, row)
 
     angles = [(name, (tokens, head_dim), "float32") for name in ("cos", "sin")]
-    scales = [("inv", (3, heads), "float32"), ("range", (2,), "float32")]
+    scales = [("inv", (3, heads), "float32"), sink_argument(table=table)]
     whole = (rows, 3 * channels)
     return function("rotary", [("qkv", whole, "float32"), *angles, *scales, ("out", whole, "int8")], body)
 

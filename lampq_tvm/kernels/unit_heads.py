@@ -12,21 +12,22 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.emit import function
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.rows import read, spans, spread
-from lampq_tvm.kernels.sink import CodeSink
+from lampq_tvm.kernels.sink import CodeSink, sink_argument
 from lampq_tvm.kernels.sums import LANES, StridedSums
 
 
-def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, isa: str) -> PrimFunc:
+def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, isa: str, *, table: bool = False) -> PrimFunc:
     """code = sat(rne(fl(x * fl(1 / max(length, eps))) * inv)), head by head; v without the length.
 
-    Arguments: qkv [rows, 3 * heads * head_dim] f32; inv [3, heads] f32; range [2] f32; out int8 of qkv's shape.
+    Arguments: qkv [rows, 3 * heads * head_dim] f32; inv [3, heads] f32; range [2] f32, or with `table` table
+    [256] int8, which is looked up at the code + 128; out int8 of qkv's shape.
     """
     level, channels = LEVELS[isa], heads * head_dim
     unroll = max(1, head_dim // LANES)
     sums = StridedSums(level, head_dim, 1, unroll)
 
-    def body(qkv: Any, inv: Any, bounds: Any, out: Any) -> None:
-        sink = CodeSink(level, out, bounds)
+    def body(qkv: Any, inv: Any, constant: Any, out: Any) -> None:
+        sink = CodeSink.of(level, out, constant, table=table)
 
         def codes(row: Expr, first: Expr, scales: list[Expr]) -> None:
             # fma(x, inv, 0) is x * inv, but for the sign of a zero.
@@ -53,5 +54,5 @@ def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, isa: str)
             with T.serial(0, heads) as head:
                 codes(row, 2 * channels + head * head_dim, [inv[2, head]])
 
-    arguments = [("qkv", (rows, 3 * channels), "float32"), ("inv", (3, heads), "float32"), ("range", (2,), "float32")]
+    arguments = [("qkv", (rows, 3 * channels), "float32"), ("inv", (3, heads), "float32"), sink_argument(table=table)]
     return function("unit_heads", [*arguments, ("out", (rows, 3 * channels), "int8")], body)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.lower.kernel import Call, Recipe
@@ -23,8 +24,8 @@ def shared_names(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
             original = first.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
             if original != name:
                 names[name] = original
-        elif name.endswith(PART):
-            names[name] = name.removesuffix(PART) + ".w"
+        elif name.endswith(PART) and np.array_equal(array, tensors.get(low := name.removesuffix(PART) + ".w", ())):
+            names[name] = low
     return names
 
 

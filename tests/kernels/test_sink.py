@@ -10,7 +10,9 @@ import numpy as np
 from lampq_tvm.kernels.attention import AttentionShape
 from lampq_tvm.kernels.elementwise import build_look_up, build_to_codes
 from lampq_tvm.kernels.heads import build_attention_pool
+from lampq_tvm.kernels.rotary import build_rotary
 from lampq_tvm.kernels.shapes import ProductShape
+from lampq_tvm.kernels.unit_heads import build_unit_heads
 from lampq_tvm.oracle import ops
 from lampq_tvm.quantizers.carried import CODES, carried
 from lampq_tvm.quantizers.protocol import find
@@ -73,6 +75,23 @@ def test_constant_queries(machine):
     expected = ops.attention_pool(kv.reshape(batch, tokens, -1), query, S, P, M, B, 8).reshape(batch * queries, -1)
     build = functools.partial(build_attention_pool, batch, tokens, heads, queries, dim, machine.isa)
     machine.check([tabled_case(Case("pool", "pool", build, (kv, query, S, P, M, B, data.code_range(8)), expected))])
+
+
+def test_heads(machine):
+    """Turned, and over their lengths: heads of whole registers and of parts."""
+    cases = []
+    for tokens, heads, dim in ((3, 2, 16), (5, 3, 34), (1, 1, 2)):
+        rng, name = np.random.default_rng(dim), f"{tokens} {heads} {dim}"
+        x, inv = rng.normal(0, 2, (1, tokens, 3 * heads * dim)).astype(np.float32), np.full((3, heads), 20, np.float32)
+        cos, sin = (rng.uniform(-1, 1, (tokens, dim)).astype(np.float32) for _ in range(2))
+        partner, bounds = np.arange(dim) ^ 1, data.code_range(8)
+        build = functools.partial(build_rotary, tokens, tokens, heads, tuple(partner.tolist()), machine.isa)
+        wanted = ops.rotary(x, cos, sin, partner.astype(np.int32), inv, 8)[0]
+        cases.append(tabled_case(Case(f"rotary {name}", f"rotary {name}", build, (x[0], cos, sin, inv, bounds), wanted)))
+        build = functools.partial(build_unit_heads, tokens, heads, dim, 1e-12, machine.isa)
+        wanted = ops.unit_heads(x, inv, heads, 1e-12, 8)[0]
+        cases.append(tabled_case(Case(f"unit {name}", f"unit {name}", build, (x[0], inv, bounds), wanted)))
+    machine.check(cases)
 
 
 def test_products(machine):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from lampq_tvm.kinds import Encode, Kind
 from lampq_tvm.lower.cuda.groups import Group, joined
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.lower.cuda.passes import PASSES
-from lampq_tvm.quantize.model import QLayerNorm, QProduct, QRegroup, QuantizedModel
+from lampq_tvm.quantize.model import QLayerNorm, QProduct, QRegroup, QRotary, QuantizedModel
 from tests.compiler.networks import FAMILIES, quantized
 from tests.lower.networks import one_block
 
@@ -85,3 +88,14 @@ def test_a_product_may_make_a_norm_on_either_side():
     (group,) = joined(groups, "p", after=(second,))
     assert group == Group(product, (first, order), (second,)) and group.ops == (first, order, product, second)
     assert (group.in_front(QLayerNorm), group.behind(QLayerNorm), group.behind(QRegroup)) == (first, second, None)
+
+
+def test_codes_that_are_looked_up_are_not_turned_by_their_product():
+    """Its kernel has no table; the rotation's own has one."""
+    qm = quantized("eva02", "8/8")
+    encode = Encode(Kind.INT8, Kind.INT8)
+    ops = [dataclasses.replace(op, encode=encode) if isinstance(op, QRotary) else op for op in qm.ops]
+    tabled = dataclasses.replace(qm, ops=tuple(ops))
+    assert made_by(groups_after(qm), "turn") and not made_by(groups_after(tabled), "turn")
+    launches = [launch for launch in lower_cuda(tabled, "sm_87").launches if launch.kernel.startswith("rotary")]
+    assert launches and all(launch.kernel.endswith("_table") and "table" in launch.params for launch in launches)

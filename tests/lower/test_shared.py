@@ -22,6 +22,14 @@ def test_only_tables_that_are_equal_are_shared():
     assert shared_names(tensors) == {"b.index": "a.index"}
 
 
+def test_a_layer_that_is_called_part_keeps_its_weights():
+    """Only weights that are those of the low plane are stored there."""
+    one, other = np.arange(4, dtype=np.int8), np.arange(4, dtype=np.int8)[::-1]
+    assert shared_names({"head.part.w": one}) == {}
+    assert shared_names({"head.part.w": one, "head.w": other}) == {}
+    assert shared_names({"head.part.w": one, "head.w": one.copy()}) == {"head.part.w": "head.w"}
+
+
 def test_both_blocks_read_one_table():
     calibration = tiny_calibration("rotary")
     qm = quantize(calibration, uniform_plan(calibration.model, 4, 4))

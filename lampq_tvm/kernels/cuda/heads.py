@@ -17,11 +17,14 @@ from lampq_tvm.kernels.cuda.tokens import WARPS, elementwise
 from lampq_tvm.kinds import Kind
 
 
-def build_rotary(rows: int, tokens: int, heads: int, head_dim: int, kind: Kind, name: str = "rotary") -> CudaKernel:
+def build_rotary(
+    rows: int, tokens: int, heads: int, head_dim: int, kind: Kind, *, table: bool = False, name: str = "rotary"
+) -> CudaKernel:
     """code = sat(rne(u * inv)), u = fma(x[c], cos[t, c], fl(x[partner[c]] * sin[t, c])) of q and k, u = x of v.
 
     Buffers: qkv [rows, 3 * heads * head_dim] f32, row r being token r % tokens; cos, sin [tokens, head_dim] f32; partner
-    [head_dim] int32; inv [3, heads] f32; range [2] f32; out [rows, words] uint32; of float16 values no range.
+    [head_dim] int32; inv [3, heads] f32; range [2] f32, or with `table` table [256] int8, which is looked up at the code + 128;
+    out [rows, words] uint32; of float16 values no range.
     """
     channels, per, words = heads * head_dim, 32 // kind.bits, row_words(3 * heads * head_dim, kind.bits)
 
@@ -29,7 +32,7 @@ def build_rotary(rows: int, tokens: int, heads: int, head_dim: int, kind: Kind, 
         qkv = argument("qkv", (rows, 3 * channels), "float32")
         cos, sin = (argument(each, (tokens, head_dim), "float32") for each in ("cos", "sin"))
         partner, inv = argument("partner", (head_dim,), "int32"), argument("inv", (3, heads), "float32")
-        sink = CodeSink.declare(kind)
+        sink = CodeSink.declare(kind, table=table)
         out = argument("out", (rows, words), "uint32")
 
         def scaled(row: Expr, channel: Expr) -> Expr:
@@ -49,11 +52,13 @@ def build_rotary(rows: int, tokens: int, heads: int, head_dim: int, kind: Kind, 
     return elementwise(name, rows * words, declare)
 
 
-def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, kind: Kind, name: str = "unit") -> CudaKernel:
+def build_unit_heads(
+    rows: int, heads: int, head_dim: int, eps: float, kind: Kind, *, table: bool = False, name: str = "unit"
+) -> CudaKernel:
     """code = sat(rne(fl(x * fl(1 / max(length, eps))) * inv)) of q and k, head by head; v without the length.
 
-    Buffers: qkv [rows, 3 * heads * head_dim] f32; inv [3, heads] f32; range [2] f32; out [rows, words] uint32; of float16
-    values no range. A warp takes a head: its lanes are those of the arithmetic table's sums.
+    Buffers: qkv [rows, 3 * heads * head_dim] f32; inv [3, heads] f32; range or table as of `build_rotary`; out [rows, words]
+    uint32. A warp takes a head: its lanes are those of the arithmetic table's sums.
     """
     channels, words = heads * head_dim, row_words(3 * heads * head_dim, kind.bits)
     items = rows * 3 * heads
@@ -63,7 +68,7 @@ def build_unit_heads(rows: int, heads: int, head_dim: int, eps: float, kind: Kin
             T.func_name(name)
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             qkv, inv = argument("qkv", (rows, 3 * channels), "float32"), argument("inv", (3, heads), "float32")
-            sink = CodeSink.declare(kind)
+            sink = CodeSink.declare(kind, table=table)
             out = argument("out", (rows, words), "uint32")
             with launch(grid, WARPS) as threads:
                 item = threads.block[0] * WARPS + threads.warp

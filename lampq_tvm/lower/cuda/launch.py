@@ -104,6 +104,6 @@ def text_of(eps: float) -> str:
     return f"{eps!r}".replace("-", "m").replace(".", "p")
 
 
-def builder(build: Callable[..., CudaKernel], *args: Any) -> Callable[[str], CudaKernel]:
+def builder(build: Callable[..., CudaKernel], *args: Any, **options: Any) -> Callable[[str], CudaKernel]:
     """Makes a kernel of these sizes under the name that it is given."""
-    return lambda name: build(*args, name=name)
+    return lambda name: build(*args, **options, name=name)

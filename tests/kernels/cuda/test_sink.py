@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lampq_tvm.kernels.cuda import heads as head_kernels
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kernels.cuda.attention import build_attention
 from lampq_tvm.kernels.cuda.attention_half import build_half_attention
@@ -92,6 +93,20 @@ def test_constant_queries(arch):
     codes = ops.attention_pool(kv.reshape(shape.images, shape.tokens, -1), query, S, P, M, B, 8).reshape(-1, channels)
     buffers = {"kv": pack_rows(kv, 8), "query": query, "S": S, "P": P, "M": M, "B": B}
     check(build_pool(shape, out=Kind.INT8, table=True), arch, buffers, codes)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_heads(arch):
+    """Turned, and over their lengths."""
+    rng, (count, head_count, dim) = np.random.default_rng(6), (9, 3, 12)
+    qkv, inv = rng.normal(0, 2, (count, 3 * head_count * dim)).astype(np.float32), np.full((3, head_count), 20, np.float32)
+    cos, sin = (rng.uniform(-1, 1, (count, dim)).astype(np.float32) for _ in range(2))
+    partner = rng.permutation(dim).astype(np.int32)
+    kernel = head_kernels.build_rotary(count, count, head_count, dim, Kind.INT8, table=True)
+    buffers = {"qkv": qkv, "cos": cos, "sin": sin, "partner": partner, "inv": inv}
+    check(kernel, arch, buffers, ops.rotary(qkv[None], cos, sin, partner, inv, 8)[0])
+    kernel = head_kernels.build_unit_heads(count, head_count, dim, 1e-12, Kind.INT8, table=True)
+    check(kernel, arch, {"qkv": qkv, "inv": inv}, ops.unit_heads(qkv[None], inv, head_count, 1e-12, 8)[0])
 
 
 @pytest.mark.parametrize("arch", ARCHS)

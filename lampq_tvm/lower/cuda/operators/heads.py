@@ -16,8 +16,9 @@ def lower_rotary(op: QRotary, c: CudaContext) -> list[Launch]:
     source, count = op.inputs[0], len(c.tensors[f"{op.name}.cos"])
     out = c.coded(op.name, op.encode.stored)
     params = {name: array(f"{op.name}.{name}") for name in ("cos", "sin", "partner", "inv")}
-    sizes, kind = (c.rows(source), count, op.heads, op.head_dim), Kind(out.dtype)
-    build, name = builder(heads.build_rotary, *sizes, kind), "rotary_" + "_".join(map(str, (*sizes, kind.bits)))
+    sizes, kind, table = (c.rows(source), count, op.heads, op.head_dim), Kind(out.dtype), op.encode.table is not None
+    build = builder(heads.build_rotary, *sizes, kind, table=table)
+    name = "rotary_" + "_".join(map(str, (*sizes, kind.bits))) + ("_table" if table else "")
     return [Launch(name, build, {"qkv": source}, params | encoded(op.name, op.encode), ("out", out))]
 
 
@@ -26,7 +27,7 @@ def lower_unit_heads(op: QUnitHeads, c: CudaContext) -> list[Launch]:
     """q and k over their lengths, to codes."""
     source = op.inputs[0]
     out = c.coded(op.name, op.encode.stored)
-    rows, kind = c.rows(source), Kind(out.dtype)
-    name = f"unit_r{rows}_h{op.heads}x{op.head_dim}_o{kind.bits}_e{text_of(op.eps)}"
-    build = builder(heads.build_unit_heads, rows, op.heads, op.head_dim, op.eps, kind)
+    rows, kind, table = c.rows(source), Kind(out.dtype), op.encode.table is not None
+    name = f"unit_r{rows}_h{op.heads}x{op.head_dim}_o{kind.bits}_e{text_of(op.eps)}" + ("_table" if table else "")
+    build = builder(heads.build_unit_heads, rows, op.heads, op.head_dim, op.eps, kind, table=table)
     return [Launch(name, build, {"qkv": source}, {"inv": array(f"{op.name}.inv")} | encoded(op.name, op.encode), ("out", out))]

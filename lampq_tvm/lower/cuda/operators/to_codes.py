@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 from lampq_tvm.kernels.cuda import tokens
 from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.context import CudaContext
-from lampq_tvm.lower.cuda.launch import Launch, array, encoded
+from lampq_tvm.lower.cuda.launch import Launch, array, builder, encoded
 from lampq_tvm.lower.cuda.operators import RULES
 from lampq_tvm.quantize.operators.to_codes import QToCodes
 
@@ -21,5 +19,5 @@ def lower_to_codes(op: QToCodes, c: CudaContext) -> list[Launch]:
     kind, table = Kind(out.dtype), op.encode.table is not None
     params = {"affine": array(f"{op.name}.affine")} | encoded(op.name, op.encode)
     name = f"codes_r{rows}_c{channels}_o{kind.bits}" + ("_table" if table else "")
-    build = functools.partial(tokens.build_to_codes, rows, channels, kind, table=table)
-    return [Launch(name, lambda name: build(name=name), {"x": source}, params, ("out", out))]
+    build = builder(tokens.build_to_codes, rows, channels, kind, table=table)
+    return [Launch(name, build, {"x": source}, params, ("out", out))]

@@ -14,7 +14,7 @@ def turn(c: CudaContext) -> tuple[Group, ...]:
     groups = c.groups
     for op in c.ops:
         rotary = c.only_reader(op.name) if isinstance(op, QProduct) and op.epilogue == "float" else None
-        if not isinstance(rotary, QRotary):
+        if not isinstance(rotary, QRotary) or rotary.encode.table is not None:
             continue
         if np.array_equal(c.tensors[f"{rotary.name}.partner"], np.arange(rotary.head_dim) ^ 1):
             groups = joined(groups, op.name, after=(rotary,))
