@@ -1,4 +1,4 @@
-"""Pages that lie beside the README are pages of the site too, and links between both kinds hold on either side."""
+"""Pages beside the README are pages of the site too, with links that hold on either side; options stay whole on a line."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     up = "../" * page.file.src_uri.count("/")
     pattern = r"\]\((?:\.\./)+(" + "|".join(map(re.escape, BESIDE)) + ")"
     return re.sub(pattern, lambda found: f"]({up}{BESIDE[found[1]]}", markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """No line breaks within an option (`--jobs`); `site.css` says what is `whole`."""
+
+    def whole(found: re.Match[str]) -> str:
+        return "<code>" + re.sub(r"(?<![\w-])--?[a-z][\w-]*", r'<span class="whole">\g<0></span>', found[1]) + "</code>"
+
+    return re.sub(r"<code>([^<]*)</code>", whole, html)
