@@ -28,7 +28,7 @@ REQUESTS = {name.removesuffix("Request").lower(): kind for name, kind in vars(re
 
 
 def options() -> Iterator[tuple[str, str, str]]:
-    """(verb, option, help) of every command, as the command line's parser has them."""
+    """(verb, option, help and default) of every command, as the command line's parser has them."""
 
     def walk(name: str, found: object) -> Iterator[tuple[str, str, str]]:
         for child, inner in getattr(found, "commands", {}).items():
@@ -36,7 +36,8 @@ def options() -> Iterator[tuple[str, str, str]]:
         for each in getattr(found, "params", ()):
             flags = "/".join([*sorted(each.opts, key=len), *each.secondary_opts])
             if name and each.param_type_name == "option" and flags != "--help":
-                yield name, flags, each.help
+                plain = each.required or each.default is None or each.default is False
+                yield name, flags, each.help if plain else f"{each.help} [default: {each.default}]"
 
     yield from walk("", typer.main.get_command(app))
 
