@@ -50,12 +50,13 @@ def speeds() -> list[list[str]]:
         for runner in ("lampq 8/8", "openvino int8")
     )
     counts = []
-    for board in speed.BOARDS:
+    for board, title in speed.BOARDS.items():
         peer = min(speed.best(boards, small, board, runner) for runner in speed.PEERS)
-        counts.append(f"{figure(speed.best(boards, small, board, 'lampq 8/8'))} (best peer {figure(peer)})")
+        count = speed.best(boards, small, board, "lampq 8/8")
+        counts.append(f"{title.partition(' (')[0]} {figure(count)} (best peer {figure(peer)})")
     gpu = one(cuda.run("ours"), what="deit_small-8", batch=1)["median_ms"]
     times = [row["seconds"] for row in load("compile_times")["rows"]]
-    cores = "million instructions of one emulated core with dot product, plain NEON, int8 matrix multiply: **no times**"
+    cores = "million instructions of one emulated core: **no times**"
     return [
         ["DeiT-S, x86-64", f"{ours} ms; OpenVINO int8 {theirs} ms", "8/8, batch 1, one AVX-512 thread, measured in turns"],
         ["DeiT-S, Arm", ", ".join(counts), f"8/8, batch 1; {cores}"],
