@@ -33,7 +33,7 @@ def measured_table(stages: Stages) -> LatencyTable:
         return _cuda_table(stages)
     device = find_device(o.device or (PLAYED if o.allow_estimates and not runs_here(target) else HERE))
     records = tuned_records()
-    with device.alone():
+    with contextlib.nullcontext() if device.here else device.alone():  # a board serves one session at a time
         place = [*device.identity(target), toolchain(target)]
     key = (target.identity, place, o.batch, o.threads or target.cores, records.digest(target.isa))
     folder = stages.cache.folder("latency", stages.calibration_key, *key)

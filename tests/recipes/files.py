@@ -36,9 +36,5 @@ def to_toml(table: dict[str, Any]) -> str:
     return "\n".join(plain) + "\n"
 
 
-def _value(value: Any) -> str:
-    return "nan" if value != value else json.dumps(value)
-
-
 def _nested(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
