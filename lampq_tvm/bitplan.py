@@ -12,7 +12,7 @@ import pydantic
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.files import Schema, read_json
 from lampq_tvm.kinds import PLAN_FLOAT_BITS, Kind, of_width
-from lampq_tvm.network.model import Attention, AttentionPool, ImportedModel
+from lampq_tvm.network.model import Attends, ImportedModel
 from lampq_tvm.quantizers.protocol import find
 from lampq_tvm.store import write_atomic
 
@@ -167,7 +167,7 @@ class BitPlan(Schema):
         for row in self.layers:
             if (row.type, row.params) != (layers[row.name].type, layers[row.name].params):
                 raise CorruptError(f"layer {row.name!r} has another type or size in this model", where=where)
-        attentions = {op.name for op in model.ops if isinstance(op, Attention | AttentionPool)}
+        attentions = {op.name for op in model.ops if isinstance(op, Attends)}
         if not isinstance(self.softmax, str) and attentions != set(self.softmax):
             extra, unnamed = set(self.softmax) - attentions, attentions - set(self.softmax)
             what = f"the model has no attention {min(extra)!r}" if extra else f"softmax does not name {min(unnamed)!r}"

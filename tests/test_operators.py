@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from lampq_tvm import bitplan
 from lampq_tvm.artifact.container import Artifact
 from lampq_tvm.bitplan import uniform_plan
+from lampq_tvm.calibrate import fit, margins
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.compiler.build import build, payload
@@ -25,6 +27,7 @@ from lampq_tvm.kernels.elementwise import build_add
 from lampq_tvm.lower import operators as cpu
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.cuda import operators as cuda
+from lampq_tvm.lower.cuda import support
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import Launch, builder
 from lampq_tvm.lower.cuda.network import lower_cuda
@@ -103,6 +106,12 @@ def test_a_room_has_a_file_an_operator_and_no_list_of_them(room):
     assert not [
         name for name in names if re.search(rf"import .*\b{name}\b|operators\.{name}\b", (folder / "__init__.py").read_text())
     ]
+
+
+@pytest.mark.parametrize("stage", [bitplan, fit, margins, support])
+def test_stages_ask_operators_and_name_none(stage):
+    """What they need to know is an attribute, or a rule found by the class."""
+    assert not [op.__name__ for op in network.OPERATORS.values() if any(op is value for value in vars(stage).values())]
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,7 @@ from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.calibrate.rounding import find_rounding
 from lampq_tvm.calibrate.search import search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
-from lampq_tvm.network.model import (
-    Activation,
-    Attention,
-    AttentionPool,
-    Gate,
-    ImportedModel,
-    Layer,
-    Linear,
-    PatchEmbed,
-    Rotary,
-    UnitHeads,
-)
-from lampq_tvm.network.operators.heads import unit_heads
+from lampq_tvm.network.model import Attends, Function, HeadOp, ImportedModel, Layer, Op
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
@@ -42,7 +30,6 @@ from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
 
 Arrays = dict[str, npt.NDArray[Any]]
-FittedOp = PatchEmbed | Linear | Attention | AttentionPool
 WEIGHT_SEARCHES = {"symmetric": search_weights}  # by quantizer
 
 
@@ -77,20 +64,20 @@ def calibrate(
     seen: Seen = widen(model, observe(model, batches, units, seed, count=count, jobs=jobs))
     model, seen = rewritten(model, seen, recipe.rewrites)
     fits = _fits(model, seen, recipe, units, widths, jobs)
-    heads = {op.name: fits[op.name] for op in model.ops if isinstance(op, Attention | AttentionPool)}
-    fitted = {op.name: fits[op.name] for op in model.ops if isinstance(op, PatchEmbed | Linear)}
+    heads = {op.name: fits[op.name] for op in model.ops if isinstance(op, Attends)}
+    layers = [layer for layer in model.layers if not layer.reads_image]
+    fitted = {layer.name: fits[layer.name] for layer in model.layers}
     return Calibration(
         model=model,
         weights={name: {b: SymmetricWeights(b, fit[f"weight/{b}"]) for b in widths} for name, fit in fitted.items()},
         activations={
-            op.name: {b: _input_quantizer(recipe, op).from_arrays(_fields(fitted[op.name], f"act/{b}/")) for b in widths}
-            for op in model.ops
-            if isinstance(op, Linear)
+            x.name: {b: _input_quantizer(recipe, x).from_arrays(_fields(fitted[x.name], f"act/{b}/")) for b in widths}
+            for x in layers
         },
         preactivations={
             op.name: Uniform.of_range(float(seen.low[op.name].min()), float(seen.high[op.name].max()), 8)
             for op in model.ops
-            if isinstance(op, Activation | Gate)
+            if isinstance(op, Function)
         },
         attention={name: {b: SymmetricHeads(b, fit[str(b)]) for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
@@ -104,13 +91,14 @@ def _fits(
     """What is fitted of every layer and attention, by name; the dearest first, so that none is left alone at the end."""
     key = "fit" + "".join(map(str, widths))
     cost = {layer.name: layer.params * max(1, layer.in_features) for layer in model.layers}
-    ops = [op for op in model.ops if isinstance(op, PatchEmbed | Linear | Attention | AttentionPool)]
+    layers = {layer.name: layer for layer in model.layers}
+    ops = [op for op in model.ops if op.name in layers or isinstance(op, Attends)]
     ops.sort(key=lambda op: -cost.get(op.name, 0))
 
-    def one(op: FittedOp) -> Arrays:
-        if isinstance(op, Attention | AttentionPool):
+    def one(op: Op) -> Arrays:
+        if isinstance(op, Attends):
             return units.get(f"{key}/{op.name}", lambda: _fit_heads(model, seen, op, widths))
-        return units.get(f"{key}/{op.name}", lambda: _fit_layer(model, seen, recipe, op, widths))
+        return units.get(f"{key}/{op.name}", lambda: _fit_layer(model, seen, recipe, layers[op.name], widths))
 
     jobs = fitting_jobs(jobs, max(fit_bytes(layer, len(widths)) for layer in model.layers))
     found = track(spread(one, ops, jobs, lambda op: op.name), "quantizers", len(ops))
@@ -122,9 +110,9 @@ def fit_bytes(layer: Layer, widths: int) -> int:
     return 8 * (2 * (widths + 1) * layer.params + 6 * layer.in_features**2)
 
 
-def _input_quantizer(recipe: Recipe, op: Linear) -> type[Quantizer]:
+def _input_quantizer(recipe: Recipe, layer: Layer) -> type[Quantizer]:
     """The class of a layer's input quantizers."""
-    return find(recipe.quantizer("activations", op.name, op.type), "activations")
+    return find(recipe.quantizer("activations", layer.name, layer.type), "activations")
 
 
 def _fields(fit: Arrays, prefix: str) -> Arrays:
@@ -133,34 +121,33 @@ def _fields(fit: Arrays, prefix: str) -> Arrays:
 
 
 @torch.no_grad()
-def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, op: PatchEmbed | Linear, widths: tuple[int, ...]) -> Arrays:
+def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, layer: Layer, widths: tuple[int, ...]) -> Arrays:
     """Weight scales and codes, and input quantizers of one layer."""
-    rows = torch.from_numpy(seen.rows[op.name])
-    weight = torch.from_numpy(layer_weight(model, op.name).astype(np.float32))
+    rows, name = torch.from_numpy(seen.rows[layer.name]), layer.name
+    weight = torch.from_numpy(layer_weight(model, name).astype(np.float32))
     found: Arrays = {}
-    kind = op.layer_type
-    if isinstance(op, PatchEmbed):
-        rows = rows * torch.from_numpy(pixel_units(model, op.name)[0].astype(np.float32))
+    if layer.reads_image:
+        rows = rows * torch.from_numpy(pixel_units(model, name)[0].astype(np.float32))
     else:
-        low, high = float(seen.low[op.name].min()), float(seen.high[op.name].max())
-        acts = search_activation(rows, weight, low, high, widths, _input_quantizer(recipe, op))
+        low, high = float(seen.low[name].min()), float(seen.high[name].max())
+        acts = search_activation(rows, weight, low, high, widths, _input_quantizer(recipe, layer))
         found |= {f"act/{b}/{name}": array for b, act in acts.items() for name, array in act.arrays().items()}
     moments = rows.T @ rows / len(rows)
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
-    search_scales = WEIGHT_SEARCHES[recipe.quantizer("weights", op.name, kind)]
+    search_scales = WEIGHT_SEARCHES[recipe.quantizer("weights", name, layer.type)]
     scales = {b: search_scales(weight, moments, b, half).scale for b in widths}
     codes = find_rounding(recipe.rounding).codes(weight, scales, moments, recipe.rounding)
     return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}
 
 
 @torch.no_grad()
-def _fit_heads(model: ImportedModel, seen: Seen, op: Attention | AttentionPool, widths: tuple[int, ...]) -> Arrays:
+def _fit_heads(model: ImportedModel, seen: Seen, op: Attends, widths: tuple[int, ...]) -> Arrays:
     """Scales [3, heads] of q, k and v at every width; q and k weigh a channel by the other's second moment."""
     parts = _head_samples(model, seen, op)
     square = [part.square().mean(0) for part in parts]
     importance = (square[1], square[0], torch.ones_like(square[2]))
     peaks = np.maximum(np.abs(seen.low[op.name]), np.abs(seen.high[op.name])).reshape(-1, op.heads, op.head_dim).max(2)
-    if isinstance(op, AttentionPool):
+    if op.query is not None:
         peaks = np.concatenate([parts[0].abs().amax((0, 2)).numpy()[None], peaks])
     return {
         str(b): np.stack(
@@ -173,15 +160,16 @@ def _fit_heads(model: ImportedModel, seen: Seen, op: Attention | AttentionPool, 
     }
 
 
-def _head_samples(model: ImportedModel, seen: Seen, op: Attention | AttentionPool) -> list[Tensor]:
+def _head_samples(model: ImportedModel, seen: Seen, op: Attends) -> list[Tensor]:
     """Samples of q, k and v, each [R, heads, head_dim]; those of a rotary embedding before it turns them."""
     source = model.op(op.inputs[0])
-    layer = source.inputs[0] if isinstance(source, UnitHeads | Rotary) else source.name
+    layer = source.inputs[0] if isinstance(source, HeadOp) else source.name
     weight, bias = (torch.from_numpy(model.tensors[f"{layer}.{k}"]) for k in ("weight", "bias"))
     values = torch.from_numpy(seen.rows[layer]) @ weight.T + bias
-    if isinstance(source, UnitHeads):
-        values = unit_heads(source, values, torch.from_numpy(model.tensors[f"{source.name}.scale"]))
+    if isinstance(source, HeadOp):
+        constants = {k: torch.from_numpy(v) for k, v in model.tensors.items() if k.startswith(f"{source.name}.")}
+        values = source.sampled(values, constants)
     parts = list(values.view(len(values), -1, op.heads, op.head_dim).unbind(1))
-    if isinstance(op, AttentionPool):
-        parts.insert(0, torch.from_numpy(model.tensors[f"{op.name}.query"]).transpose(0, 1))
+    if op.query is not None:
+        parts.insert(0, torch.from_numpy(model.tensors[op.query]).transpose(0, 1))
     return parts

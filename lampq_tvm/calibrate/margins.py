@@ -15,28 +15,13 @@ import dataclasses
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from lampq_tvm.calibrate.novelty import ENOUGH
-from lampq_tvm.network.model import (
-    Activation,
-    Attention,
-    Gate,
-    ImportedModel,
-    LayerNorm,
-    Linear,
-    MeanTokens,
-    Op,
-    Regroup,
-    Rotary,
-    TakeToken,
-)
+from lampq_tvm.calibrate.range_rules import DEVIATIONS, F64, MEANS, RANGES, Range
+from lampq_tvm.network.model import Function, ImportedModel, Op
+from lampq_tvm.network.op import FloatOp
 from lampq_tvm.network.seen import Seen
-from lampq_tvm.network.unary import UNARY
 
-F64 = npt.NDArray[np.float64]
-Range = tuple[F64, F64]
 PRIOR_VALUES = 8.0  # how many values the prior deviation is worth
 
 
@@ -49,7 +34,7 @@ def widen(model: ImportedModel, seen: Seen) -> Seen:
     share = min(1.0, len(seen.distinct["patches"]) / (images * seen.tokens["patches"]))
     for op in model.ops:
         if op.name in seen.low and not op.reads_image:
-            mixed = isinstance(model.op(op.inputs[0]), Attention)  # each row is a mean over the image: one value an image
+            mixed = type(model.op(op.inputs[0])) in MEANS  # each row is a mean over the image: one value an image
             tokens = 1.0 if mixed else max(1.0, share * seen.tokens[op.name])
             low, high = _widened(model, wide, op, images * tokens, ENOUGH * tokens)
             wide.low[op.name], wide.high[op.name] = low.astype(np.float32), high.astype(np.float32)
@@ -58,17 +43,22 @@ def widen(model: ImportedModel, seen: Seen) -> Seen:
 
 def _widened(model: ImportedModel, wide: Seen, op: Op, count: float, enough: float) -> Range:
     """Range [K] of one operator's input; those before it are widened already."""
-    low, high = wide.low[op.name].astype(np.float64), wide.high[op.name].astype(np.float64)
-    source = model.op(op.inputs[0])
-    if isinstance(op, Linear) and isinstance(source, Activation):
-        least, most = _through(source, wide)
+    low, high = _ends(wide, op.name)
+    source, is_layer = model.op(op.inputs[0]), isinstance(op, FloatOp) and op.layer_type is not None
+    through, mean = (rules.get(type(source)) if is_layer else None for rules in (RANGES, MEANS))
+    if through is not None:
+        least, most = through(source, wide.low[source.name], wide.high[source.name])
         return np.minimum(low, least), np.maximum(high, most)
     found = margin(low, high, count, enough, _prior(model, op, low, high))
-    if isinstance(op, Linear) and isinstance(source, Attention):  # a mean of v's rows leaves none of their ranges
-        v = slice(2 * source.heads * source.head_dim, None)
-        bounds = wide.low[source.name][v].astype(np.float64), wide.high[source.name][v].astype(np.float64)
-        return np.minimum(low, np.maximum(found[0], bounds[0])), np.maximum(high, np.minimum(found[1], bounds[1]))
+    if mean is not None:
+        least, most = mean(source, *_ends(wide, source.name))
+        return np.minimum(low, np.maximum(found[0], least)), np.maximum(high, np.minimum(found[1], most))
     return found
+
+
+def _ends(seen: Seen, name: str) -> Range:
+    """Smallest and largest values [K] of an operator's input."""
+    return seen.low[name].astype(np.float64), seen.high[name].astype(np.float64)
 
 
 def margin(low: F64, high: F64, count: float, enough: float, prior: F64) -> Range:
@@ -107,8 +97,8 @@ def _prior(model: ImportedModel, op: Op, low: F64, high: F64) -> F64:
     other value only how far its channels lie apart is known.
     """
     found = _deviation(model, op.inputs[0])
-    if found is not None and isinstance(op, Gate):
-        found = found[op.gate_at : op.gate_at + op.width]
+    if found is not None and isinstance(op, Function):
+        found = op.argument(found)
     if found is None or len(found) != len(low) or not found.any():
         middle = (low + high) / 2
         found = np.full(len(low), max(float(middle.std()), 1e-3 * float(np.abs(middle).max()), 1e-8))
@@ -116,22 +106,7 @@ def _prior(model: ImportedModel, op: Op, low: F64, high: F64) -> F64:
 
 
 def _deviation(model: ImportedModel, name: str) -> F64 | None:
-    """Standard deviations of a LayerNorm's output, or of a layer's behind one; None where it is neither."""
+    """Standard deviations of a value as far as the weights tell them; None where they do not."""
     op = model.op(name)
-    while isinstance(op, TakeToken | MeanTokens | Regroup | Rotary):
-        op = model.op(op.inputs[0])
-    if isinstance(op, LayerNorm):
-        return np.abs(model.tensors[f"{op.name}.gamma"].astype(np.float64))
-    before = _deviation(model, op.inputs[0]) if isinstance(op, Linear) else None
-    if before is None:
-        return None
-    weight = model.tensors[f"{op.name}.weight"].astype(np.float64)
-    found: F64 = np.sqrt((weight**2 * before**2).sum(1))
-    return found
-
-
-def _through(op: Activation, wide: Seen) -> Range:
-    """Range [K] of an activation function over its input's."""
-    steps = np.linspace(wide.low[op.name], wide.high[op.name], 257)
-    values = UNARY[op.kind](torch.from_numpy(steps)).numpy().astype(np.float64)
-    return values.min(0), values.max(0)
+    rule = DEVIATIONS.get(type(op))
+    return None if rule is None else rule(model, op, lambda before: _deviation(model, before))

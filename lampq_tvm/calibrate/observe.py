@@ -19,7 +19,7 @@ from torch import Tensor
 from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
 from lampq_tvm.network.execute import normalize, run_float
-from lampq_tvm.network.model import Activation, Attention, AttentionPool, Gate, ImportedModel, Op, PatchEmbed
+from lampq_tvm.network.model import Attends, Function, ImportedModel, Op, PatchEmbed
 from lampq_tvm.network.op import FloatOp
 from lampq_tvm.network.seen import F32, Ranks, Seen
 from lampq_tvm.spread import fitting_jobs, spread
@@ -147,11 +147,8 @@ def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Calla
             kept = kept[np.argsort(ranks[kept], kind="stable")][:SAMPLE_ROWS]
             found[f"rows/{op.name}"] = rows.flatten(0, 1)[torch.from_numpy(kept)].numpy()
             found[f"ranks/{op.name}"] = ranks[kept]
-        elif isinstance(op, Activation | Gate):
-            x = x.narrow(-1, op.gate_at, op.width) if isinstance(op, Gate) else x
-            low, high = x.flatten(0, -2).aminmax(dim=0)
-            found[f"low/{op.name}"], found[f"high/{op.name}"] = low.numpy(), high.numpy()
-        elif isinstance(op, Attention | AttentionPool):
+        elif isinstance(op, Function | Attends):
+            x = op.argument(x) if isinstance(op, Function) else x
             low, high = x.flatten(0, -2).aminmax(dim=0)
             found[f"low/{op.name}"], found[f"high/{op.name}"] = low.numpy(), high.numpy()
         if f"low/{op.name}" in found:

@@ -8,21 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lampq_tvm.frontend.trace import Base, Trace
-from lampq_tvm.network.model import (
-    Activation,
-    Attention,
-    AttentionPool,
-    AverageHeads,
-    Gate,
-    LayerNorm,
-    Linear,
-    Op,
-    PatchEmbed,
-    Regroup,
-    Rotary,
-    TakeToken,
-    UnitHeads,
-)
+from lampq_tvm.network.model import Attends, Attention, Gate, LayerNorm, Linear, Op, Regroup, TakeToken
+from lampq_tvm.network.op import FloatOp
+
+CLOSEST = ("qkv", "proj", "fc1", "fc2")  # types of layers that a neighbour decides before all else, in this order
 
 
 @dataclass(frozen=True)
@@ -44,14 +33,14 @@ def finish(trace: Trace, output: Base) -> Recognized:
     if len(output.shape) != 2 or output.op is None:
         trace.refuse(f"an output of shape {list(output.shape)} (not one vector per image)")
     ops = _needed(trace.ops, output.name)
-    if not any(isinstance(op, (Attention, AttentionPool)) for op in ops) or not any(isinstance(op, PatchEmbed) for op in ops):
+    if not any(isinstance(op, Attends) for op in ops) or not any(op.reads_image for op in ops):
         trace.refuse("a network whose output does not pass a patch embedding and attention")
     ops, final, tensors = _tokens_before_norms(ops, output.name, trace.tensors)
     ops = [dataclasses.replace(op, type=_layer_type(trace, op, ops, final)) if isinstance(op, Linear) else op for op in ops]
     names = {op.name for op in ops}
     tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
     last = next(op for op in ops if op.name == final)
-    return Recognized(tuple(ops), (final,), isinstance(last, (Linear, AverageHeads)), tensors)
+    return Recognized(tuple(ops), (final,), isinstance(last, FloatOp) and last.gives_logits, tensors)
 
 
 def _needed(ops: list[Op], output: str) -> list[Op]:
@@ -90,20 +79,12 @@ def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor])
 def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str) -> str:
     """A linear layer's type by what stands before and behind it."""
     source = _before_moves(op.inputs[0], ops)
-    readers = [o for o in ops if op.name in o.inputs]
-    if any(isinstance(r, (Attention, AttentionPool, UnitHeads, Rotary)) for r in readers):
-        return "qkv"
-    if isinstance(source, (Attention, AttentionPool)):
-        return "proj"
-    if any(isinstance(r, (Activation, Gate)) for r in readers):
-        return "fc1"
-    if isinstance(source, (Activation, Gate)):
-        return "fc2"
-    if op.name == output or all(isinstance(r, AverageHeads) for r in readers):
-        return "head"
-    if isinstance(source, Regroup):
-        return "reduction"
-    return trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
+    wanted = {o.layer_before for o in ops if isinstance(o, FloatOp) and op.name in o.inputs}
+    given = source.layer_behind if isinstance(source, FloatOp) else None
+    found = next((kind for kind in CLOSEST if kind in (*wanted, given)), None)
+    if found is None:
+        found = "head" if op.name == output or wanted <= {"head"} else given
+    return found or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
 
 
 def _before_moves(name: str, ops: list[Op]) -> Op | None:

@@ -18,13 +18,16 @@ from typing import Any
 import numpy as np
 
 from lampq_tvm.network.op import FloatOp, Shape, Shaped
+from lampq_tvm.network.op import HeadOp as HeadOp
 from lampq_tvm.network.op import Op as Op
 from lampq_tvm.network.op import op_from_json as op_from_json
 from lampq_tvm.network.op import op_to_json as op_to_json
 from lampq_tvm.network.operators import OPERATORS
 from lampq_tvm.network.operators.activation import ACTIVATIONS as ACTIVATIONS
 from lampq_tvm.network.operators.activation import Activation as Activation
+from lampq_tvm.network.operators.activation import Function as Function
 from lampq_tvm.network.operators.activation import Gate as Gate
+from lampq_tvm.network.operators.attention import Attends as Attends
 from lampq_tvm.network.operators.attention import Attention as Attention
 from lampq_tvm.network.operators.attention import AttentionPool as AttentionPool
 from lampq_tvm.network.operators.average_heads import AverageHeads as AverageHeads

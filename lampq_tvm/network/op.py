@@ -65,9 +65,15 @@ class FloatOp(Op):
 
     Attributes:
         on_codes: whether its integer form can work on codes of its input: those of its own quantizer, or those it passes on.
+        layer_before, layer_behind: type of a linear layer whose output it reads, and of one that reads its own; None where that
+            says nothing.
+        gives_logits: whether it gives class logits where it is the network's last.
     """
 
     on_codes: ClassVar[bool] = False
+    layer_before: ClassVar[str | None] = None
+    layer_behind: ClassVar[str | None] = None
+    gives_logits: ClassVar[bool] = False
 
     @property
     def layer_type(self) -> str | None:
@@ -93,6 +99,19 @@ class FloatOp(Op):
             UnsupportedError: the operator has no rule.
         """
         raise UnsupportedError(f"no float rule for operator {type(self).__name__}", where=self.name)
+
+
+@dataclass(frozen=True)
+class HeadOp(FloatOp):
+    """An operator on heads of a fused value, head-major: of q, k and v, or of k and v."""
+
+    layer_before: ClassVar[str | None] = "qkv"
+    heads: int
+    head_dim: int
+
+    def sampled(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Of rows [R, C] of its input, wherever they stand, rows with the ranges that its output has in each head."""
+        return x
 
 
 def op_to_json(op: Op) -> dict[str, Any]:

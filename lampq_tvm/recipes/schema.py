@@ -10,7 +10,7 @@ import pydantic
 
 from lampq_tvm.errors import UsageError
 from lampq_tvm.files import Schema
-from lampq_tvm.network.model import LAYER_TYPES, Attention, AttentionPool, ImportedModel
+from lampq_tvm.network.model import LAYER_TYPES, Attends, ImportedModel
 from lampq_tvm.store import digest
 
 ATTENTION = "attention"  # the type of softmax attention, whose probabilities have a quantizer of their own
@@ -137,7 +137,7 @@ class Recipe(Schema):
 
     def probabilities(self, model: ImportedModel) -> str | dict[str, str]:
         """Quantizer of p: one name where all attentions have the same, else by attention."""
-        names = [op.name for op in model.ops if isinstance(op, Attention | AttentionPool)]
+        names = [op.name for op in model.ops if isinstance(op, Attends)]
         found = {name: self.quantizer("probabilities", name, ATTENTION) for name in names or [ATTENTION]}
         kinds = set(found.values())
         return kinds.pop() if len(kinds) == 1 else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lampq_tvm.network.op import FloatOp, Shape, Shaped
 from lampq_tvm.network.operators import OPERATORS
@@ -15,12 +15,23 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "relu", "silu")
 
 
+@dataclass(frozen=True)
+class Function(FloatOp):
+    """A function, one of `ACTIVATIONS`, which the integer network looks up at 8-bit codes of its argument."""
+
+    layer_before: ClassVar[str | None] = "fc1"
+    layer_behind: ClassVar[str | None] = "fc2"
+    kind: str
+
+    def argument(self, x: Any) -> Any:
+        """Of its first input [.., C], an array of any library, the columns that the function is taken of."""
+        return x
+
+
 @OPERATORS.register("Activation")
 @dataclass(frozen=True)
-class Activation(FloatOp):
+class Activation(Function):
     """Unary function, one of `ACTIVATIONS`."""
-
-    kind: str
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its input."""
@@ -35,13 +46,16 @@ class Activation(FloatOp):
 
 @OPERATORS.register("Gate")
 @dataclass(frozen=True)
-class Gate(FloatOp):
+class Gate(Function):
     """activation(gate) * value, inputs (gate, value): columns [gate_at, gate_at + width) and [value_at, ..) of layers."""
 
-    kind: str
     gate_at: int
     value_at: int
     width: int
+
+    def argument(self, x: Any) -> Any:
+        """The gate's columns."""
+        return x[..., self.gate_at : self.gate_at + self.width]
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """`width` channels."""
@@ -51,5 +65,5 @@ class Gate(FloatOp):
         """[B, .., Ca] and [B, .., Cb] to [B, .., width]."""
         from lampq_tvm.network.unary import UNARY
 
-        gate = UNARY[self.kind](x[0][..., self.gate_at : self.gate_at + self.width])
+        gate = UNARY[self.kind](self.argument(x[0]))
         return gate * x[1][..., self.value_at : self.value_at + self.width]

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from lampq_tvm.network.op import FloatOp, Shape, Shaped
+from lampq_tvm.network.op import HeadOp, Shape, Shaped
 from lampq_tvm.network.operators import OPERATORS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Attends(HeadOp):
+    """Softmax attention; its input is quantized head by head."""
+
+    layer_behind: ClassVar[str | None] = "proj"
+    scale: float
+
+    @property
+    def query(self) -> str | None:
+        """Name of the tensor [heads, L, head_dim] of constant queries; None where q is part of its input."""
+        return None
+
+
 @OPERATORS.register("Attention")
 @dataclass(frozen=True)
-class Attention(FloatOp):
+class Attention(Attends):
     """Softmax attention over a fused qkv value [B, T, 3 * heads * head_dim] (q, then k, then v, each head-major).
 
     Output: [B, T, heads * head_dim]; scores are multiplied by `scale` before the softmax. With windows the value is
@@ -24,9 +37,6 @@ class Attention(FloatOp):
     w % groups.
     """
 
-    heads: int
-    head_dim: int
-    scale: float
     groups: int = 0
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
@@ -46,24 +56,25 @@ class Attention(FloatOp):
 
 @OPERATORS.register("AttentionPool")
 @dataclass(frozen=True)
-class AttentionPool(FloatOp):
+class AttentionPool(Attends):
     """Softmax attention of constant queries over a fused kv value [B, T, 2 * heads * head_dim] (k, then v, each head-major).
 
     Tensor: `{name}.query` [heads, L, head_dim]. Output: [B, L, heads * head_dim].
     """
 
-    heads: int
-    head_dim: int
-    scale: float
+    @property
+    def query(self) -> str:
+        """Name of the queries."""
+        return f"{self.name}.query"
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """A token a query."""
-        return tensors[f"{self.name}.query"].shape[1], self.heads * self.head_dim
+        return tensors[self.query].shape[1], self.heads * self.head_dim
 
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Fused kv [B, T, 2 * heads * head_dim] to [B, L, heads * head_dim]."""
         import torch.nn.functional as F
 
         k, v = x[0].view(*x[0].shape[:-1], 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        query = tensors[f"{self.name}.query"].expand(len(x[0]), -1, -1, -1)
+        query = tensors[self.query].expand(len(x[0]), -1, -1, -1)
         return F.scaled_dot_product_attention(query, k, v, scale=self.scale).transpose(1, 2).flatten(2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lampq_tvm.network.op import FloatOp, Shape, Shaped
 from lampq_tvm.network.operators import OPERATORS
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class AverageHeads(FloatOp):
     """(a + b) / 2 of two classifiers' logits."""
+
+    layer_before: ClassVar[str | None] = "head"
+    gives_logits: ClassVar[bool] = True
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of either."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lampq_tvm.network.op import FloatOp, Shape, Shaped
+from lampq_tvm.network.op import HeadOp, Shape, Shaped
 from lampq_tvm.network.operators import OPERATORS
 
 if TYPE_CHECKING:
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 @OPERATORS.register("UnitHeads")
 @dataclass(frozen=True)
-class UnitHeads(FloatOp):
+class UnitHeads(HeadOp):
     """q and k of a fused qkv value over their lengths (at least eps), head by head; q then times `{name}.scale` [heads]."""
 
-    heads: int
-    head_dim: int
     eps: float
+
+    def sampled(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Each row by itself."""
+        return unit_heads(self, x, tensors[f"{self.name}.scale"])
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its input."""
@@ -43,14 +45,11 @@ def unit_heads(op: UnitHeads, qkv: Tensor, scale: Tensor) -> Tensor:
 
 @OPERATORS.register("Rotary")
 @dataclass(frozen=True)
-class Rotary(FloatOp):
+class Rotary(HeadOp):
     """q and k of a fused qkv value turned head by head: x * cos + x[partner] * sin, the sign being that of sin.
 
-    Tensors: `{name}.cos`, `{name}.sin` [T, head_dim]; `{name}.partner` int32 [head_dim].
+    Tensors: `{name}.cos`, `{name}.sin` [T, head_dim]; `{name}.partner` int32 [head_dim]. Calibration samples what it turns.
     """
-
-    heads: int
-    head_dim: int
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its input."""

@@ -19,6 +19,7 @@ class Linear(FloatOp):
     """y = x W^T + b. Tensors: `{name}.weight` [N, K], `{name}.bias` [N] (zeros where the model has none)."""
 
     on_codes: ClassVar[bool] = True
+    gives_logits: ClassVar[bool] = True
     type: str
 
     @property

@@ -23,6 +23,7 @@ class Regroup(FloatOp):
     """
 
     on_codes: ClassVar[bool] = True
+    layer_behind: ClassVar[str | None] = "reduction"
     rows: int
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:

@@ -14,8 +14,8 @@ from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.launch import Launch, array, encoded
+from lampq_tvm.lower.cuda.limits import HEAD_STEP, LARGEST_POOLED
 from lampq_tvm.lower.cuda.operators import RULES
-from lampq_tvm.lower.cuda.support import HEAD_STEP, LARGEST_POOLED
 from lampq_tvm.quantize.operators.attention import QAttention, QAttentionPool
 
 
