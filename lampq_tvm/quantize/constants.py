@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.quantizers.carried import CODES, Carried, Grid, carried
+from lampq_tvm.quantizers.carried import CODES, Carried, carried
 from lampq_tvm.quantizers.protocol import Quantizer, find
 from lampq_tvm.quantizers.uniform import Uniform
 
@@ -46,13 +46,13 @@ def pixel_affine(codes: npt.NDArray[Any], scale: F64, bias: F64, shift: F64) -> 
     return scale, bias + scale * (codes * (128.0 - shift)).sum(1)
 
 
-def requantizer(S: F64, B: F64, y: Grid) -> tuple[F32, F32]:
+def requantizer(S: F64, B: F64, y: Quantizer) -> tuple[F32, F32]:
     """(M, B) with code = sat(rne(M acc + B)) from y = S acc + B; for LayerNorm likewise, from gamma and beta."""
     step, zero = y.decoder.scale, y.decoder.zero
     return (S / step).astype(np.float32), (B / step + zero).astype(np.float32)
 
 
-def to_codes(y: Grid) -> F32:
+def to_codes(y: Quantizer) -> F32:
     """[2] = (1 / s, z)."""
     return np.array([1 / y.decoder.scale, y.decoder.zero], np.float32)
 

@@ -10,12 +10,10 @@ import numpy.typing as npt
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kinds import Encode, Kind
-from lampq_tvm.quantizers.half import Float16
 from lampq_tvm.quantizers.protocol import Levels, Quantizer
 from lampq_tvm.quantizers.uniform import Uniform
 
 I8 = npt.NDArray[np.int8]
-Grid = Uniform | Float16  # what producers round to
 PLANE = 256  # what a unit of the high plane counts for
 CODES = np.arange(-128, 128)
 
@@ -24,8 +22,9 @@ CODES = np.arange(-128, 128)
 class Carried:
     """How a quantizer's codes travel.
 
-    A uniform quantizer's codes are what products multiply. Any other is made on an 8-bit grid first, and a table then gives
-    what products multiply: its levels. Levels of 16 bits are two planes of int8, which are looked up at its codes minus 128.
+    Evenly spaced codes, sat(rne(x / scale + zero)), are what products multiply. Any other quantizer's are made on an
+    8-bit grid first, and a table then gives what products multiply: its levels. Levels of 16 bits are two planes of int8, which
+    are looked up at its codes minus 128.
 
     Attributes:
         quantizer: the quantizer.
@@ -34,7 +33,7 @@ class Carried:
     """
 
     quantizer: Quantizer
-    grid: Grid
+    grid: Quantizer
     levels: npt.NDArray[np.int64] | None
 
     @property
@@ -93,11 +92,13 @@ def carried(quantizer: Quantizer) -> Carried:
     """How a quantizer's codes travel.
 
     Raises:
-        UnsupportedError: its codes cannot: none of its values is zero's neighbour on a grid, or its levels are too wide.
+        UnsupportedError: they cannot: it has more than one scale, or its levels are too wide.
     """
     decoder = quantizer.decoder
     if not isinstance(decoder, Levels):
-        assert isinstance(quantizer, Grid)
+        if np.ndim(decoder.scale) or np.ndim(decoder.zero):
+            what = f"the quantizer {quantizer.name} has more than one scale for an activation"
+            raise UnsupportedError(what, hint="give one scale and one zero point")
         return Carried(quantizer, quantizer, None)
     levels = np.asarray(decoder.table, np.int64)
     if np.abs(levels).max() > (1 << 15) - PLANE or len(levels) > 256:

@@ -15,8 +15,8 @@ from lampq_tvm.quantize.build_rules import CODES, HEADS, PAYLOAD
 from lampq_tvm.quantize.build_rules.linear import product_codes
 from lampq_tvm.quantize.builder import Builder, Wanted, no_rule
 from lampq_tvm.quantize.operators.attention import QAttention, QAttentionPool
-from lampq_tvm.quantizers.carried import Grid
 from lampq_tvm.quantizers.half import Float16
+from lampq_tvm.quantizers.protocol import Quantizer
 from lampq_tvm.quantizers.symmetric import SymmetricHeads
 
 F64 = npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ def _head_scales(b: Builder, op: Attention | AttentionPool, tokens: int) -> F64:
     return b.calibration.attention[op.name][kind.bits].scale
 
 
-def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: Grid) -> dict[str, npt.NDArray[Any]]:
+def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: Quantizer) -> dict[str, npt.NDArray[Any]]:
     """Constants of the softmax and of what follows the values."""
     found: dict[str, npt.NDArray[Any]] = {}
     if b.plan.attention.is_float:
