@@ -27,8 +27,12 @@ def times() -> str:
     shares = [ratio(gain(model, batch)) for model, batch in PLACES]
     lines.append(["8/8 over float16", *shares])
     exact = [row for row in run("exact") if not row["what"].endswith("-16")]
-    peers = [[row["what"], row["batch"], row["median_ms"]] for row in run("peers") if isinstance(row["median_ms"], float)]
     names = {"deit_tiny": "DeiT-T", "deit_small": "DeiT-S"}
+    short = {f"{model}_patch16_224": name for model, name in names.items()}
+    peers = []
+    for row in (row for row in run("peers") if isinstance(row["median_ms"], float)):
+        model, _, way = row["what"].partition(" ")
+        peers.append([f"{short[model]}, {way}", row["batch"], f"{row['median_ms']:.3f}"])
     return f"""## On a GPU
 
 {load("cuda_h200")["device"]} (`python -m bench.cuda.check ours`, one run, medians of 75 graphs, in turns;
@@ -61,7 +65,8 @@ def paper() -> str:
 
 `python -m bench.cuda.paper`: {len(rows)} kernels of DeiT-T and DeiT-S that the H200 timed, against the times by which
 plans for a GPU that is not at hand are made. Half of them are off by less than {100 * off:.0f} %; whether that holds
-for an Orin, nobody has measured.
+for an Orin, nobody has measured. Rows are the first words of their names: products are named by what they give (`stream`,
+`codes`, `residual`, `act`, `float`, `table`).
 
 {table(["kernels", "count", "paper / measured: median", "least", "most"], lines)}"""
 

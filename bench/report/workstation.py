@@ -33,12 +33,14 @@ def compile_times() -> str:
 def families() -> str:
     """Other families from nothing."""
     rows = load("families")["rows"]
-    keys = ("model", "size", "cpu_s", "peak_gb", "of_weights", "of_unavoidable")
+    keys, shares = ("model", "size", "cpu_s", "peak_gb"), ("of_weights", "of_unavoidable")
+    lines = [[*(row[key] for key in keys), *(f"{row[key]:.3f}" for key in shares)] for row in rows]
     head = ["model", "image", "CPU seconds", "peak memory, GB", "payload / weights' bytes", "/ unavoidable bytes"]
     return f"""Other families, 8 bits, 8 calibration images, from nothing (`python -m bench.workstation.families`;
-seconds of one core's time on a busy machine; each ended with two images' logits equal to the reference's bit for bit):
+seconds of one core's time on a busy machine; each ended with two images' logits equal to the reference's bit for bit).
+The last column counts equal tables each time, a payload stores them once, so it may fall below 1:
 
-{table(head, [[row[key] for key in keys] for row in rows])}"""
+{table(head, lines)}"""
 
 
 def busy() -> str:
