@@ -45,7 +45,7 @@ def checked_recipe(given: str | Path) -> Recipe:
                 find_quantizer(name, role, where)
     find_rounding(recipe.rounding, where)
     metric = METRICS.find(recipe.metric.name, where=where)
-    foreign = sorted(recipe.metric.model_fields_set - {"name", "labels", *metric.options})
+    foreign = sorted(recipe.metric.model_fields_set - {"name", *metric.options})
     if foreign:
         raise UsageError(f"the metric {recipe.metric.name} has no {foreign[0]}", where=where, hint="leave it out")
     if recipe.pairs == "separate" and not metric.sees_activations:
@@ -56,13 +56,16 @@ def checked_recipe(given: str | Path) -> Recipe:
 
 def with_options(recipe: Recipe, options: MethodOptions) -> Recipe:
     """A recipe with the options that were given in place of what it says."""
+    from lampq_tvm.sensitivity.metric import METRICS
+
     changes = dict[str, Any]()
     if options.softmax is not None:
         rules = [rule.model_copy(update={"probabilities": None}) for rule in recipe.quantizers]
         changes["quantizers"] = (QuantizerRule(probabilities=options.softmax), *rules)
     metric = recipe.metric
     if options.metric is not None and options.metric != metric.name:  # it has options of its own
-        metric = MetricOptions(name=options.metric, **metric.model_dump(include={"labels"}, exclude_unset=True))
+        kept = {"labels"} & {*METRICS[options.metric].options}
+        metric = MetricOptions(name=options.metric, **metric.model_dump(include=kept, exclude_unset=True))
     if options.alpha is not None:
         metric = metric.model_copy(update={"alpha": options.alpha})
     if options.tied is not None:
@@ -72,6 +75,18 @@ def with_options(recipe: Recipe, options: MethodOptions) -> Recipe:
     if options.update is not None:
         changes["update"] = recipe.update.model_copy(update={"enabled": options.update})
     return recipe.model_copy(update={**changes, "metric": metric})
+
+
+def check_covers(recipe: Recipe, model: ImportedModel) -> None:
+    """Refuse a recipe that leaves a layer or an attention without a quantizer; say which of its patterns name none.
+
+    Raises:
+        UsageError: no rule gives it one.
+    """
+    recipe.calibration_key(model)
+    recipe.probabilities(model)
+    for pattern in recipe.unmatched(model):
+        note(f"warning: the recipe has a rule for layers {pattern!r}, and no layer is called so")
 
 
 def signed(plan: BitPlan, options: Options, model: ImportedModel) -> BitPlan:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lampq_tvm.api.checks import check_output, require_file
-from lampq_tvm.api.methods import note_other_recipe, signed
+from lampq_tvm.api.methods import check_covers, note_other_recipe, signed
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.stages import Stages
 from lampq_tvm.bitplan import BitPlan, uniform_plan
@@ -46,7 +46,7 @@ class Pipeline(Stages):
         Raises:
             LampqError: the first thing that is wrong.
         """
-        _ = self.model
+        check_covers(self.options.method, self.model)
         if self.target.board is not None and self.target.kind == "cuda":
             board = self.target.board
             check_cuda_model(self.model, self.target.name, f"{board.name}:cpu" if board.cpu else None)

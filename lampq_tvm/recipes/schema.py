@@ -16,6 +16,11 @@ from lampq_tvm.store import digest
 ATTENTION = "attention"  # the type of softmax attention, whose probabilities have a quantizer of their own
 Role = Literal["weights", "activations", "probabilities"]
 ROLES: tuple[Role, ...] = get_args(Role)  # of quantizers that a recipe names
+HAVE: dict[Role, tuple[str, ...]] = {  # types that have a quantizer of a role
+    "weights": LAYER_TYPES,
+    "activations": LAYER_TYPES,
+    "probabilities": (ATTENTION,),
+}
 
 
 class QuantizerRule(Schema):
@@ -42,6 +47,13 @@ class QuantizerRule(Schema):
             if not fnmatch.filter(known, pattern):
                 raise ValueError(f"no layer is of type {pattern!r}: there are {', '.join(known)}")
         return types
+
+    @pydantic.model_validator(mode="after")
+    def _decides(self) -> QuantizerRule:
+        named = [role for role in ROLES if getattr(self, role) is not None]
+        if not self.layers or not any(fnmatch.filter(HAVE[role], pattern) for role in named for pattern in self.types):
+            raise ValueError("the rule decides nothing: layers of its types have no quantizer that it names")
+        return self
 
     def matches(self, name: str, kind: str) -> bool:
         """Whether it is meant for a layer of this name and type."""
@@ -141,6 +153,13 @@ class Recipe(Schema):
         found = {name: self.quantizer("probabilities", name, ATTENTION) for name in names or [ATTENTION]}
         kinds = set(found.values())
         return kinds.pop() if len(kinds) == 1 else found
+
+    def unmatched(self, model: ImportedModel) -> list[str]:
+        """Patterns of names that no layer and no attention of a model matches."""
+        names = [layer.name for layer in model.layers]
+        names += [op.name for op in model.ops if isinstance(op, Attends)]
+        patterns = dict.fromkeys(pattern for rule in self.quantizers for pattern in rule.layers)
+        return [pattern for pattern in patterns if not any(fnmatch.fnmatchcase(name, pattern) for name in names)]
 
     def calibration_key(self, model: ImportedModel) -> str:
         """Digest of all that decides about a model's calibration: what only later stages read is not part of it."""

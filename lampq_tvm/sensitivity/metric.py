@@ -22,7 +22,7 @@ class Metric:
     Attributes:
         sees_activations: whether the loss depends on the activation width; where not, (w, a) must be tied or a fixed.
         measure: the loss [layers, widths (w), widths (a)] float64, lower is better, and the figures behind it.
-        options: which of `recipes.schema.MetricOptions` it reads besides `labels`.
+        options: which of `recipes.schema.MetricOptions` it reads besides `name`.
     """
 
     sees_activations: bool

@@ -12,6 +12,7 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import CorruptError, UsageError
+from lampq_tvm.recipes.schema import MetricOptions
 from tests.recipes.files import changed
 
 MODEL = "vit_tiny_patch16_224"
@@ -46,6 +47,7 @@ def test_the_list_begins_with_the_default():
         ({"rounding": {"damping": None}}, "the rounding compensated needs damping"),
         ({"metric": {"name": "fisher"}}, "unknown metric 'fisher'; did you mean fisher_output?"),
         ({"metric": {"alpha": "loss"}}, "the metric fisher_output has no alpha"),
+        ({"metric": {"name": "kl", "labels": "sampled"}}, "the metric kl has no labels"),
         ({"metric": {"name": "lampq"}, "pairs": "separate"}, "does not see activations"),
     ],
 )
@@ -105,6 +107,22 @@ def test_a_key_holds_what_its_stage_reads_and_no_more(tmp_path, case):
     after = pipeline(recipe=changed(tmp_path / "r.toml", **values))
     keys = {"calibrate": "calibration_key", "sensitivity": "sensitivity_key"}
     assert {stage for stage, key in keys.items() if getattr(before, key) != getattr(after, key)} == touched
+
+
+def test_a_recipe_covers_the_model_or_is_refused_before_any_work(tmp_path, capsys):
+    for role in ALL:
+        path = changed(tmp_path / "r.toml", quantizers=[{k: v for k, v in ALL.items() if k != role}])
+        with pytest.raises(UsageError, match=f"no rule gives the {role} of "):
+            pipeline(recipe=path, budgets=("4bit",)).check()
+    rules = [{"layers": ["block.0.*", "blocks.1.*"], "weights": "symmetric"}, ALL]
+    pipeline(recipe=changed(tmp_path / "r.toml", quantizers=rules)).check()
+    assert capsys.readouterr().err == "warning: the recipe has a rule for layers 'block.0.*', and no layer is called so\n"
+
+
+def test_labels_stay_with_a_metric_that_reads_them(tmp_path):
+    path = changed(tmp_path / "r.toml", metric={"labels": "sampled"})
+    assert Options("m", recipe=path, metric="lampq").method.metric.labels == "sampled"
+    assert Options("m", recipe=path, metric="kl").method.metric == MetricOptions(name="kl")
 
 
 def test_a_recipe_drives_the_stages(tmp_path):

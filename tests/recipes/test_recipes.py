@@ -57,6 +57,13 @@ WRONG = {
     "a number out of range": ({"rounding": {"widest_bits": 8}}, "rounding.widest_bits"),
     "not a number": ({"rounding": {"damping": float("nan")}}, "rounding.damping"),
     "a type": ({"quantizers": [{"types": ["fc3"]}]}, "no layer is of type 'fc3': there are patch_embed, qkv"),
+    "a rule for no layer": (
+        {"quantizers": [ALL, {**ALL, "layers": []}]},
+        "quantizers.1: the rule decides nothing",
+    ),
+    "a rule without a quantizer": ({"quantizers": [{"types": ["fc1"]}, ALL]}, "the rule decides nothing"),
+    "a softmax of a layer": ({"quantizers": [{"types": ["fc*"], "probabilities": "uniform"}, ALL]}, "decides nothing"),
+    "weights of an attention": ({"quantizers": [{"types": ["attention"], "weights": "symmetric"}, ALL]}, "decides nothing"),
     "a long description": ({"description": "x" * 161}, "description"),
     "two lines": ({"description": "x\ny"}, "description"),
 }

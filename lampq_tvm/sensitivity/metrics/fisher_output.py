@@ -70,4 +70,4 @@ def _layer(calibration: Calibration, layer: Layer, x: Tensor, g: Tensor, widths:
     return total.square().sum(0).numpy()
 
 
-METRICS.add("fisher_output", Metric(sees_activations=True, measure=measure))
+METRICS.add("fisher_output", Metric(sees_activations=True, measure=measure, options=("labels",)))

@@ -131,4 +131,5 @@ def measure_lampq(context: Context) -> tuple[F64, dict[str, Any]]:
     return loss, {**details, "beta": b, "gamma": options.gamma, "mu": options.mu}
 
 
-METRICS.add("lampq", Metric(sees_activations=False, measure=measure_lampq, options=("alpha", "beta", "gamma", "mu")))
+OPTIONS = ("labels", "alpha", "beta", "gamma", "mu")
+METRICS.add("lampq", Metric(sees_activations=False, measure=measure_lampq, options=OPTIONS))
