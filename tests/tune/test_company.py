@@ -32,12 +32,14 @@ def check(database):
 
 
 def test_two_processes(tmp_path):
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", TUNER, str(tmp_path)]
-    running = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    """Each with a cache of its own, else one would wait until the other has measured everything."""
+    command = [sys.executable, "-c", TUNER, str(tmp_path / "database")]
+    envs = [{**os.environ, "OMP_NUM_THREADS": "1", "LAMPQ_CACHE": str(tmp_path / name)} for name in ("one", "two")]
+    running = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for env in envs]
     said = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], said
-    check(tmp_path)
+    assert not any("measures on" in text for text in said)
+    check(tmp_path / "database")
 
 
 def test_threads(tmp_path):
