@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from lampq_tvm.errors import CorruptError, DeviceError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel, Layer
 from lampq_tvm.quantize.build_rules import PAYLOAD
+from lampq_tvm.quantizers.carried import carried
+from lampq_tvm.quantizers.protocol import find
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
 
 MS_SLACK = 1e-9  # share of a time limit by which a sum of decimal milliseconds may miss it through rounding
@@ -60,6 +62,25 @@ def payload_base(model: ImportedModel, floats: Collection[str] = ()) -> int:
         UnsupportedError: nobody knows what an operator stores.
     """
     return sum(PAYLOAD.find(type(op), where=op.name)(model, op, floats) for op in model.ops)
+
+
+def table_bytes(model: ImportedModel, inputs: Mapping[str, str], widths: Iterable[int]) -> int:
+    """Bytes, at most, that a payload has more where quantizers of layers' inputs have tables.
+
+    A table behind what gives the codes, and where levels take two planes one for each of them and the constants of a second
+    product.
+
+    Args:
+        inputs: name of the quantizer of each layer's input.
+        widths: that it may have.
+    """
+
+    def extra(layer: Layer, bits: int) -> int:
+        found = carried(find(inputs[layer.name], "activations").candidates(-1.0, 1.0, bits)[0])
+        planes = sum(plane.nbytes for plane in found.planes)
+        return sum(table.nbytes for table in found.tensors.values()) + planes + (8 * (layer.out_features + 1) if planes else 0)
+
+    return sum(max(extra(layer, bits) for bits in widths) for layer in model.layers if not layer.reads_image)
 
 
 def check_latency(budgets: Sequence[Budget], table: LatencyTable | None, allow_estimates: bool) -> None:

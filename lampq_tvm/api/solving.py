@@ -27,9 +27,12 @@ Logits = Callable[[Stages, BitPlan], Callable[[np.ndarray], np.ndarray]]  # uint
 
 def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) -> Problem:
     """The integer program of a request; `floats` stay float16."""
+    from lampq_tvm.allocate.costs import payload_base, table_bytes
     from lampq_tvm.allocate.problem import make_problem
+    from lampq_tvm.calibrate.calibration import WIDTHS
 
     o = stages.options
+    inputs = {x.name: o.method.quantizer("activations", x.name, x.type) for x in stages.model.layers if not x.reads_image}
     return make_problem(
         stages.model,
         stages.sensitivity,
@@ -40,6 +43,7 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
         attention_bits=o.attention_bits,
         softmax=o.method.probabilities(stages.model),
         allow_estimates=o.allow_estimates,
+        base_bytes=payload_base(stages.model, floats) + table_bytes(stages.model, inputs, WIDTHS),
         floats=floats,
         half=stages.target.kind == "cuda",
     )

@@ -30,7 +30,7 @@ Bytes = Annotated[int, pydantic.Field(ge=0, le=MAX_ARENA_BYTES)]
 
 
 class Image(Schema):
-    """The image that it takes; `frontend.model.InputSpec`."""
+    """The image that it takes; `network.model.InputSpec`."""
 
     channels: Annotated[int, pydantic.Field(ge=1, le=4096)]
     height: Annotated[int, pydantic.Field(ge=1, le=1 << 16)]
@@ -105,6 +105,8 @@ class Manifest(Schema):
             raise ValueError(f"a batch of {self.batch} images takes more than {MAX_IMAGES_BYTES} bytes")
         if (self.arch == "cuda") != (self.cuda is not None):
             raise ValueError("a GPU's launches are there for another machine, or missing")
+        if any("name" not in parameters for roles in self.quantizers.values() for parameters in roles.values()):
+            raise ValueError("a quantizer has no name")
         names = [value.name for value in self.values]
         if len(set(names)) != len(names):
             raise ValueError("two values have one name")

@@ -88,6 +88,11 @@ BAD = {
     "another shape": (("params", 0, "shape"), [1, 1]),
     "another width": (("params", 0, "bits"), 8),
     "a list of words": (("features",), "avx2"),
+    "a quantizer without a name": (("quantizers", "head", "input", "name"), ...),
+    "a quantizer's parameter": (("quantizers", "head", "input", "scale"), [0.5]),
+    "a quantizer's parameter that is none": (("quantizers", "head", "input", "bits"), True),
+    "a quantizer's name with words": (("quantizers", "head", "input", "name"), "uniform\x1b[2J"),
+    "quantizers": (("quantizers",), ["uniform"]),
 }
 
 
@@ -96,6 +101,14 @@ def test_a_manifest_that_makes_no_sense_is_corrupt(compiled, case):
     with pytest.raises(CorruptError) as error:
         judged(packed(compiled, changed(compiled.manifest, *BAD[case])))
     assert len(str(error.value)) < 500
+
+
+def test_an_artifact_that_tells_no_quantizers_is_read(compiled):
+    """As those made before manifests did."""
+    before = judged(packed(compiled, changed(compiled.manifest, ("quantizers",), ...)))
+    pixels = images("one block", 3)
+    with Runner(before) as old, Runner(compiled) as new:
+        assert old(pixels).tobytes() == new(pixels).tobytes()
 
 
 NEWER = {

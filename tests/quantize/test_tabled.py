@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lampq_tvm.allocate.costs import table_bytes
 from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fake import fake_quantize_layer
 from lampq_tvm.network.execute import normalize, run_float
@@ -64,6 +65,21 @@ def test_more_levels_come_closer_to_the_float_network():
     exact = run_float(tiny_calibration().model, normalize(pixels, tiny_calibration().model.input)).detach().numpy()
     errors = [float(((run_reference(tabled("token", "squares", bits), pixels) - exact) ** 2).mean()) for bits in (2, 4, 6)]
     assert errors[2] < errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", ["squares", "powers"])
+def test_budgets_of_bytes_count_tables(variant, name):
+    """They add never more to a payload than plans count, and nearly as much."""
+    plain = tiny_calibration(variant)
+    stored, without = (
+        sum(array.nbytes for key, array in quantize(c, uniform_plan(c.model, 8, 4)).tensors.items() if not key.endswith(".w"))
+        for c in (with_quantizer(plain, name), plain)
+    )
+    layers = [layer.name for layer in plain.model.layers]
+    counted = table_bytes(plain.model, dict.fromkeys(layers, name), (4,))
+    assert stored - without <= counted <= stored - without + 256 * len(layers)
+    assert table_bytes(plain.model, dict.fromkeys(layers, "uniform"), (2, 4, 8)) == 0
 
 
 @pytest.mark.parametrize("name", ["squares", "powers"])
