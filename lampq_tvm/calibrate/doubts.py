@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.network.execute import normalize, run_float
-from lampq_tvm.network.model import Linear, Op
+from lampq_tvm.network.model import Op
 from lampq_tvm.quantizers.carried import carried
 from lampq_tvm.spread import one_thread
 
@@ -32,7 +32,7 @@ def worst_saturation(calibration: Calibration, images: npt.NDArray[np.uint8]) ->
     shares = {"": 0.0}
 
     def see(op: Op, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        if isinstance(op, Linear):
+        if op.name in calibration.activations:
             grid, x = carried(calibration.activations[op.name][8]).grid, inputs[0]
             low, high = grid.values(np.array([grid.kind.low - 1, grid.kind.high + 1])).tolist()
             shares[op.name] = float(((x <= low) | (x >= high)).float().mean())

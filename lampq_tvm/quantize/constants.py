@@ -120,9 +120,15 @@ def softmax_table(kind: str, bits: int) -> U8:
 
     Raises:
         UsageError: there is no such quantizer.
+        UnsupportedError: its values leave 0 .. 1, or the largest probability becomes 0, by which no row could be divided.
     """
     quantizer = probabilities(kind, bits)
     shares = np.exp(-NATS * np.arange(STEPS + 1) / STEPS)
-    table: U8 = np.rint(255 * quantizer.values(quantizer.encode(shares))).astype(np.uint8)
+    levels = np.rint(255 * quantizer.values(quantizer.encode(shares)))
+    if levels.min() < 0 or levels.max() > 255 or levels[0] == 0:
+        low, high = levels.min() / 255, levels.max() / 255
+        what = f"the quantizer {kind} gives probabilities from {low:.3g} to {high:.3g} at {bits} bits"
+        raise UnsupportedError(what, where="softmax", hint="its values must lie in 0 .. 1, and the largest must not be 0")
+    table: U8 = levels.astype(np.uint8)
     table[-1] = 0
     return table

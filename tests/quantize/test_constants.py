@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from lampq_tvm.errors import UsageError
+from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.network.model import ACTIVATIONS
 from lampq_tvm.quantize import constants
+from lampq_tvm.quantizers.log_sqrt2 import LogSqrt2
 from lampq_tvm.quantizers.symmetric import SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
 
@@ -32,6 +33,14 @@ def test_uniform_softmax_is_the_rounded_exponential():
 def test_an_unknown_softmax_is_refused():
     with pytest.raises(UsageError, match="unknown quantizer of probabilities 'log_sqrt'; did you mean log_sqrt2"):
         constants.softmax_table("log_sqrt", 4)
+
+
+@pytest.mark.parametrize(("largest", "words"), [(1.1, "from 0 to 1.1 at 4 bits"), (1e9, "from 0 to 0 at 4 bits")])
+def test_probabilities_that_kernels_cannot_take_are_refused(monkeypatch, largest, words):
+    """Beyond 1 they would wrap around in a byte; without any, rows would be divided by 0."""
+    monkeypatch.setattr(LogSqrt2, "candidates", classmethod(lambda cls, low, high, bits: [cls(bits, largest)]))
+    with pytest.raises(UnsupportedError, match=f"log_sqrt2 gives probabilities {words}"):
+        constants.softmax_table("log_sqrt2", 4)
 
 
 def test_log_sqrt2_values():
