@@ -46,7 +46,7 @@ class Pipeline(Stages):
         Raises:
             LampqError: the first thing that is wrong.
         """
-        check_covers(self.options.method, self.model)
+        _ = self.covered
         if self.target.board is not None and self.target.kind == "cuda":
             board = self.target.board
             check_cuda_model(self.model, self.target.name, f"{board.name}:cpu" if board.cpu else None)
@@ -65,6 +65,16 @@ class Pipeline(Stages):
 
             check_judgeable(self)
         self.warn_of_images()
+
+    @functools.cached_property
+    def covered(self) -> bool:
+        """That the recipe gives every layer its quantizers; looked at once, however often a request is checked.
+
+        Raises:
+            UsageError: it does not.
+        """
+        check_covers(self.options.method, self.model)
+        return True
 
     @functools.cached_property
     def plan_calibration(self) -> Calibration:
