@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.calibrate.rounding import find_rounding
 from lampq_tvm.calibrate.search import search_activation
 from lampq_tvm.calibrate.search_weights import search_heads, search_weights
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.network.model import Attends, Function, HeadOp, ImportedModel, Layer, Op
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
@@ -25,12 +26,14 @@ from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.recipes.find import find_recipe
 from lampq_tvm.recipes.schema import Recipe
+from lampq_tvm.registry import Registry
 from lampq_tvm.rewrites.rewrite import rewritten
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
 
 Arrays = dict[str, npt.NDArray[Any]]
-WEIGHT_SEARCHES = {"symmetric": search_weights}  # by quantizer
+WEIGHT_SEARCHES: Registry[str, Callable[..., SymmetricWeights]] = Registry("search for weights", None, UnsupportedError)
+WEIGHT_SEARCHES.add("symmetric", search_weights)
 
 
 @one_thread()
@@ -134,7 +137,7 @@ def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, layer: Layer, w
         found |= {f"act/{b}/{name}": array for b, act in acts.items() for name, array in act.arrays().items()}
     moments = rows.T @ rows / len(rows)
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
-    search_scales = WEIGHT_SEARCHES[recipe.quantizer("weights", name, layer.type)]
+    search_scales = WEIGHT_SEARCHES.find(recipe.quantizer("weights", name, layer.type), where=name)
     scales = {b: search_scales(weight, moments, b, half).scale for b in widths}
     codes = find_rounding(recipe.rounding).codes(weight, scales, moments, recipe.rounding)
     return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}

@@ -7,8 +7,10 @@ import pytest
 
 from lampq_tvm.calibrate import fit
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.store import Units, digest, load_stage
 from tests.quantize.tiny import tiny_calibration, tiny_images, tiny_model
+from tests.recipes.files import recipe
 
 
 def run(folder):
@@ -44,6 +46,14 @@ def test_a_kill_changes_nothing(tmp_path, monkeypatch):
         (meta, arrays), (meta_again, arrays_again) = (load_stage(tmp_path / f / file, kind) for f in "xy")
         assert digest(meta) == digest(meta_again) and arrays.keys() == arrays_again.keys()
         assert all(digest(arrays[k]) == digest(arrays_again[k]) for k in arrays)
+
+
+def test_weights_that_nothing_searches_are_refused_in_a_line(tmp_path):
+    method = recipe(
+        tmp_path / "r.toml", quantizers=[{"weights": "asymmetric", "activations": "uniform", "probabilities": "uniform"}]
+    )
+    with pytest.raises(UnsupportedError, match="unknown search for weights 'asymmetric'; did you mean symmetric"):
+        fit.calibrate(tiny_model(depth=1), [(tiny_images(8), None)], units=Units(tmp_path), widths=(8,), recipe=method)
 
 
 def test_save_and_load(tmp_path):
