@@ -183,15 +183,19 @@ def test_a_room_that_is_scanned_counts_with_all_its_files(copy: Copy):
 
 
 def test_keys_are_made_fast():
-    """All stages of a command; CPU time of a process of its own, for other tests run beside this one."""
+    """All stages of a command, beside what parsing the package takes; CPU time of one process, for other tests run beside."""
     code = """
-    import time
+    import ast, time
+    from lampq_tvm.resources import PACKAGE
     from lampq_tvm.stage_cache import STAGES, code_key
     start = time.process_time()
     for stage in STAGES:
         code_key(stage)
-    print(time.process_time() - start)
+    middle = time.process_time()
+    for path in PACKAGE.rglob("*.py"):
+        ast.parse(path.read_text())
+    print((middle - start) / (time.process_time() - middle))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    seconds = [float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(4)]
-    assert min(seconds) < 0.15
+    shares = [float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(4)]
+    assert min(shares) < 0.5
