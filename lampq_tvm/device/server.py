@@ -23,7 +23,7 @@ from lampq_tvm.device.session import Session, hang_up, say, start
 from lampq_tvm.errors import OutputError
 
 HANDSHAKE_S = 10
-BACKLOG = 128
+BACKLOG = 1024  # a burst that comes while the machine is busy: what does not fit waits for repetitions of up to half a minute
 LISTENING = 128  # connections whose first words are still coming; beyond, the oldest of the busiest address goes
 QUEUE = 64  # clients that hold the key and wait for their turn
 PAUSE_S = 0.2
