@@ -20,14 +20,14 @@ NAMED = re.compile(rf"`((?:{FOLDERS})/[\w./-]+|(?:{'|'.join(p.name for p in PACK
 
 def anchors(path: Path) -> set[str]:
     """Anchors of a page's headings, as the hosting platform and the site make them."""
-    plain = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    plain = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ +(.*)$", plain, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in LINK.findall(page.read_text()):
+    for link in LINK.findall(page.read_text("utf-8")):
         if "://" in link:
             continue
         file, _, anchor = link.partition("#")
@@ -38,7 +38,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_and_modules_that_are_named_exist(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text("utf-8")
     for name in (name for name in NAMED.findall(text) if "NAME" not in name):
         places = (ROOT / name, PACKAGE / name)
         assert any(place.exists() for place in places), f"{page.name}: {name}"
@@ -48,20 +48,24 @@ def test_files_and_modules_that_are_named_exist(page: Path) -> None:
 
 
 def test_targets_of_make_that_are_named_exist() -> None:
-    made = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"(?:^ {4}|`)make ([a-z]+)\b", page.read_text(), flags=re.MULTILINE)}
+    made = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE))
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?:^ {4}|`)make ([a-z]+)\b", page.read_text("utf-8"), flags=re.MULTILINE)
+    }
     assert {"demo", "test", "pages", "site"} <= named <= made
 
 
 def test_the_readme_is_short_and_says_the_two_commands() -> None:
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(lines) <= 120
     assert [line.split()[:2] for line in lines if line.startswith("    make ")] == [["make", "demo"], ["make", "test"]]
 
 
 def test_there_is_one_version() -> None:
-    found = re.search(r"^## (\S+) \((\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    found = re.search(r"^## (\S+) \((\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), flags=re.MULTILINE)
     assert found is not None and found[1] == lampq_tvm.__version__
-    cited = (ROOT / "CITATION.cff").read_text()
+    cited = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {found[1]}\n" in cited and f"\ndate-released: {found[2]}\n" in cited
-    assert "\nversion =" not in (ROOT / "pyproject.toml").read_text()
+    assert "\nversion =" not in (ROOT / "pyproject.toml").read_text("utf-8")

@@ -64,7 +64,10 @@ RULES = {
 def rows() -> set[str]:
     """Operators of both networks that the arithmetic table has a row for."""
     return {
-        name for line in ARITHMETIC.read_text().splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)
+        name
+        for line in ARITHMETIC.read_text("utf-8").splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line)
     }
 
 
@@ -104,7 +107,9 @@ def test_a_room_has_a_file_an_operator_and_no_list_of_them(room):
     names = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     assert len(names) >= 10
     assert not [
-        name for name in names if re.search(rf"import .*\b{name}\b|operators\.{name}\b", (folder / "__init__.py").read_text())
+        name
+        for name in names
+        if re.search(rf"import .*\b{name}\b|operators\.{name}\b", (folder / "__init__.py").read_text("utf-8"))
     ]
 
 

@@ -30,4 +30,4 @@ def filled(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
 
 def filled_in(path: Path, blocks: Mapping[str, Callable[[], str]]) -> dict[Path, str]:
     """A page by its path, with its blocks made anew."""
-    return {path: filled(path.read_text(), blocks)}
+    return {path: filled(path.read_text("utf-8"), blocks)}

@@ -74,7 +74,7 @@ for an Orin, nobody has measured. Rows are the first words of their names: produ
 def candidates() -> str:
     """Sizes of tiles, each timed: a plain tile, which every list begins with, beside the fastest."""
     found: dict[str, list[Row]] = {}
-    for line in (RESULTS / "cuda_candidates_h200.jsonl").read_text().splitlines():
+    for line in (RESULTS / "cuda_candidates_h200.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         found.setdefault(row["what"], []).append(row)
     lines = []

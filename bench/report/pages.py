@@ -32,7 +32,7 @@ def pages() -> dict[Path, str]:
 
 def stale() -> dict[Path, str]:
     """The pages that are out of date, with what they should hold."""
-    return {path: text for path, text in pages().items() if not path.is_file() or path.read_text() != text}
+    return {path: text for path, text in pages().items() if not path.is_file() or path.read_text("utf-8") != text}
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         print(f"{path.relative_to(ROOT)}: {'out of date' if check else 'written'}")
         if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, "utf-8")
     sys.exit(1 if check and found else 0)
 
 

@@ -28,7 +28,7 @@ ACROSS, WIDE, HIGH, GAP = 3, 270, 104, 46
 def says(room: str) -> str:
     """The first sentence of a room's docstring, without its full stop."""
     path = PACKAGE / room / "__init__.py" if (PACKAGE / room).is_dir() else PACKAGE / f"{room}.py"
-    lines = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
+    lines = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n\n")[0]
     return " ".join(lines.split()).rstrip(".")
 
 

@@ -21,7 +21,7 @@ SHORT = {
 
 def load(name: str) -> Row:
     """A file of `bench/results/` by its name without `.json`."""
-    found: Row = json.loads((RESULTS / f"{name}.json").read_text())
+    found: Row = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
     return found
 
 

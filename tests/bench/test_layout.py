@@ -18,7 +18,7 @@ SCRIPTS = {"bench.common.worker", "bench.common.peers.litert_convert", "bench.co
 
 
 def is_bench(path: Path) -> bool:
-    return 'if __name__ == "__main__":' in path.read_text()
+    return 'if __name__ == "__main__":' in path.read_text("utf-8")
 
 
 BENCHES = {name: path for name, path in MODULES.items() if is_bench(path) and name not in SCRIPTS}
@@ -27,7 +27,7 @@ BENCHES = {name: path for name, path in MODULES.items() if is_bench(path) and na
 def imported(path: Path) -> set[str]:
     """Modules that a file names in its imports, those inside functions too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
@@ -46,7 +46,7 @@ def test_no_bench_is_imported(name):
 
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_bench_says_how_it_is_run(name):
-    assert f"python -m {name}" in (ast.get_docstring(ast.parse(BENCHES[name].read_text())) or "")
+    assert f"python -m {name}" in (ast.get_docstring(ast.parse(BENCHES[name].read_text("utf-8"))) or "")
 
 
 def test_every_module_can_be_imported():

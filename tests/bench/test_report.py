@@ -15,11 +15,11 @@ WRITTEN = pages.pages()
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
 def test_a_page_is_what_the_script_writes(path: Path) -> None:
-    assert path.read_text() == WRITTEN[path], f"{path.name} is out of date: make pages"
+    assert path.read_text("utf-8") == WRITTEN[path], f"{path.name} is out of date: make pages"
 
 
 def test_no_result_is_without_a_reader() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "bench" / "report").glob("*.py"))
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "bench" / "report").glob("*.py"))
     read = {f"{name}.json" for name in re.findall(r'load\("([a-z0-9_]+)"\)', sources)} | set(
         re.findall(r"[a-z0-9_]+\.jsonl", sources)
     )
@@ -51,7 +51,7 @@ def test_sentences_beside_the_figures_hold() -> None:
 
 
 def test_the_road_gives_what_the_code_knows() -> None:
-    sources = "".join(path.read_text() for path in pictures.PACKAGE.rglob("*.py"))
+    sources = "".join(path.read_text("utf-8") for path in pictures.PACKAGE.rglob("*.py"))
     assert not [name for _, name in pictures.ROAD if name[0].isupper() and f"class {name}" not in sources]
 
 

@@ -52,7 +52,7 @@ def table() -> str:
 
 
 def test_the_docs_list_every_option():
-    assert table() in DOCS.read_text(), f"docs/cli.md lacks this table:\n{table()}"
+    assert table() in DOCS.read_text("utf-8"), f"docs/cli.md lacks this table:\n{table()}"
 
 
 @pytest.mark.parametrize("verb", REQUESTS)
@@ -147,5 +147,5 @@ def test_a_group_is_all_that_an_option_takes():
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.name)
 def test_nothing_is_passed_on_untyped(path):
-    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
     assert not names & {"Any", "locals"}
