@@ -15,7 +15,6 @@ from tvm import relax
 from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
 
-from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.image import build_pixels
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
@@ -100,10 +99,7 @@ def lower_calls(qm: QuantizedModel, isa: str, batch: int, tiles: TilesFor) -> tu
 
 
 def _calls(op: QOp, c: Context) -> list[Call]:
-    rule = RULES.get(type(op))
-    if rule is None:
-        raise UnsupportedError("there is no kernel for this operator", where=f"{op.name} ({type(op).__name__})")
-    return rule(op, c)
+    return op.rule(RULES, "there is no kernel for this operator")(op, c)
 
 
 def _dtype(calls: list[Call], value: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.oracle import ops
 from lampq_tvm.oracle.operators import RULES, Array
 from lampq_tvm.quantize.model import QuantizedModel
@@ -16,8 +15,7 @@ def run_oracle(qm: QuantizedModel, pixels: npt.NDArray[np.uint8]) -> dict[str, A
     """Every value of the network for `pixels` [B, C, H, W] uint8: int8 codes, float16 and float32 arrays by operator name."""
     values: dict[str, Array] = {"image": ops.pixel_codes(pixels)}
     for op in qm.ops:
-        mine = {k[len(op.name) + 1 :]: v for k, v in qm.tensors.items() if k.rpartition(".")[0] == op.name}
-        values[op.name] = run_op(op, mine, [values[name] for name in op.inputs])
+        values[op.name] = run_op(op, op.constants(qm.tensors), [values[name] for name in op.inputs])
     return values
 
 
@@ -27,8 +25,4 @@ def run_op(op: QOp, t: dict[str, Array], x: list[Array]) -> Array:
     Raises:
         UnsupportedError: the operator has no rule.
     """
-    rule = RULES.get(type(op))
-    if rule is None:
-        what = "the arithmetic table has no rule for this operator"
-        raise UnsupportedError(what, where=f"{op.name} ({type(op).__name__})")
-    return rule(op, t, x)
+    return op.rule(RULES, "the arithmetic table has no rule for this operator")(op, t, x)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kinds import Encode, Kind
 from lampq_tvm.network.op import Op
+from lampq_tvm.registry import Registry
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,21 @@ class QOp(Op):
     def unweighted(self) -> Mapping[str, Kind]:
         """Products of activations with each other, by what `inspect` calls them, and the kind of their operands."""
         return {}
+
+    def rule(self, rules: Registry[type, R], otherwise: str) -> R:
+        """The rule of the operator's class.
+
+        Raises:
+            UnsupportedError: there is none; `otherwise` is what it says.
+        """
+        found = rules.get(type(self))
+        if found is None:
+            raise UnsupportedError(otherwise, where=f"{self.name} ({type(self).__name__})")
+        return found
+
+    def constants(self, tensors: Mapping[str, T]) -> dict[str, T]:
+        """The operator's own tensors of a network's, by field."""
+        return {k[len(self.name) + 1 :]: v for k, v in tensors.items() if k.rpartition(".")[0] == self.name}
 
     def at_widths(self, w_bits: int, a_bits: int) -> QOp:
         """The operator with other widths of its weights and of the codes they are multiplied with, where it has weights."""

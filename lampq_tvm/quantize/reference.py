@@ -9,7 +9,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.reference_rules import RULES
@@ -46,8 +45,7 @@ def _run_chunk(qm: QuantizedModel, tensors: dict[str, Tensor], pixels: Pixels, w
     """The `wanted` values of a few images."""
     found = {"image": (torch.from_numpy(np.array(pixels)).short() - 128).to(torch.int8)}
     for op in qm.ops:
-        mine = {k[len(op.name) + 1 :]: v for k, v in tensors.items() if k.rpartition(".")[0] == op.name}
-        found[op.name] = run_op(op, mine, [found[name] for name in op.inputs])
+        found[op.name] = run_op(op, op.constants(tensors), [found[name] for name in op.inputs])
     return {name: found[name] for name in wanted}
 
 
@@ -57,8 +55,4 @@ def run_op(op: QOp, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     Raises:
         UnsupportedError: the operator has no rule.
     """
-    rule = RULES.get(type(op))
-    if rule is None:
-        what = "the arithmetic table has no rule for this operator"
-        raise UnsupportedError(what, where=f"{op.name} ({type(op).__name__})")
-    return rule(op, t, x)
+    return op.rule(RULES, "the arithmetic table has no rule for this operator")(op, t, x)
