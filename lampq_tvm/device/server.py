@@ -103,10 +103,15 @@ class Server:
                 watch(running.connection.fileno(), GONE, running.client_left)
         if now >= self.accepts_at:
             watch(self.listener.fileno(), select.POLLIN, self._accept)  # last: what it opens takes the numbers of what closed
-        due = [c.ends_at for c in self.listening] + [s.ends_at for s in self.sessions] + [self.accepts_at]
-        first = min([at for at in due if at > now] + [now + LOOK_S])
-        for descriptor, _ in poll.poll(1000 * (first - now) + 1):
+        for descriptor, _ in poll.poll(1000 * self._idle_s(now) + 1):
             acts[descriptor]()
+
+    def _idle_s(self, now: float) -> float:
+        """Seconds until the next deadline: 0 where one passed since `run` looked, which nothing else would wake it for."""
+        due = [client.ends_at for client in self.listening] + [running.ends_at for running in self.sessions]
+        if now < self.accepts_at:
+            due.append(self.accepts_at)
+        return max(0.0, min([*due, now + LOOK_S]) - now)
 
     def _awake(self) -> None:
         os.read(self.woken, 4096)

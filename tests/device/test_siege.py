@@ -90,6 +90,23 @@ def test_a_dripping_handshake_has_one_deadline(server):
         assert works(server) < SOON_S
 
 
+def test_a_deadline_that_passes_between_two_looks_is_not_slept_over():
+    """Found as a last silent client that stayed for a minute: its time ended after `run` had looked and before it slept."""
+    code = """
+import socket, time
+from lampq_tvm.device.handshake import Gate, Listening
+from lampq_tvm.device.server import Server
+server = Server(socket.create_server(("127.0.0.1", 0)), Gate("k" * 32), 1, with_stdin=False)
+ours, theirs = socket.socketpair()
+server.listening.append(Listening(ours, "somewhere", time.monotonic() - 0.001))
+before = time.monotonic()
+server._wait()
+print(time.monotonic() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert float(done.stdout) < SOON_S
+
+
 def hang(server, library):
     """A process whose session hangs in a kernel."""
     told, tell = os.pipe()
