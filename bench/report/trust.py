@@ -53,10 +53,25 @@ def siege() -> str:
     found = load("server_siege")
     return f"""## The device server under siege
 
-`python -m bench.trust.server_siege`, {found["machine"]["cores"]} cores with ten other programs: a client with the key
-connects, uploads, calls and closes ([devices](devices.md)).
+`python -m bench.trust.server_siege`, {found["machine"]["cores"]} cores, {found["dropped"]:,} connections
+dropped: a client with the key connects, uploads, calls and closes ([devices](devices.md)).
 
 {table(head, [[row[key] for key in keys] for row in found["rows"]])}"""
+
+
+def company() -> str:
+    """Commands at once in one cache, and killed ones."""
+    found = load("company")
+    facts = found["machine"]
+    rows = [[row[key] for key in ("request", "runs", "failed", "hashes")] for row in found["rows"]]
+    return f"""## Commands in each other's company
+
+`python -m bench.trust.company`: {facts["rounds"]} rounds of {facts["commands"]} commands at once in an empty cache,
+drawn from these requests, on {facts["cores"]} cores; then `compile host 4bit` killed at a random moment {facts["kills"]} times
+and given again in the same cache, which got to its end {facts["ends_between_kills"]} times between the kills.
+`different results` counts sha256 sums of what a request wrote.
+
+{table(["request", "runs to the end", "failed", "different results"], rows)}"""
 
 
 def calibration_images() -> str:
