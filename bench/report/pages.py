@@ -3,8 +3,8 @@
     python -m bench.report.pages            writes what is out of date
     python -m bench.report.pages --check    writes nothing; exit code 1 where something is out of date
 
-These are `docs/results.md`, the README's blocks, the pictures in `docs/pictures/` and the table of rooms in
-`docs/architecture.md`.
+These are `docs/results.md`, the README's blocks, the pictures in `docs/pictures/`, the table of rooms in
+`docs/architecture.md` and that of operators in `docs/arithmetic.md`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from bench.report import blocks, pictures, readme, results
+from bench.report.operators import operators
 from bench.report.tables import ROOT
 from tests.test_floors import FLOORS
 
@@ -26,6 +27,7 @@ def pages() -> dict[Path, str]:
         docs / "pictures" / "road.svg": pictures.road(),
         docs / "pictures" / "floors.svg": pictures.floors(FLOORS),
         **blocks.filled_in(ROOT / "README.md", {"demo": readme.demo, "headline": readme.headline}),
+        **blocks.filled_in(docs / "arithmetic.md", {"operators": operators}),
         **blocks.filled_in(docs / "architecture.md", {"rooms": lambda: pictures.rooms(FLOORS)}),
     }
 

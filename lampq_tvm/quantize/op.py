@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kinds import Encode, Kind
@@ -20,7 +20,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class QOp(Op):
-    """An operator of the integer network; its constants are the tensors `{name}.{field}`."""
+    """An operator of the integer network; its constants are the tensors `{name}.{field}`.
+
+    The first line of a class's docstring is its row in the documentation's table of operators.
+
+    Attributes:
+        of: float operators that it stands for, by name; none where quantizing adds it.
+    """
+
+    of: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of_fields(cls, row: Mapping[str, Any]) -> Self:

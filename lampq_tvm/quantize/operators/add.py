@@ -15,6 +15,8 @@ from lampq_tvm.quantize.operators import OPERATORS
 class QAdd(QOp):
     """fl(a + b) of two float32 values: a stream and a normalized branch."""
 
+    of = ("Residual",)
+
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its first input."""
         return x[0]

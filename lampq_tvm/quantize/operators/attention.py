@@ -32,6 +32,8 @@ class QAttention(QOp):
         groups: windows of an image, or 1 where all of them add the same to their scores; 0 where nothing is added.
     """
 
+    of = ("Attention",)
+
     heads: int
     head_dim: int
     kind: Kind
@@ -57,6 +59,8 @@ class QAttentionPool(QOp):
     Tensors: `.query` [heads, L, head_dim] int8 or float16, `.S` [heads] f32, `.P` [256] uint8,
     `.M` `.B` [heads * head_dim] f32.
     """
+
+    of = ("AttentionPool",)
 
     heads: int
     head_dim: int

@@ -15,6 +15,8 @@ from lampq_tvm.quantize.operators import OPERATORS
 class QAverageHeads(QOp):
     """fl(fl(a + b) * 0.5) of two float32 values."""
 
+    of = ("AverageHeads",)
+
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its first input."""
         return x[0]

@@ -18,6 +18,8 @@ class QGate(QOp):
     Inputs [B, .., Ca], [B, .., Cb] f32: columns gate_at.. and value_at.., `width` of them. Tensor: `.table` [256] f32.
     """
 
+    of = ("Gate",)
+
     gate_at: int
     value_at: int
     width: int

@@ -20,6 +20,8 @@ class QUnitHeads(QOp):
     code = sat(rne(fma(u, inv, 0))); v without the length. Tensor: `.inv` [3, heads] f32.
     """
 
+    of = ("UnitHeads",)
+
     heads: int
     head_dim: int
     eps: float
@@ -38,6 +40,8 @@ class QRotary(QOp):
     u = fma(x[c], cos[t, c], fl(x[partner[c]] * sin[t, c])); code = sat(rne(fma(u, inv, 0))); v is not turned.
     Tensors: `.cos` `.sin` [T, head_dim] f32, `.partner` [head_dim] int32, `.inv` [3, heads] f32.
     """
+
+    of = ("Rotary",)
 
     heads: int
     head_dim: int

@@ -16,6 +16,8 @@ from lampq_tvm.quantize.operators import OPERATORS
 class QLayerNorm(QOp):
     """Stream to codes of the next layer, fma(c * r, G[c], B[c]) stored as `encode` says. Tensors: `.G` `.B` [C] f32."""
 
+    of = ("LayerNorm",)
+
     eps: float
     encode: Encode
 
@@ -28,6 +30,8 @@ class QLayerNorm(QOp):
 @dataclass(frozen=True)
 class QFloatNorm(QOp):
     """LayerNorm to float: fma(c * r, G[c], B[c]). Tensors: `.G` `.B` [C] f32. Any [..., C]."""
+
+    of = ("LayerNorm",)
 
     eps: float
 

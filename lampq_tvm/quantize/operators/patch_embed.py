@@ -21,6 +21,8 @@ class QPatchEmbed(QOp):
     ([1, N] where all patches get the same), `.prefix` [P, N] f32.
     """
 
+    of = ("PatchEmbed",)
+
     patch: int
     w: Kind
 

@@ -28,6 +28,8 @@ class QProduct(QOp):
         act: of `act`, the activation function f.
     """
 
+    of = ("Linear", "Activation", "Residual")
+
     epilogue: str
     w: Kind
     a: Kind

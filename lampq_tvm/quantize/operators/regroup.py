@@ -20,6 +20,8 @@ class QRegroup(QOp):
     input's units).
     """
 
+    of = ("Regroup",)
+
     rows: int
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:

@@ -15,6 +15,8 @@ from lampq_tvm.quantize.operators import OPERATORS
 class QTakeToken(QOp):
     """Token `index` of [B, T, C] (float32), giving [B, C]."""
 
+    of = ("TakeToken",)
+
     index: int
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
@@ -26,6 +28,8 @@ class QTakeToken(QOp):
 @dataclass(frozen=True)
 class QMeanTokens(QOp):
     """Tokens `start`.. added in their order, then times fl(1/n), float32. Tensors: `.inv` [1] f32."""
+
+    of = ("MeanTokens",)
 
     start: int
 
