@@ -62,7 +62,7 @@ def test_candidates_build_and_are_exact(arch):
             able = candidates(shape, mma, arch, normed=normed)
             assert len(able) > 100 and len(set(able)) == len(able)
             if target is not None:
-                for i in rng.choice(len(able), 2, replace=False):
+                for i in rng.choice(len(able), 1):
                     kernel = cuda_bundle.candidate(shape, mma, able[i], normed, target)
                     assert kernel is not None, (shape, able[i])
     if target is None:

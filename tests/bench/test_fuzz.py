@@ -17,8 +17,8 @@ from bench.trust.fuzzing import child, mutate
 from lampq_tvm.errors import UsageError
 from lampq_tvm.resources import PACKAGE
 
-READERS, COMMANDS = 150, 10
-SLOW = {"onnx": 25, "onnx, raw": 25, "pt2": 25}  # each of these is a whole model, read and recognized
+READERS, COMMANDS = 100, 6
+SLOW = {"onnx": 12, "onnx, raw": 12, "pt2": 12}  # each of these is a whole model, read and recognized
 
 
 def short_form(folder: Path) -> None:

@@ -24,6 +24,7 @@ from lampq_tvm.targets import resolve_target
 from tests.device.conftest import KEY, start_server
 from tests.device.trivial import hanging_module
 
+pytestmark = pytest.mark.xdist_group("siege")  # of one server
 SOON_S = 20  # on a busy machine; an idle one takes less than one
 
 
@@ -38,13 +39,14 @@ def hanging(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A server of this test alone."""
-    found = start_server(tmp_path / "cache", LAMPQ_DEVICE_KEY=KEY)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The server that is besieged; it outlives everything and leaves nothing."""
+    folder = tmp_path_factory.mktemp("besieged")
+    found = start_server(folder / "cache", LAMPQ_DEVICE_KEY=KEY)
     yield found
     assert found.ended() == 0
-    assert list(tmp_path.rglob("lampq-session-*")) == []
+    assert list(folder.rglob("lampq-session-*")) == []
 
 
 def works(server):

@@ -130,7 +130,7 @@ def test_other_sizes(machine):
     sizes = (Tiles(1, 1), Tiles(3, 2, unroll=3), Tiles(5, 4), Tiles(7, 1, unroll=16), Tiles(12, 3, unroll=2))
     kernel = AttentionKernel(shape, machine.isa, 8)
     cut = [data.cut(kernel, tiles) for tiles in sizes]
-    machine.check(attention_case(Attention(shape, bits, tiles=tiles), machine.isa) for tiles in cut for bits in (4, 8))
+    machine.check(attention_case(Attention(shape, (4, 8)[i % 2], tiles=tiles), machine.isa) for i, tiles in enumerate(cut))
 
 
 def test_many_tokens(machine):

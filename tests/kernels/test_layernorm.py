@@ -72,10 +72,9 @@ def test_other_sizes(machine):
     sizes = (Tiles(2, 1), Tiles(3, 1, unroll=2), Tiles(5, 1, unroll=4), Tiles(7, 1, unroll=8))
     shapes = ((7, 192), (19, 167), (8, 31))
     machine.check(
-        layernorm_case(machine.isa, rows, channels, 1e-6, bits, 1, tiles)
-        for rows, channels in shapes
-        for bits in (8, None)
-        for tiles in sizes
+        layernorm_case(machine.isa, rows, channels, 1e-6, (8, None)[(i + j) % 2], 1, tiles)
+        for i, (rows, channels) in enumerate(shapes)
+        for j, tiles in enumerate(sizes)
     )
 
 

@@ -16,6 +16,8 @@ from lampq_tvm.store import Units
 from lampq_tvm.targets import resolve_target
 from tests.compiler.networks import calibration
 
+pytestmark = pytest.mark.xdist_group("counted table")  # which takes long to make
+
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):

@@ -1,7 +1,12 @@
-"""Every kernel of DeiT-T on every architecture: it compiles, holds the native instruction, and spills nothing."""
+"""Kernels of DeiT-T on every architecture: they compile, hold the native instruction, and spill nothing.
+
+Every kernel on one architecture; on the others those that differ most there: attention, and products by each matrix
+instruction with a LayerNorm in front and without, those with the most registers among them.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -25,6 +30,8 @@ from lampq_tvm.ptx.coverage import unknown
 from lampq_tvm.ptx.parse import parse
 
 MAJORS = {"sm_72": 12, "sm_75": 12, "sm_80": 11, "sm_87": 12, "sm_90": 12, "sm_110": 13}
+WHOLE = "sm_87"  # the architecture of most boards
+ELSEWHERE = re.compile("(qkv|fc2|nibbles|turned)_(88|44|16)|attention|attention_f16|biased_f16|norm|take")
 WIDTHS = {"88": (8, 8), "48": (4, 8), "44": (4, 4)}
 PRODUCTS = {  # of a block, with the LayerNorm in front of it or not; and the embedding and the head
     "qkv": (ProductShape(197, 576, 192, "codes"), 1e-6),
@@ -72,7 +79,10 @@ def compiled(request) -> tuple[str, dict[str, CompiledKernel]]:
     builders["prefix"] = lambda name: build_prefix(1, 1, 197, 192, name)
     builders["take"] = lambda name: build_take(1, 197, 0, 192, name)
     nothing = ("out", Value("x", 1, 1, "float32"))
-    return arch, compile_kernels([Launch(name, build, {}, {}, nothing) for name, build in builders.items()], arch, MAJORS[arch])
+    launches = [
+        Launch(name, build, {}, {}, nothing) for name, build in builders.items() if arch == WHOLE or ELSEWHERE.fullmatch(name)
+    ]
+    return arch, compile_kernels(launches, arch, MAJORS[arch])
 
 
 def test_nothing_spills(compiled):

@@ -61,8 +61,7 @@ def readers(qm: QuantizedModel, name: str) -> list[Op]:
     return [op for op in qm.ops if name in op.inputs]
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("plan", ["8/8", "4/4", "mixed"])
+@pytest.mark.parametrize(("plan", "target"), [("mixed", t) for t in TARGETS] + [(p, TARGETS[1]) for p in ("8/8", "4/4")])
 def test_gpu_equals_reference(target, plan):
     assert_equal_bits("vit", plan, build_cuda(quantized("vit", plan), resolve_target(target)), 1)
 
