@@ -12,17 +12,17 @@ from typing import Any
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.kernels.emit import argument, pick, ramp
+from lampq_tvm.kernels.emit import function, pick, ramp
 from lampq_tvm.kernels.factor import Factor, Sink, Sums
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.panel import BYTES, lay_out, panel_shape
 from lampq_tvm.kernels.shapes import round_up
 from lampq_tvm.kernels.sink import CodeSink, sink_argument
 from lampq_tvm.kernels.softmax import Softmax
+from lampq_tvm.kernels.table import Table
 from lampq_tvm.kernels.threads import Own, each_thread, hooks
 from lampq_tvm.kernels.tiles import Tiles
 
@@ -101,31 +101,24 @@ def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | N
         tiles: sizes; `attention_tiles` where None.
         table: a table is looked up, at codes of 8 bits.
     """
-    channels, rows = shape.channels, shape.batch * shape.tokens
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name("attention")
-            T.func_attr({"tirx.noalias": True})
-            kernel = _Attention(
-                shape,
-                isa,
-                tiles or attention_tiles(shape, isa, bits),
-                *factors(shape, isa, bits),
-                qkv=argument("qkv", (rows, 3 * channels), "int8"),
-                scale=argument("S", (shape.heads,), "float32"),
-                table=argument("P", (256,), "uint8"),
-                m=argument("M", (channels,), "float32"),
-                b=argument("B", (channels,), "float32"),
-                encode=argument(*sink_argument(table=table)),
-                bias=argument("bias", bias_shape(shape, isa, bits), "int32"),
-                out=argument("out", (rows, channels), "int8"),
-                looked_up=table,
-            )
-            with T.sblock("root"):
-                T.reads()
-                T.writes()
-                kernel.write()
-        return builder.get()
+    channels, rows, level = shape.channels, shape.batch * shape.tokens, LEVELS[isa]
+    arguments = [
+        ("qkv", (rows, 3 * channels), "int8"),
+        ("S", (shape.heads,), "float32"),
+        ("P", (256,), "uint8"),
+        ("M", (channels,), "float32"),
+        ("B", (channels,), "float32"),
+        sink_argument(table=table),
+        ("bias", bias_shape(shape, isa, bits), "int32"),
+        ("out", (rows, channels), "int8"),
+    ]
+    tiles = tiles or attention_tiles(shape, isa, bits)
+
+    def body(qkv: Any, scale: Any, p: Any, m: Any, b: Any, encode: Any, bias: Any, out: Any) -> None:
+        sink, weights = CodeSink.of(level, out, encode, table=table), Table.of(level, p)
+        _Attention(shape, isa, tiles, *factors(shape, isa, bits), qkv, scale, weights, m, b, bias, sink).write()
+
+    return function("attention", arguments, body)
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ class _Buffers:
 
 @dataclass(frozen=True)
 class _Attention:
-    """The kernel's builder; the arguments are those of the function."""
+    """The kernel's builder; the arguments are those of the function, the table is P."""
 
     shape: AttentionShape
     isa: str
@@ -151,13 +144,11 @@ class _Attention:
     values: Factor
     qkv: Any
     scale: Any
-    table: Any
+    table: Table
     m: Any
     b: Any
-    encode: Any
     bias: Any
-    out: Any
-    looked_up: bool
+    sink: CodeSink
 
     @property
     def _rows(self) -> int:
@@ -261,7 +252,7 @@ class _Attention:
             if count % lanes:
                 self._store_lanes(totals, r, (column, count), first, inverse)
                 continue
-            self._sink.put([value(total, r, i) for i, total in enumerate(totals)], column, lanes, first + r)
+            self.sink.put([value(total, r, i) for i, total in enumerate(totals)], column, lanes, first + r)
 
     def _store_lanes(self, sums: list[Expr], r: int, columns: tuple[Expr, int], first: Expr, inverse: Any) -> None:
         """A row of a register tile, lane by lane, up to the head's last channel."""
@@ -275,8 +266,4 @@ class _Attention:
             with T.serial(0, count) as lane:
                 c = column + lane
                 value = T.fma(T.Cast("float32", row[lane]) * inverse[r], self.m[c], self.b[c])
-                self._sink.put([value], c, 1, first + r)
-
-    @property
-    def _sink(self) -> CodeSink:
-        return CodeSink.of(LEVELS[self.isa], self.out, self.encode, table=self.looked_up)
+                self.sink.put([value], c, 1, first + r)

@@ -13,7 +13,8 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.emit import function
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.rows import put, read, spans, spread
-from lampq_tvm.kernels.sink import CodeSink, looked_up, sink_argument
+from lampq_tvm.kernels.sink import CodeSink, sink_argument
+from lampq_tvm.kernels.table import Table
 
 VECTORS = 4
 
@@ -65,9 +66,10 @@ def build_look_up(rows: int, channels: int, isa: str) -> PrimFunc:
     level, shape = LEVELS[isa], (rows, channels)
 
     def body(x: Any, table: Any, out: Any) -> None:
+        entries = Table.of(level, table)
         with T.parallel(0, rows) as row:
             for c, count, lanes in spans(channels, level.look_lanes or level.byte_lanes, VECTORS):
                 places = [c + i * lanes for i in range(count)]
-                put(out, [looked_up(level, table, read(x, at, lanes, row), lanes) for at in places], c, lanes, row)
+                put(out, [entries.of_codes(read(x, at, lanes, row), lanes) for at in places], c, lanes, row)
 
     return function("look_up", [("x", shape, "int8"), ("table", (256,), "int8"), ("out", shape, "int8")], body)

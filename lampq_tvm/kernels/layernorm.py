@@ -50,13 +50,13 @@ def build_layernorm(
                 beta=argument("B", (channels,), "float32"),
                 encode=argument(*sink_argument(table=table)),
                 out=argument("out", (rows, channels), "int8" if to_codes else "float32"),
-                table=table,
             )
             with T.sblock("root"):
                 T.reads()
                 T.writes()
+                sink = CodeSink.of(norm.level, norm.out, norm.encode, table=table) if to_codes else None
                 with T.parallel(0, -(-rows // tiles.rows)) as job:
-                    norm.write(tirx.min(job * tiles.rows, tirx.const(rows - tiles.rows, "int32")))
+                    norm.write(sink, tirx.min(job * tiles.rows, tirx.const(rows - tiles.rows, "int32")))
         return builder.get()
 
 
@@ -73,13 +73,11 @@ class _LayerNorm:
     beta: Any
     encode: Any
     out: Any
-    table: bool
 
-    def write(self, first: Expr) -> None:
-        """Write the rows from `first`: their sums, the sums of the centred squares, their output."""
+    def write(self, sink: CodeSink | None, first: Expr) -> None:
+        """Write the rows from `first`, as floats without a sink: their sums, the sums of the centred squares, their output."""
         share = tirx.const(1.0, "float32") / tirx.const(float(self.channels), "float32")
         rows = [first + r for r in range(self.tiles.rows)]
-        sink = CodeSink.of(self.level, self.out, self.encode, table=self.table)
         ordered = StridedSums(self.level, self.channels, len(rows), self.tiles.unroll)
         with T.sblock("rows"):
             T.reads()
@@ -108,7 +106,7 @@ class _LayerNorm:
             for c, count, lanes in spans(self.channels, self.level.lanes, LANES // self.level.lanes, self.tiles.unroll):
                 for r, row in enumerate(rows):
                     values = [value(c + i * lanes, lanes, r) for i in range(count)]
-                    if str(self.out.dtype) == "int8":
+                    if sink is not None:
                         sink.put(values, c, lanes, row)
                     else:
                         put(self.out, values, c, lanes, row)

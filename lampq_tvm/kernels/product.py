@@ -31,7 +31,7 @@ from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.panel import lay_out, panel_shape
 from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import ProductShape, padded, round_up
-from lampq_tvm.kernels.sink import looked_up
+from lampq_tvm.kernels.table import Table
 from lampq_tvm.kernels.threads import Own, each_thread
 from lampq_tvm.kernels.tiles import Tiles, default_tiles
 
@@ -56,8 +56,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Held:
-    """What a thread holds from one job to the next: panels of row tiles, which ones these are, and codes before a look-up."""
+    """What a thread holds from one job to the next: panels of row tiles, which ones these are, and codes before a look-up in
+    the table that all threads share."""
 
+    table: Table | None
     panel: Any
     packed: Any
     codes: Any | None = None
@@ -124,8 +126,9 @@ class _Product:
         stacks = -(-whole // group)
         tail = Run(1, tirx.const(whole * rows, "int32"), rest)
         jobs = (stacks + (rest > 0)) * chunks
-        with each_thread(LEVELS[self.isa], jobs, *self._own(group)) as buffers:
-            held = Held(*buffers)
+        level, table = LEVELS[self.isa], None if epilogue.table is None else Table.of(LEVELS[self.isa], epilogue.table)
+        with each_thread(level, jobs, *self._own(group)) as buffers:
+            held = Held(table, *buffers)
             T.buffer_store(held.packed, tirx.const(-1, "int32"), [0])
             with T.parallel(0, jobs) as job:
                 stack, chunk = job // chunks, job % chunks
@@ -157,9 +160,9 @@ class _Product:
         for column in self._columns(chunk, chunks):
             for j, row in run.each():
                 self._tile(held.panel, w, epilogue, j, row, run.rows, column, held.codes)
-        if held.codes is not None:
+        if held.table is not None:
             for j, row in run.each():
-                self._look_up(epilogue, held.codes, j, row, run.rows, chunk, chunks)
+                self._look_up(held.table, held.codes, epilogue.out, (j, row, run.rows), (chunk, chunks))
 
     @property
     def _ragged(self) -> int:
@@ -221,9 +224,9 @@ class _Product:
             else:
                 sink.write(dot, tile, row, channel, out_row, vectors * dot.lanes // dot.acc_lanes)
 
-    def _look_up(self, epilogue: Epilogue, codes: Any, j: Expr, row: Expr, rows: int, chunk: Expr, chunks: int) -> None:
-        """out = table[code + 128] for a tile's rows and a chunk's channels."""
-        lanes, n = LEVELS[self.isa].look_lanes, self.shape.n
+    def _look_up(self, table: Table, codes: Any, out: Any, tile: tuple[Expr, Expr, int], columns: tuple[Expr, int]) -> None:
+        """out = table[code + 128] for a tile, its number, first row and rows, and for one of the chunks of the channels."""
+        lanes, n, (j, row, rows), (chunk, chunks) = LEVELS[self.isa].look_lanes, self.shape.n, tile, columns
         width = self._run * self.tiles.vectors * self.dot.lanes
         begin = chunk * width
         end = tirx.Select(chunk == chunks - 1, tirx.const(n, "int32"), begin + width)
@@ -232,8 +235,6 @@ class _Product:
             if lanes:
                 with T.serial(begin // lanes, end // lanes) as i:
                     found = codes.vload([source, i * lanes], f"int8x{lanes}")
-                    found = looked_up(LEVELS[self.isa], epilogue.table, found, lanes)
-                    T.buffer_store(epilogue.out, found, [row + r, ramp(i * lanes, lanes)])
+                    T.buffer_store(out, table.of_codes(found, lanes), [row + r, ramp(i * lanes, lanes)])
             with T.serial(end // lanes * lanes if lanes else begin, end) as i:
-                found = looked_up(LEVELS[self.isa], epilogue.table, codes[source, i], 1)
-                T.buffer_store(epilogue.out, found, [row + r, i])
+                T.buffer_store(out, table.of_codes(codes[source, i], 1), [row + r, i])

@@ -8,11 +8,11 @@ from typing import Any
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import Argument
 from lampq_tvm.kernels.isa.level import Level
-from lampq_tvm.kernels.rows import codes, lanes_of, put, spread
+from lampq_tvm.kernels.rows import codes, put
+from lampq_tvm.kernels.table import Table
 
 LOW, HIGH = -128.0, 127.0  # of the codes that a table is looked up at
 
@@ -24,18 +24,18 @@ class CodeSink:
     Attributes:
         out: int8 [.., channels].
         bounds: float32 [2], lowest and highest code; None where all 8 bits are used, as before a table.
-        table: int8 [256], whose entry at code + 128 is stored; None where codes are stored themselves.
+        table: of int8, whose entry at code + 128 is stored; None where codes are stored themselves.
     """
 
     level: Level
     out: Any
     bounds: Any = None
-    table: Any = None
+    table: Table | None = None
 
     @classmethod
     def of(cls, level: Level, out: Any, constant: Any, *, table: bool) -> CodeSink:
-        """That of a kernel whose argument `sink_argument` is `constant`."""
-        return cls(level, out, None, constant) if table else cls(level, out, constant)
+        """That of a kernel whose argument `sink_argument` is `constant`; made before a parallel loop."""
+        return cls(level, out, None, Table.of(level, constant)) if table else cls(level, out, constant)
 
     @property
     def range(self) -> tuple[Expr, Expr]:
@@ -52,17 +52,9 @@ class CodeSink:
     def _encoded(self, values: list[Expr], lanes: int) -> Iterator[tuple[int, int, Expr]]:
         """(first lane, lanes, what is stored) of every value once."""
         for at, size, found in codes(self.level, values, *self.range, lanes):
-            yield at, size, found if self.table is None else looked_up(self.level, self.table, found, size)
+            yield at, size, found if self.table is None else self.table.of_codes(found, size)
 
 
 def sink_argument(*, table: bool) -> Argument:
     """The argument of a kernel that says how codes are stored: their range, or the table."""
     return ("table", (256,), "int8") if table else ("range", (2,), "float32")
-
-
-def looked_up(level: Level, table: Any, found: Expr, size: int) -> Expr:
-    """table[code + 128] of `size` int8 codes: by the level's own instruction where it takes so many, else one by one."""
-    if size == level.look_lanes:
-        index = T.reinterpret(found, dtype=f"uint8x{size}")
-        return level.look_up(table, T.bitwise_xor(index, T.broadcast(tirx.const(128, "uint8"), size)))
-    return table[T.Cast(lanes_of("int32", size), found) + spread(tirx.const(128, "int32"), size)]

@@ -16,6 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from lampq_tvm.kernels.emit import pick, ramp, steps
 from lampq_tvm.kernels.isa.level import Level
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kernels.table import Table
 
 UNROLL = 4  # blocks of scores that are written out
 
@@ -26,13 +27,13 @@ class Softmax:
 
     Attributes:
         lanes: scores that are written at once.
-        table: P, uint8 [256].
+        table: P, of uint8.
     """
 
     level: Level
     lanes: int
     tokens: int
-    table: Any
+    table: Table
 
     @property
     def step(self) -> int:
@@ -69,7 +70,7 @@ class Softmax:
                 list(self._codes(scores, top, scale, p, r, tirx.const(blocks * self.step, "int32")))
             if not self.level.look_lanes:
                 with T.serial(0, tokens) as t:
-                    T.buffer_store(p, self.table[p[r, t]], [r, t])
+                    T.buffer_store(p, self.table.entries[p[r, t]], [r, t])
             with T.serial(tokens, self.columns) as t:
                 T.buffer_store(p, tirx.const(0, "uint8"), [r, t])
             each = self.level.byte_lanes
@@ -100,6 +101,6 @@ class Softmax:
         ]
         low, high = tirx.const(0.0, "float32"), tirx.const(255.0, "float32")
         for lane, size, codes in self.level.narrow(values, low, high, signed=False):
-            found = T.Bind(self.level.look_up(self.table, codes) if size == self.level.look_lanes else codes)
+            found = T.Bind(self.table.at(codes) if size == self.level.look_lanes else codes)
             T.buffer_store(p, found, [r, ramp(first + lane, size)])
             yield found

@@ -80,8 +80,12 @@ class Level(ABC):
             signed: int8 codes, else uint8.
         """
 
+    def lay_out(self, table: Any) -> Any:
+        """A table [256] int8 or uint8 as `look_up` reads it; written before a kernel's parallel loops."""
+        return table
+
     def look_up(self, table: Any, index: Expr) -> Expr:
-        """table[index] of uint8 [look_lanes]; table: [256] int8 or uint8."""
+        """table[index] of uint8 [look_lanes]; table: what `lay_out` made."""
         raise NotImplementedError
 
     @abstractmethod
