@@ -20,7 +20,7 @@ ROW, ROWS = 16, 8  # entries of a shuffle, and rows of half a table
 
 
 class Shuffles(Generic):
-    """AVX2, and AVX-512 without VBMI."""
+    """Levels of x86 with shuffles of 32 bytes."""
 
     def lay_out(self, table: Any) -> Any:
         """[256] bytes: rows of sixteen entries, each but the first of a half XOR the row before."""

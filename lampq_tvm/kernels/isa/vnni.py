@@ -5,14 +5,11 @@ LLVM 22 declares the intrinsic with byte vectors for both factors (older ones to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tvm.ir import Expr
 
-from lampq_tvm.kernels.emit import llvm, pick, splat
+from lampq_tvm.kernels.emit import llvm, splat
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
-from lampq_tvm.kernels.isa.level import emits
-from lampq_tvm.kernels.isa.shuffles import Shuffles
+from lampq_tvm.kernels.isa.level import Generic, emits
 
 
 class Vnni(Simple):
@@ -34,20 +31,10 @@ class Vnni(Simple):
 
 
 @emits("vnni")
-class VnniLevel(Shuffles):
+class VnniLevel(Generic):
     """AVX-512 with VNNI."""
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""
         level = self.data
         return Vnni("vnni_u8s8", level.lanes, level.group, level.operand, shift=128, level=level)
-
-    def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
-        """sat(rne(v)) of neighbouring vectors as bytes, as many together as a look-up takes."""
-        parts = [codes for _, _, codes in super().narrow(values, low, high, signed=signed)]
-        size = self.look_lanes // self.lanes
-        whole = len(parts) // size * size
-        for i in range(0, whole, size):
-            yield 16 * i, 16 * size, pick(parts[i : i + size], list(range(16 * size)))
-        for i in range(whole, len(parts)):
-            yield 16 * i, 16, parts[i]

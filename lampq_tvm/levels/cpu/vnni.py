@@ -15,6 +15,7 @@ VNNI = add_level(
         mattr=("+avx512vnni",),
         lanes=16,
         byte_lanes=16,
+        look_lanes=0,
         registers=32,
         accumulators=24,
         attention_rows=8,
