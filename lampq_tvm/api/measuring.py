@@ -60,6 +60,7 @@ def tune_pipeline(pipeline: Pipeline) -> Path:
         trials=o.trials,
         device=find_device(o.device),
         batch=o.batch,
+        threads=o.threads,
         seed=o.seed,
         database=database(),
     )

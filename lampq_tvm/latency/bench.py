@@ -21,7 +21,7 @@ from lampq_tvm.device.native_core import NativeCore
 from lampq_tvm.device.rpc import Session
 from lampq_tvm.device.times import COUNTED, MEASURED, Timing
 from lampq_tvm.runtime.library import load_path
-from lampq_tvm.runtime.machine import Machine
+from lampq_tvm.runtime.machine import BIG_CORES, SET_THREADS, Machine
 from lampq_tvm.scratch import scratch
 from lampq_tvm.spread import count_cores
 from lampq_tvm.targets import Target
@@ -110,7 +110,7 @@ class KernelBench:
         self.device = tvm.cpu() if session is None else session.cpu()
         if threads is not None:
             find = tvm.get_global_func if session is None else session.get_function
-            find("runtime.config_threadpool")(1, threads)
+            find(SET_THREADS)(BIG_CORES, threads)
 
     def time(self, name: str) -> Timing:
         """Measured time of one kernel."""

@@ -39,10 +39,11 @@ class Measuring:
     Args:
         target: what candidates are compiled for.
         device: where they run.
+        threads: cores that they are timed on; all where None.
     """
 
-    def __init__(self, target: Target, device: Device) -> None:
-        self.target, self.device = target, device
+    def __init__(self, target: Target, device: Device, threads: int | None = None) -> None:
+        self.target, self.device, self.threads = target, device, threads
         self._built = 0
         self._process: subprocess.Popen[str] | None = None
         self._folder = scratch("tune")
@@ -101,7 +102,8 @@ class Measuring:
             start_new_session=True,  # Ctrl-C is for the tuner, which then ends this process itself
         )
         self._process = process
-        answer = _exchange(process, {"device": self.device.name, "target": self.target.name, "limit_s": START_S})
+        setup = {"device": self.device.name, "target": self.target.name, "threads": self.threads, "limit_s": START_S}
+        answer = _exchange(process, setup)
         if answer is None or "error" in answer:
             raise DeviceError(answer["error"] if answer else f"measuring does not start ({self._end()[1]})", where="tuning")
         return process

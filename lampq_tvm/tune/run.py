@@ -37,6 +37,7 @@ def tune(
     trials: int,
     device: Device | None = None,
     batch: int = 1,
+    threads: int | None = None,
     seed: int = 0,
     database: Path,
 ) -> Path:
@@ -48,6 +49,7 @@ def tune(
         trials: candidates per kernel, the default schedule among them.
         device: where they are measured, or where a board is played, their cycles estimated; this machine where None.
         batch: images per call.
+        threads: cores that candidates are timed on; all where None. Counts are one core's.
         seed: of the search.
         database: folder that takes records and trial logs.
 
@@ -60,7 +62,7 @@ def tune(
         OutputError: the database is not writable.
     """
     kernels = tunable_kernels(qm, target.isa, batch)
-    return tune_kernels(kernels, target, trials=trials, device=device, seed=seed, database=database)
+    return tune_kernels(kernels, target, trials=trials, device=device, threads=threads, seed=seed, database=database)
 
 
 def tune_kernels(
@@ -69,6 +71,7 @@ def tune_kernels(
     *,
     trials: int,
     device: Device | None = None,
+    threads: int | None = None,
     seed: int = 0,
     database: Path,
 ) -> Path:
@@ -76,7 +79,8 @@ def tune_kernels(
     if trials < 1:
         raise UsageError(f"{trials} trials", where="trials", hint="give 1 or more")
     device = device or find_device()
-    with device.alone(), Counting(target, device) if device.times.counted else Measuring(target, device) as measuring:
+    judges = Counting(target, device) if device.times.counted else Measuring(target, device, threads)
+    with device.alone(), judges as measuring:
         identity = _identity(measuring)
         for kernel in track(list(kernels), "tuning"):
             with open_log(database / "log" / kernel.isa / f"{kernel.key}.jsonl") as log:
@@ -87,7 +91,7 @@ def tune_kernels(
 def _identity(measuring: Measuring) -> str:
     """Of compiler, target and device: trials of another one are not taken. Counts are the same on every machine."""
     counted = isinstance(measuring, Counting)
-    threads = os.environ.get("TVM_NUM_THREADS", measuring.target.cores)
+    threads = measuring.threads or os.environ.get("TVM_NUM_THREADS", measuring.target.cores)
     place = [] if counted else [threads, measuring.device.identity(measuring.target)]
     runs = (*TRIES, *COUNTS) if counted else TRIES
     code = [source_digest(*runs), libraries(*runs), toolchain(measuring.target)]

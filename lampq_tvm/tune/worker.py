@@ -26,6 +26,7 @@ import tvm
 from lampq_tvm.device.clocks import clock_mhz
 from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import LampqError
+from lampq_tvm.runtime.machine import BIG_CORES, SET_THREADS
 from lampq_tvm.spread import count_cores
 from lampq_tvm.targets import resolve_target
 
@@ -38,16 +39,20 @@ class Bench:
     Args:
         device: its name.
         target: name of the target that the device is checked against.
+        threads: cores to use; all where None.
 
     Raises:
         DeviceError: it cannot be reached, or it is an emulated board, whose times mean nothing.
     """
 
-    def __init__(self, device: str, target: str) -> None:
+    def __init__(self, device: str, target: str, threads: int | None) -> None:
         self._open, self.device = contextlib.ExitStack(), find_device(device)
         self.session: Any = self._open.enter_context(self.device.timed(resolve_target(target)))
         count_cores()
         self.cores = tvm.cpu() if self.session is None else self.session.cpu()
+        if threads is not None:
+            find = tvm.get_global_func if self.session is None else self.session.get_function
+            find(SET_THREADS)(BIG_CORES, threads)
 
     def function(self, library: str) -> Any:
         """The kernel in a library."""
@@ -102,7 +107,7 @@ def main() -> None:
     setup = json.loads(sys.stdin.readline())
     signal.alarm(setup["limit_s"])
     try:
-        bench = Bench(setup["device"], setup["target"])
+        bench = Bench(setup["device"], setup["target"], setup["threads"])
     except LampqError as e:
         print(json.dumps({"error": str(e)}), file=answers, flush=True)
         return

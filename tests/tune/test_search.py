@@ -129,3 +129,15 @@ def test_a_killed_search_goes_on_and_a_finished_one_repeats_itself(tmp_path, mon
     # And with everything finished it does not even search.
     monkeypatch.setattr("lampq_tvm.tune.search.Search.run", lambda *_: pytest.fail("searched again"))
     tune_kernels([KERNEL], target(ISA), trials=TRIALS, database=database)
+
+
+def test_candidates_are_timed_on_the_cores_that_are_asked_for(tmp_path):
+    """And trials on other cores are not taken for them."""
+    program = "import sys; from lampq_tvm.tune.worker import Bench, tvm; Bench('local', 'host', int(sys.argv[1]))"
+    program += "; print(tvm.get_global_func('runtime.NumThreads')())"
+    for threads in ("1", "2"):
+        done = subprocess.run([sys.executable, "-c", program, threads], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == threads
+    for threads in (1, 2, 1):
+        tune_kernels([KERNEL], target(ISA), trials=1, threads=threads, database=tmp_path)
+    assert len({trial["identity"] for trial in trials(tmp_path)}) == 2
