@@ -84,7 +84,15 @@ class MeasureRequest(TargetOptions, DataOptions, ModelOptions, DrawOptions, Devi
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRequest(
-    TargetOptions, DataOptions, ModelOptions, BudgetOptions, DrawOptions, SensitivityOptions, DeviceOptions, JobOptions
+    TargetOptions,
+    DataOptions,
+    ModelOptions,
+    BudgetOptions,
+    MethodOptions,
+    DrawOptions,
+    SensitivityOptions,
+    DeviceOptions,
+    JobOptions,
 ):
     """Of `tune`.
 
