@@ -21,6 +21,7 @@ from tests.cli.conftest import MODEL
 from tests.copies import Copy
 from tests.copies import copy as copy
 
+pytestmark = pytest.mark.xdist_group("traced")  # which takes long
 SIZES = {k: int(v) for k, v in (arg.split("=") for arg in MODEL if "=" in arg)}
 FEW = ["--calib-images", "16", "--sens-images", "16"]
 # Stages whose keys are part of a stage's key.

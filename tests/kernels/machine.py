@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Machine:
         self.isa, self.session = isa, session
         self.target = target_of(isa)
         self._kernels: dict[str, Any] = {}
+        self._numbers = itertools.count()
 
     def check(self, cases: Iterable[Case]) -> None:
         """Run the cases; AssertionError that names the first one whose output is not equal, and the first place."""
@@ -60,7 +62,7 @@ class Machine:
 
     def outputs(self, cases: list[Case]) -> list[np.ndarray]:
         """What the cases' kernels give."""
-        self._compile({case.kernel: case.build for case in cases if case.kernel not in self._kernels})
+        self._compile({case.kernel: case.build for case in cases})
         return [self._run(case) for case in cases]
 
     def _run(self, case: Case, in_place: bool = False) -> np.ndarray:
@@ -77,16 +79,17 @@ class Machine:
         return tvm.runtime.tensor(array) if self.session is None else self.session.array(array)
 
     def _compile(self, builders: dict[str, Callable[[], PrimFunc]]) -> None:
-        if not builders:
+        """All of them together, whatever was compiled before: so the library is the same in every run, and kept."""
+        if all(kernel in self._kernels for kernel in builders):
             return
-        names = {kernel: f"kernel{len(self._kernels) + i}" for i, kernel in enumerate(builders)}
+        names = {kernel: f"kernel{i}" for i, kernel in enumerate(builders)}
         module = tvm.IRModule({n: builders[k]().with_attr("global_symbol", n) for k, n in names.items()})
         library = self._load(kept.kernels_library(module, self.target))
         self._kernels |= {kernel: library[name] for kernel, name in names.items()}
 
     def _load(self, library: bytes) -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"kernels{len(self._kernels)}.so"
+            path = Path(folder) / f"kernels{next(self._numbers)}.so"  # a name of its own: the loader knows them by it
             path.write_bytes(library)
             return tvm.runtime.load_module(str(path)) if self.session is None else self.session.load(path)
 

@@ -19,6 +19,7 @@ from lampq_tvm.store import Units
 
 BENCH = Path(__file__).parents[2] / "bench"
 SAMPLE = BENCH / "data" / "fashion_mnist_sample"
+pytestmark = pytest.mark.xdist_group("trained")  # whose calibration takes long
 
 
 def images(name: str, count: int) -> np.ndarray:
