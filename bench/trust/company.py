@@ -1,7 +1,7 @@
 """Commands in each other's company: several at once in one fresh cache, round by round, and one that is killed again and again.
 
     python -m bench.trust.company                                        (figures in bench/results/company.json)
-    python -m bench.trust.company --rounds 1 --commands 4 --kills 2      (a short form, which the tests run too)
+    python -m bench.trust.company --rounds 1 --commands 3 --kills 2      (a short form, which the tests run too)
 
 A round starts in an empty cache with `--commands` of the requests, drawn with repetition, all at once. Then a command is killed
 at a random moment of its run, and given again in the same cache; when it gets to the end, the next kill finds an empty cache.

