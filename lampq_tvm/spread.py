@@ -25,6 +25,7 @@ R = TypeVar("R")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time a period, or "max", and the period
 MEMORY_SHARE = 0.5  # of the free memory, that items in flight may take together
 START_S = 0.05  # a thread that was started has begun by then
+LOOKS = 20_000  # for work, some 7 ms: long enough for one network's pauses, whose threads then begin at once
 AHEAD = 2  # items given out for each thread: one computed, one waiting, or its result waiting for its turn
 
 
@@ -38,9 +39,14 @@ def usable_cores() -> int:
         return cores
 
 
-def count_cores() -> None:
-    """Tell TVM, before its thread pool starts, how many cores there are: it takes half of them for hyper-threads."""
+def set_up_kernel_threads() -> None:
+    """Tell TVM, before its thread pool starts, how many cores there are, and how long its threads wait for work on them.
+
+    It takes half of the cores for hyper-threads, and its threads look for work 300,000 times before they sleep: those of three
+    models keep a core busy for a second after each call, and whatever else the process computes waits for them.
+    """
     os.environ.setdefault("TVM_NUM_THREADS", str(usable_cores()))
+    os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", str(LOOKS))
 
 
 def fitting_jobs(jobs: int | None, item_bytes: int) -> int:

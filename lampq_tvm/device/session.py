@@ -134,9 +134,9 @@ def _run(connection: socket.socket, folder: Path, limit_s: float) -> None:
     from tvm.support.utils import TempDirectory
     from tvm_ffi import register_global_func
 
-    from lampq_tvm.spread import count_cores
+    from lampq_tvm.spread import set_up_kernel_threads
 
-    count_cores()
+    set_up_kernel_threads()
     os.chdir(folder)
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     register_global_func("lampq.device.info", lambda: json.dumps(device_info()), override=True)

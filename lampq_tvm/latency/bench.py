@@ -23,7 +23,7 @@ from lampq_tvm.device.times import COUNTED, MEASURED, Timing
 from lampq_tvm.runtime.library import load_path
 from lampq_tvm.runtime.machine import BIG_CORES, SET_THREADS, Machine
 from lampq_tvm.scratch import scratch
-from lampq_tvm.spread import count_cores
+from lampq_tvm.spread import set_up_kernel_threads
 from lampq_tvm.targets import Target
 
 ROUND_MS = 2.0  # a sample is at least this long, so that the timer's resolution does not show
@@ -100,7 +100,7 @@ class KernelBench:
     """
 
     def __init__(self, functions: Mapping[str, PrimFunc], target: Target, session: Session | None, threads: int | None) -> None:
-        count_cores()
+        set_up_kernel_threads()
         self.functions, self.session, self.threads = dict(functions), session, threads
         module = IRModule({name: f.with_attr("global_symbol", name) for name, f in functions.items()})
         executable = tvm.compile(module, target=tvm.target.Target(target.tvm))

@@ -14,7 +14,7 @@ from tvm.runtime.vm import VirtualMachine
 
 from lampq_tvm.runtime.library import load_library
 from lampq_tvm.runtime.sharing import take_lane
-from lampq_tvm.spread import count_cores
+from lampq_tvm.spread import set_up_kernel_threads
 
 if TYPE_CHECKING:
     from lampq_tvm.device.rpc import Session
@@ -50,7 +50,7 @@ class Machine:
         self, library: bytes, params: Sequence[np.ndarray], session: Session | None = None, threads: int | None = None
     ) -> None:
         self.session = session
-        count_cores()
+        set_up_kernel_threads()
         self._lane = take_lane()
         self._give_back = weakref.finalize(self, self._lane.give_back)
         self.device = tvm.cpu() if session is None else session.cpu()

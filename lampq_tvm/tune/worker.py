@@ -27,7 +27,7 @@ from lampq_tvm.device.clocks import clock_mhz
 from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import LampqError
 from lampq_tvm.runtime.machine import BIG_CORES, SET_THREADS
-from lampq_tvm.spread import count_cores
+from lampq_tvm.spread import set_up_kernel_threads
 from lampq_tvm.targets import resolve_target
 
 SAMPLE_MS = 1.0
@@ -48,7 +48,7 @@ class Bench:
     def __init__(self, device: str, target: str, threads: int | None) -> None:
         self._open, self.device = contextlib.ExitStack(), find_device(device)
         self.session: Any = self._open.enter_context(self.device.timed(resolve_target(target)))
-        count_cores()
+        set_up_kernel_threads()
         self.cores = tvm.cpu() if self.session is None else self.session.cpu()
         if threads is not None:
             find = tvm.get_global_func if self.session is None else self.session.get_function

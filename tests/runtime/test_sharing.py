@@ -39,6 +39,25 @@ def path(compiled, tmp_path_factory) -> Path:
     return path
 
 
+def test_threads_of_idle_models_leave_the_cores_alone(path):
+    """Found as torch in the same process a hundred times slower: workers of three models looked for work for a second."""
+    code = """
+import sys, time
+import numpy as np
+from lampq_tvm.runtime import load
+runners = [load(sys.argv[1], threads=2) for _ in range(3)]
+for runner in runners:
+    runner(np.zeros((1, 3, 20, 20), np.uint8))
+time.sleep(0.1)
+before = time.process_time()
+time.sleep(0.4)
+print(time.process_time() - before)
+"""
+    env = {**os.environ, **LEAN, "TVM_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], env=env, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.1
+
+
 def in_threads(count: int, work: Callable[[int], None]) -> None:
     """Run `work(i)` in so many threads at once; raises what the first of them raised."""
     raised: list[BaseException] = []
