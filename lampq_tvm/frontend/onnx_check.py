@@ -45,6 +45,8 @@ def check_onnx(model: Any, path: Path) -> None:
         UsageError: it is broken, or lies about its tensors. UnsupportedError: it holds what is not served.
     """
     where = str(path)
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise UsageError("a name or another text in it is not UTF-8", where=where, hint=AGAIN)
     if model.graph.sparse_initializer:
         raise UnsupportedError("the model holds sparse tensors", where=where, hint="export it with dense ones")
     names = [tensor.name for tensor in model.graph.initializer]
@@ -68,6 +70,17 @@ def check_form(model: Any, where: str) -> None:
         onnx.checker.check_model(model)
     except Exception as e:  # the checker and protobuf raise different kinds
         raise UsageError(f"not a readable ONNX file ({reason(e)})", where=where, hint=AGAIN) from e
+
+
+def _texts(message: Any) -> Iterator[str | bytes]:
+    """Every text of a message and of those within it; protobuf leaves one that is not UTF-8 as bytes."""
+    for field, value in message.ListFields():
+        values = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
+        if field.type == field.TYPE_STRING:
+            yield from values
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in values:
+                yield from _texts(inner)
 
 
 def _check_tensor(tensor: Any, where: str) -> int:

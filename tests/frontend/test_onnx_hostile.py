@@ -146,6 +146,31 @@ def test_a_graph_that_does_not_hold_together(case, tmp_path):
     refused(save(tmp_path / "m.onnx", graph(BROKEN[case])))
 
 
+TEXTS = {
+    "a node's name": lambda made: setattr(made.graph.node[0], "name", "/QQQQ/a/MatMul"),
+    "an operator": lambda made: setattr(made.graph.node[0], "op_type", "QQQQ"),
+    "a value's name": lambda made: made.graph.node[0].output.append("QQQQ"),
+    "an attribute's name": lambda made: made.graph.node[0].attribute.append(helper.make_attribute("QQQQ", 1)),
+    "a weight's name": lambda made: setattr(made.graph.initializer[0], "name", "QQQQ"),
+    "a domain": lambda made: setattr(made.opset_import[0], "domain", "QQQQ"),
+    "a note of the exporter": lambda made: made.graph.node[0].metadata_props.add(
+        key="pkg.torch.onnx.name_scopes", value="QQQQ"
+    ),
+    "a text for people": lambda made: setattr(made, "doc_string", "QQQQ"),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_a_text_that_is_not_utf8(case, tmp_path):
+    """Protobuf hands it out as bytes."""
+    made = helper.make_model(graph([node("MatMul", "x", "w")], [tensor()]), opset_imports=[helper.make_opsetid("", 17)])
+    TEXTS[case](made)
+    data = made.SerializeToString()
+    assert data.count(b"QQQQ") == 1
+    (tmp_path / "m.onnx").write_bytes(data.replace(b"QQQQ", b"\xff\xfeQ\xff"))
+    assert "UTF-8" in refused(tmp_path / "m.onnx", UsageError)
+
+
 def test_functions_that_grow_or_call_themselves(tmp_path):
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
 
