@@ -27,6 +27,7 @@ SECTIONS = (
     workstation.solver,
     workstation.busy,
     trust.calibration_images,
+    trust.fuzz,
     trust.company,
     trust.sharing,
     trust.siege,

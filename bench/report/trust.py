@@ -59,6 +59,20 @@ dropped: a client with the key connects, uploads, calls and closes ([devices](de
 {table(head, [[row[key] for key in keys] for row in found["rows"]])}"""
 
 
+def fuzz() -> str:
+    """Mutated files of every kind."""
+    found = load("fuzz")
+    counts = ("readers", "accepted", "refused", "findings", "commands", "exit_0", "exit_other", "command_findings")
+    rows = [[row["kind"], *(f"{row[count]:,}" for count in counts)] for row in found["rows"]]
+    head = ["file", "through its reader", "taken", "refused", "findings", "through a command", "taken", "refused", "findings"]
+    return f"""## Mutated files
+
+`python -m bench.trust.fuzz`: each mutated file is read in a forked child. A finding is a traceback, a dead process, more
+than 10 s, more than 2 GB above the imports, or a refusal that is not one line.
+
+{table(head, rows)}"""
+
+
 def company() -> str:
     """Commands at once in one cache, and killed ones."""
     found = load("company")
