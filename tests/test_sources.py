@@ -194,8 +194,9 @@ def test_keys_are_made_fast():
     middle = time.process_time()
     for path in PACKAGE.rglob("*.py"):
         ast.parse(path.read_text())
-    print((middle - start) / (time.process_time() - middle))
+    print(middle - start, time.process_time() - middle)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    shares = [float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(4)]
-    assert min(shares) < 0.5
+    runs = [map(float, subprocess.run(command, capture_output=True, check=True).stdout.split()) for _ in range(4)]
+    keys, parsing = (min(seconds) for seconds in zip(*runs, strict=True))
+    assert keys / parsing < 0.3  # 0.15 s where the package is parsed in half a second

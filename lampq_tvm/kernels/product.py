@@ -126,7 +126,8 @@ class _Product:
         stacks = -(-whole // group)
         tail = Run(1, tirx.const(whole * rows, "int32"), rest)
         jobs = (stacks + (rest > 0)) * chunks
-        level, table = LEVELS[self.isa], None if epilogue.table is None else Table.of(LEVELS[self.isa], epilogue.table)
+        level = LEVELS[self.isa]
+        table = None if epilogue.table is None else Table.of(level, epilogue.table)
         with each_thread(level, jobs, *self._own(group)) as buffers:
             held = Held(table, *buffers)
             T.buffer_store(held.packed, tirx.const(-1, "int32"), [0])

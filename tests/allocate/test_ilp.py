@@ -96,7 +96,7 @@ def test_two_hundred_layers_with_three_rows_in_a_second():
         seconds.append(time.process_time() - start)
     assert found[0] is not None and all(row.holds(found[0]) for row in (bits, ms, byte))
     assert found[0] == found[1] == found[2]
-    assert min(seconds) < 1.0  # beside another test on the same core the others take longer
+    assert sorted(seconds)[1] < 1.0
 
 
 def test_solver_prints_nothing(capfd):
