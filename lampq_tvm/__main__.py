@@ -26,9 +26,11 @@ from lampq_tvm.cli.run import run
 from lampq_tvm.cli.targets import targets
 from lampq_tvm.cli.tune import tune
 from lampq_tvm.errors import LampqError, full_disk
+from lampq_tvm.lean import leave_torch_out
 
 INTERRUPTED = 130
 STDOUT = 1
+WITHOUT_TORCH = ("run", "eval", "bench", "device")  # verbs that a board has too
 # Absent on a board.
 COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "scipy", "packaging", "xgboost", "PIL", "ziglang")
 
@@ -54,6 +56,8 @@ def root(
 
 def main() -> None:
     """Console script."""
+    if sys.argv[1:] and sys.argv[1] in WITHOUT_TORCH:
+        leave_torch_out()
     sys.exit(run_command(sys.argv[1:]))
 
 

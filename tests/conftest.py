@@ -5,6 +5,7 @@ And which tests run on one worker (`--dist loadgroup`), since they share what ta
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 
 import pytest
@@ -13,6 +14,13 @@ import pytest
 # architecture's kernels, a family's model with its calibration.
 SHARED = ("machine", "compiled", "family")
 LACKING = "this CPU has no "  # how a skip of such a test begins; the level's name follows
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_stays() -> None:
+    """Torch's and TVM's objects by the million are looked through for garbage once, and not again in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

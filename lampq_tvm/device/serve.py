@@ -19,6 +19,7 @@ from lampq_tvm.device.key import server_key
 from lampq_tvm.device.server import BACKLOG, Server
 from lampq_tvm.device.session import preload, say
 from lampq_tvm.errors import DeviceError, LampqError, UsageError
+from lampq_tvm.lean import leave_torch_out
 
 
 def serve(
@@ -100,4 +101,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    leave_torch_out()
     sys.exit(main())

@@ -91,14 +91,13 @@ class Measuring:
 
     def _start(self) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        lean = {"PYTHONPATH": path, "TVM_FFI_DISABLE_TORCH_C_DLPACK": "1"}  # else TVM imports torch, which takes seconds
         process = subprocess.Popen(
-            [sys.executable, "-m", "lampq_tvm.tune.worker"],
+            [sys.executable, "-m", "lampq_tvm.tune"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(Path(self._folder.name) / "stderr").open("wb"),
             text=True,
-            env={**os.environ, **lean},
+            env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is for the tuner, which then ends this process itself
         )
         self._process = process

@@ -1,6 +1,6 @@
 """The measuring process: loads candidates, compares them with the oracle, times them, and may crash.
 
-`python -m lampq_tvm.tune.worker` reads jobs from its standard input and answers on its standard output, one JSON line each:
+`python -m lampq_tvm.tune` reads jobs from its standard input and answers on its standard output, one JSON line each:
 
     {"libraries": [path, ...], "case": path, "limit_s": seconds, "rounds": n}
     {"outcome": "exact", "samples": [[...], ...], "unit": "us", "clocks_mhz": n}    samples of each library, round by round
@@ -120,7 +120,3 @@ def main() -> None:
             answer = judge(bench, job)
             signal.alarm(0)
             print(json.dumps(answer), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,7 @@ HOST = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
 pytestmark = pytest.mark.skipif(HOST is None, reason="no x86 level to run here")
 LOADS = 200
 FORK_S, START_S = 60, 240
-LEAN = {"TVM_FFI_DISABLE_TORCH_C_DLPACK": "1"}  # else TVM imports torch, which takes seconds
+ALONE = "from lampq_tvm.lean import leave_torch_out\nleave_torch_out()\n"  # else TVM imports it, which takes seconds
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def path(compiled, tmp_path_factory) -> Path:
 
 def test_threads_of_idle_models_leave_the_cores_alone(path):
     """Found as torch in the same process a hundred times slower: workers of three models looked for work for a second."""
-    code = """
+    code = f"""{ALONE}
 import sys, time
 import numpy as np
 from lampq_tvm.runtime import load
@@ -53,7 +53,7 @@ before = time.process_time()
 time.sleep(0.4)
 print(time.process_time() - before)
 """
-    env = {**os.environ, **LEAN, "TVM_NUM_THREADS": "2"}
+    env = {**os.environ, "TVM_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code, str(path)], env=env, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 0.1
 
@@ -169,13 +169,13 @@ def test_a_fork_while_threads_call_it(compiled):
 def test_a_forked_child_that_ends_as_programs_do(path, tmp_path):
     np.save(tmp_path / "x.npy", images("one block", 3))
     script = (
-        "import os, sys, numpy as np\nfrom lampq_tvm import load\n"
+        ALONE + "import os, sys, numpy as np\nfrom lampq_tvm import load\n"
         "runner, x = load(sys.argv[1]), np.load(sys.argv[2])\nexpected = runner(x)\nchild = os.fork()\n"
         "if child:\n    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
         "right = (runner(x) == expected).all()\nrunner.close()\nsys.exit(0 if right else 1)\n"
     )
     command = [sys.executable, "-c", script, str(path), str(tmp_path / "x.npy")]
-    assert subprocess.run(command, timeout=START_S, env={**os.environ, **LEAN}).returncode == 0
+    assert subprocess.run(command, timeout=START_S).returncode == 0
 
 
 LOADING = """
