@@ -77,16 +77,12 @@ def attention_tiles(shape: AttentionShape, isa: str, bits: int) -> Tiles:
     vectors = min(level.attention_vectors, found[0].packed[0])
 
     def cost(rows: int) -> float:
-        products = sum(f.packed[1] * -(-f.padded[0] // f.dot.lanes) * _step(f, rows) for f in found)
+        products = sum(f.packed[1] * -(-f.padded[0] // f.dot.lanes) * f.dot.instructions(rows, 1) for f in found)
         return -(-shape.tokens // rows) * (products + SOFTMAX * rows * shape.tokens)
 
-    rows = min(range(min(level.attention_rows, shape.tokens), 0, -1), key=cost)
+    fitting = [r for r in range(min(level.attention_rows, shape.tokens), 0, -1) if all(f.dot.fits(r, vectors) for f in found)]
+    rows = min(fitting, key=cost)
     return Tiles(rows, vectors, unroll=found[0].dot.unroll)
-
-
-def _step(factor: Factor, rows: int) -> float:
-    """Instructions of a step of one vector of columns."""
-    return factor.dot.slots(rows, 1) + factor.dot.loads(rows, 1)
 
 
 def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | None = None, *, table: bool = False) -> PrimFunc:

@@ -36,13 +36,12 @@ def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:
     """Tiles for any shape: those with the fewest multiply-adds and loads, the last rows' smaller tile included."""
     budget, blocks = dot.accumulators, padded(shape, dot)[0] // dot.lanes
     best: tuple[float, Tiles] | None = None
-    for vectors in range(1, min(MAX_VECTORS, blocks) + 1):
+    for vectors in range(min(dot.together, blocks), min(MAX_VECTORS, blocks) + 1):
         for rows in range(1, min(MAX_ROWS, shape.rows) + 1):
-            slots = dot.slots(rows, vectors)
-            if slots > budget and rows * vectors > 1:
+            if (rows > 1 or vectors > dot.together) and (dot.slots(rows, vectors) > budget or not dot.fits(rows, vectors)):
                 continue
             whole, rest = divmod(shape.rows, rows)
-            steps = sum(count * (dot.slots(r, vectors) + dot.loads(r, vectors)) for count, r in ((whole, rows), (1, rest)) if r)
+            steps = sum(count * dot.instructions(r, vectors) for count, r in ((whole, rows), (1, rest)) if r)
             tails = 1 + 0.02 * (blocks % vectors > 0)
             cost = tails * steps / vectors
             if best is None or cost < best[0]:

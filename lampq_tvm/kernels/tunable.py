@@ -79,7 +79,7 @@ class ProductKernel(Kernel):
 
     @property
     def key(self) -> str:
-        """Shape and multiply-add (`codes_m197_n576_k192_neon_s8s8_3_3`)."""
+        """Shape and multiply-add (`codes_m197_n576_k192_neon_s8s8_2`)."""
         return f"{self.shape.key}_{self.dot.name}"
 
     @property

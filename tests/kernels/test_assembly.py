@@ -11,6 +11,7 @@ import pytest
 from lampq_tvm.kernels.attention import AttentionShape, build_attention
 from lampq_tvm.kernels.isa import dot_for
 from lampq_tvm.kernels.isa.assembly import Assembled
+from lampq_tvm.kernels.isa.sixteens import Sixteens
 from lampq_tvm.kernels.layernorm import build_layernorm
 from lampq_tvm.kernels.product import build_product
 from lampq_tvm.kernels.shapes import EPILOGUES, ProductShape, round_up
@@ -62,16 +63,18 @@ def test_product_runs_on_the_steps_instructions(isa, bits):
         assert count(text, mnemonic) >= dot.slots(tiles.rows, tiles.vectors), mnemonic
 
 
-@pytest.mark.parametrize("isa", [isa for isa in ISAS if isinstance(dot_for(isa, 8, 8), Assembled)])
-def test_a_tile_in_assembly_holds_loads_and_multiplications_alone(isa):
-    dot, shape, (multiply,) = dot_for(isa, 8, 8), replace(SHAPE, k=768), STEPS[isa, 8]
-    tiles, text = default_tiles(shape, dot), assembly(build_product(shape, isa, 8, 8), isa)
-    loops = [block for block in re.findall(r"//APP(.*?)//NO_APP", text, re.DOTALL) if count(block, multiply)]
-    body = max((re.search(r":\n(.*?)\s+b\.ne", loop, re.DOTALL)[1] for loop in loops), key=len)
-    loads = tiles.unroll * dot.loads(tiles.rows, tiles.vectors)
+@pytest.mark.parametrize(
+    ("isa", "bits"), [(isa, bits) for isa in ISAS for bits in (8, 6, 4) if isinstance(dot_for(isa, bits, bits), Assembled)]
+)
+def test_a_tile_in_assembly_holds_loads_and_multiplications_alone(isa, bits):
+    dot, shape = dot_for(isa, bits, bits), replace(SHAPE, k=768)
+    tiles, text = default_tiles(shape, dot), assembly(build_product(shape, isa, bits, bits), isa)
+    bodies = re.findall(r"//APP(?:(?!//NO_APP).)*?:\n((?:(?!//NO_APP).)*?)\s+b\.ne", text, re.DOTALL)
+    body, unroll = max(bodies, key=len), round_up(tiles.unroll, dot.step_block)
+    vectors = 1 if isinstance(dot, Sixteens) else tiles.vectors  # whose weight vectors come one after the other
+    loads = unroll * dot.loads(tiles.rows, vectors)
     assert count(body, "ld1") == loads
-    assert count(body, multiply) == tiles.unroll * dot.slots(tiles.rows, tiles.vectors)
-    assert len(body.split("\n")) == loads + count(body, multiply) + 1  # and the counter
+    assert len(body.split("\n")) == loads + unroll * dot.multiplies(tiles.rows, vectors) + 1  # and the counter
 
 
 @pytest.mark.parametrize("epilogue", EPILOGUES)

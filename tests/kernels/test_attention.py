@@ -128,9 +128,9 @@ def test_other_sizes(machine):
     """Tiles that leave rows and columns over, and more vectors than the values have."""
     shape = AttentionShape(2, 49, 2, 35, 1)
     sizes = (Tiles(1, 1), Tiles(3, 2, unroll=3), Tiles(5, 4), Tiles(7, 1, unroll=16), Tiles(12, 3, unroll=2))
-    kernel = AttentionKernel(shape, machine.isa, 8)
-    cut = [data.cut(kernel, tiles) for tiles in sizes]
-    machine.check(attention_case(Attention(shape, (4, 8)[i % 2], tiles=tiles), machine.isa) for i, tiles in enumerate(cut))
+    widths = [(4, 8)[i % 2] for i in range(len(sizes))]
+    cut = [data.cut(AttentionKernel(shape, machine.isa, bits), tiles) for bits, tiles in zip(widths, sizes, strict=True)]
+    machine.check(attention_case(Attention(shape, bits, tiles=t), machine.isa) for bits, t in zip(widths, cut, strict=True))
 
 
 def test_many_tokens(machine):

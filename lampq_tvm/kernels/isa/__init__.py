@@ -20,6 +20,6 @@ def dot_for(isa: str, w_bits: int, a_bits: int) -> Dot:
     """The multiply-add of signed codes of a_bits with weight codes of w_bits on an instruction set level.
 
     >>> dot_for("vnni", 4, 4).name, dot_for("neon", 8, 8).name, dot_for("neon", 2, 4).name
-    ('vnni_u8s8', 'neon_s8s8_2_3', 'neon_tbl_4_2')
+    ('vnni_u8s8', 'neon_s8s8_2', 'neon_tbl_4_2')
     """
     return LEVELS[isa].weight_dot(weight_peak(w_bits), a_bits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +9,8 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import llvm, pick, splat
-from lampq_tvm.kernels.isa.dot import Dot, Tile
+from lampq_tvm.kernels.emit import llvm, pick
+from lampq_tvm.kernels.isa.dot import Dot
 from lampq_tvm.kernels.isa.level import Level
 
 
@@ -27,19 +26,6 @@ class Quads(Dot):
     def row_block(self) -> int:
         """Rows of a panel are padded to a multiple of it."""
         return 4
-
-    def order(self, tile: Tile, parts: int) -> Iterator[tuple[int, int, int, int]]:
-        """(accumulator, row, vector, part of the vector) of a tile whose vectors come in `parts`, row by row."""
-        places = itertools.product(range(tile.rows), range(tile.vectors), range(parts))
-        return ((slot, *place) for slot, place in enumerate(places))
-
-
-def repeated(tile: Tile, k: Expr) -> list[Expr]:
-    """Each row's four inputs repeated over a register."""
-    if tile.rows == 1:
-        return [splat(T.reinterpret(tile.a.read(k, 0, 1), dtype="int32"), 4, "int8x16")]
-    fours = [T.reinterpret(tile.a.read(k, row, 4), dtype="int32x4") for row in range(0, tile.rows, 4)]
-    return [splat(pick([fours[row // 4]], [row % 4]), 4, "int8x16") for row in range(tile.rows)]
 
 
 class Arm(Level):

@@ -19,8 +19,8 @@ from lampq_tvm.kernels.isa.level import emits
 from lampq_tvm.kernels.isa.shuffles import Shuffles
 
 MAX_DEPTH = 16
-DEEP = 8  # steps of a block from which on its activations do not fit into registers
-SPILLED = 4  # accumulator registers that these take up all the same
+SELDOM = 4  # steps of a block from which on int32 sums may as well lie in memory
+BESIDE, TOTALS = 6, 12  # 16-bit totals that registers hold with as many int32 sums beside them, and without
 PACKED = [0, 4, 1, 5, 2, 6, 3, 7]  # words in order, of four vectors whose halves were packed apart
 
 
@@ -31,7 +31,7 @@ class Wide(Simple):
         """Write one step along K."""
         rows = words(tile, k)
         for vector in range(tile.vectors):
-            weights = T.Cast("int16x16", tile.weights[vector].read(k, 0, 16))
+            weights = T.Bind(T.Cast("int16x16", tile.weights[vector].read(k, 0, 16)))
             for row, word in enumerate(rows):
                 slot = row * tile.vectors + vector
                 product = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", splat(word, 8, "int16x16"), weights)
@@ -46,13 +46,14 @@ class Narrow(Dot):
 
     @property
     def accumulators(self) -> int:
-        """Accumulator registers that fit beside weights and activations."""
-        return self.level.accumulators - (SPILLED if self.depth >= DEEP else 0)
+        """Accumulator registers of a tile: beside as many 16-bit totals, or in memory where they are touched seldom."""
+        return self.level.accumulators if self.depth == 1 else BESIDE if self.depth < SELDOM else TOTALS
 
     def loads(self, rows: int, vectors: int) -> float:
-        """Instructions of a step besides the multiply-adds: with more vectors, deep blocks spill their activations."""
-        spilled = 2 * rows * vectors if self.depth >= DEEP and vectors > 1 else 0
-        return rows + vectors + spilled
+        """Instructions of a step besides the multiply-adds: what registers cannot hold, totals, weights, a row's inputs and a
+        product, is stored and loaded."""
+        lacking = rows * vectors + vectors + 2 - self.level.registers
+        return rows + vectors + 2 * max(0, lacking)
 
     def multiply(self, tile: Tile) -> None:
         """Write tile.acc = the tile's products over all steps."""
@@ -64,18 +65,20 @@ class Narrow(Dot):
             self._block(tile, tirx.const(whole * self.depth, "int32"), tile.groups % self.depth)
 
     def _block(self, tile: Tile, first: Expr, depth: int) -> None:
-        ones = T.broadcast(tirx.const(1, "int16"), 16)
-        for vector in range(tile.vectors):
-            for row in range(tile.rows):
-                total = None
-                for j in range(depth):
-                    word = T.reinterpret(tile.a.read(first + j, row, 1), dtype="int32")
-                    factors = splat(word, 8, "int8x32"), tile.weights[vector].read(first + j, 0, 32)
-                    product = llvm("llvm.x86.avx2.pmadd.ub.sw", "int16x16", *factors)
-                    total = product if total is None else total + product
-                slot = row * tile.vectors + vector
-                added = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", total, ones)
-                tile.acc.store(slot, tile.acc.load(slot) + added)
+        """Add `depth` steps in 16 bits, each weight and each row's inputs loaded once, then widen."""
+        ones, slots = T.broadcast(tirx.const(1, "int16"), 16), tile.rows * tile.vectors
+        totals: list[Expr | None] = [None] * slots
+        for j in range(depth):
+            weights = [T.Bind(vector.read(first + j, 0, 32)) for vector in tile.weights]
+            for row, word in enumerate(words(tile, first + j)):
+                factor = T.Bind(splat(word, 8, "int8x32"))
+                for vector, weight in enumerate(weights):
+                    slot = row * tile.vectors + vector
+                    product, total = llvm("llvm.x86.avx2.pmadd.ub.sw", "int16x16", factor, weight), totals[slot]
+                    totals[slot] = T.Bind(product if total is None else total + product)
+        for slot, total in enumerate(totals):
+            added = llvm("llvm.x86.avx2.pmadd.wd", "int32x8", total, ones)
+            tile.acc.store(slot, tile.acc.load(slot) + added)
 
 
 @emits("avx2")

@@ -108,6 +108,11 @@ class Dot(ABC):
         """Accumulator registers beyond `accumulators` that may still pay off: LLVM keeps some in memory."""
         return 4
 
+    @property
+    def together(self) -> int:
+        """Weight vectors whose sums are best finished together."""
+        return 1
+
     def fits(self, rows: int, vectors: int) -> bool:
         """Whether a tile can be written at all."""
         return True
@@ -121,9 +126,17 @@ class Dot(ABC):
         """Accumulator registers of a tile."""
         return rows * vectors * self.lanes // self.acc_lanes
 
+    def multiplies(self, rows: int, vectors: int) -> float:
+        """Multiply-adds of a step, and what else its sums take."""
+        return self.slots(rows, vectors)
+
     def loads(self, rows: int, vectors: int) -> float:
         """Instructions of a step besides the multiply-adds."""
         return rows + vectors
+
+    def instructions(self, rows: int, vectors: int) -> float:
+        """Of a step."""
+        return self.multiplies(rows, vectors) + self.loads(rows, vectors)
 
     @property
     def acc_lanes(self) -> int:

@@ -1,7 +1,7 @@
 """Plain NEON (no dot product): `smull` and `smlal` multiply into 16 bits, `sadalp` adds pairs into int32 lanes.
 
-A 16-bit lane holds `depth` products exactly: 1 at 8/8 (-128 * -128 = 16384, twice that leaves int16), 2 where weights of
-8 bits avoid -128, more at fewer bits. So fewer bits really are faster: `sadalp` runs once per `depth` multiplications.
+A 16-bit lane holds `depth` products exactly: 1 where both take -128 (-128 * -128 = 16384, twice that leaves int16), 2 where
+weights of 8 bits avoid it, more at fewer bits. So fewer bits really are faster: `sadalp` runs once per `depth` multiplications.
 Fewer still are added in bytes (`mla.py`), and weights of 2 bits are looked up (`tables.py`).
 """
 
@@ -9,70 +9,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm import tirx
-from tvm.ir import Expr
-
-from lampq_tvm.kernels.emit import llvm, pick, steps
-from lampq_tvm.kernels.isa.arm import Arm, Quads, repeated
+from lampq_tvm.kernels.isa.arm import Arm
 from lampq_tvm.kernels.isa.assembly import BYTES
 from lampq_tvm.kernels.isa.dot import Dot, Tile
 from lampq_tvm.kernels.isa.level import emits
 from lampq_tvm.kernels.isa.mla import DEEPEST, Mla
+from lampq_tvm.kernels.isa.sixteens import CHANNELS, INPUTS, Place, Sixteens, across
 from lampq_tvm.kernels.isa.tables import Tables, depth_of
 
-DEEPEST_LONG = 3  # products: over more, LLVM runs out of registers
+DEEPEST_LONG = 16  # products: more gain nothing
 
 
 @dataclass(frozen=True)
-class Smlal(Quads):
-    """Two channels a register of sums: each int32 lane holds half of a channel's sum.
+class Smlal(Sixteens):
+    """Products added in 16 bits.
 
     Attributes:
-        depth: products that a 16-bit lane adds before it is widened.
+        depth: products that a 16-bit lane adds before it is widened, one or an even number: a step has two for it.
     """
 
     depth: int
 
     @property
-    def unroll(self) -> int:
-        """Blocks of steps that are written out unless tuning finds better."""
-        return 4
+    def block(self) -> int:
+        """Steps after which narrow sums are widened."""
+        return max(1, self.depth // 2)
 
-    def slots(self, rows: int, vectors: int) -> int:
-        """Accumulator registers of a tile."""
-        return 2 * rows * vectors * self.lanes // 4
+    def multiplies(self, rows: int, vectors: int) -> float:
+        """Multiply-adds of a step, widening included."""
+        return CHANNELS * self.slots(rows, vectors) * (2 + 2 / self.depth)
 
-    def loads(self, rows: int, vectors: int) -> float:
-        """Instructions of a step besides the multiply-adds."""
-        return 1.25 * rows + vectors * self.lanes / 4
+    def added(self, place: Place, narrow: int, *, fresh: bool) -> list[str]:
+        """The low halves' products, then the high ones'."""
+        slot, row, channel = place
+        n, wide, first = f"v{narrow}.8h", self.widened(slot, narrow), "smull" if fresh else "smlal"
+        low, high = (f"{n}, v{row}.{size}, v{channel}.{size}" for size in ("8b", "16b"))
+        if self.depth == 1:
+            return [f"smull {low}", wide, f"smull2 {high}", wide]
+        return [f"{first} {low}", f"smlal2 {high}", *([] if self.beside else [wide])]
 
-    def multiply(self, tile: Tile) -> None:
-        """Write tile.acc = the tile's products over all steps."""
-        tile.acc.clear()
-        for number in steps(tile.groups // self.depth, tile.unroll):
-            self._block(tile, number * self.depth, self.depth)
-        if rest := tile.groups % self.depth:
-            self._block(tile, tirx.const(tile.groups - rest, "int32"), rest)
+    def widened(self, slot: int, narrow: int) -> str:
+        """Pairs of lanes into int32."""
+        return f"sadalp v{slot}.4s, v{narrow}.8h"
 
-    def _block(self, tile: Tile, first: Expr, depth: int) -> None:
-        """Add `depth` steps in 16 bits and widen, accumulator by accumulator: their sums live only for a moment."""
-        inputs = [repeated(tile, first + j) for j in range(depth)]
-        for slot, row, vector, part in sorted(self.order(tile, self.lanes // 2), key=lambda at: (at[2:], at[1])):
-            total = None
-            for j in range(depth):
-                low = pick([inputs[j][row]], list(range(8)))
-                product = llvm(
-                    "llvm.aarch64.neon.smull.v8i16", "int16x8", low, tile.weights[vector].read(first + j, 8 * part, 8)
-                )
-                total = product if total is None else total + product
-            pairs = llvm("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4", total)
-            tile.acc.store(slot, tile.acc.load(slot) + pairs)
-
-    def read(self, tile: Tile, row: int, vector: int) -> list[Expr]:
-        """A row's sums for the channels of a weight vector: registers of int32 [4]."""
-        first = (row * tile.vectors + vector) * self.lanes // 2
-        halves = [tile.acc.load(slot) for slot in range(first, first + self.lanes // 2)]
-        return [llvm("llvm.aarch64.neon.addp.v4i32", "int32x4", *pair) for pair in zip(halves[::2], halves[1::2], strict=True)]
+    def vector(self, tile: Tile) -> None:
+        """Write tile.acc = the products of a tile of one weight vector."""
+        self._run(tile, tile.acc, 0, tile.groups, *across(tile.rows))
 
 
 @emits("neon")
@@ -86,11 +68,10 @@ class NeonLevel(Arm):
         return self.dot(w_peak, a_bits, self.data.side)
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
-        """A multiply-add whose 16-bit sums are as deep as the widths allow."""
-        level, bytes_depth = self.data, 128 // (w_peak << (a_bits - 1))
-        layout = level.lanes * side, level.group, level.operand
-        if bytes_depth >= 2:
-            deep = min(bytes_depth, DEEPEST)
-            return Mla(f"neon_mla_{deep}_{side}", *layout, shift=0, depth=deep, level=level)
-        depth = min(DEEPEST_LONG, 32767 // (w_peak << (a_bits - 1)))
-        return Smlal(f"neon_s8s8_{depth}_{side}", *layout, shift=0, depth=depth, level=level)
+        """A multiply-add whose narrow sums are as deep as the widths allow."""
+        level, largest = self.data, w_peak << (a_bits - 1)
+        layout = CHANNELS, INPUTS, level.operand
+        if (deep := min(128 // largest, DEEPEST)) >= 2:
+            return Mla(f"neon_mla_{deep}", *layout, shift=0, depth=deep, level=level)
+        depth = max(1, min(DEEPEST_LONG, 32767 // largest) // 2 * 2)
+        return Smlal(f"neon_s8s8_{depth}", *layout, shift=0, depth=depth, level=level)

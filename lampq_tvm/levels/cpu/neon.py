@@ -15,11 +15,10 @@ NEON = add_level(
         byte_lanes=16,
         look_lanes=16,
         registers=32,
-        accumulators=18,  # LLVM keeps some registers for the 16-bit sums
+        accumulators=24,
         operand="int8",
         group=4,
-        side=3,
-        attention_rows=4,
-        attention_vectors=3,
+        attention_rows=6,
+        attention_vectors=4,
     )
 )
