@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bench.report import accuracy, cuda, estimates, speed, trust, workstation
+from bench.report import accuracy, cuda, estimates, limits, speed, trust, workstation
 from bench.report.tables import load
 
 SECTIONS = (
@@ -14,6 +14,7 @@ SECTIONS = (
     speed.arm,
     speed.lookups,
     speed.threads,
+    limits.limits,
     estimates.plans,
     estimates.additivity,
     estimates.against_mca,

@@ -104,8 +104,8 @@ kernels alone, one by one, with look-ups of 2-bit weights: `python -m bench.spee
 
 We aimed at {AIM}x of the best peer at 8/8: {reached} of {len(BOARDS) * len(MODELS)} columns reach it. With a dot
 product it cannot be met on DeiT-S and ViT-B: `sdot` alone, 16 multiply-adds an instruction, is {alone["DeiT-S"]:.2f}x
-and {alone["ViT-B"]:.2f}x of the best peer there, before a single load. On plain NEON 4/4 meets it: products of few bits
-add in 16 bits or bytes there, so fewer bits run fewer instructions; elsewhere they save memory alone."""
+and {alone["ViT-B"]:.2f}x of the best peer there, before a single load. On plain NEON 4/8 and 4/4 meet it: products of few
+bits add in 16 bits or bytes there, so fewer bits run fewer instructions; elsewhere they save memory alone."""
 
 
 def lookups() -> str:

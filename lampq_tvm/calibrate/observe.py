@@ -94,7 +94,7 @@ def observe(
     seen, empty = Observed(), True
 
     def one(piece: ImagePiece) -> Arrays:
-        limit = partial(_rank_limit, piece.first if count is None else count, seed)
+        limit = partial(_rank_limit, piece.first if count is None else count, seed, SAMPLE_ROWS)
         name = f"observe/{piece.first}-{piece.first + len(piece.images)}"
         return units.get(name, lambda: _statistics(model, piece, seed, limit))
 
@@ -118,13 +118,13 @@ def image_pieces(model: ImportedModel, batches: Iterable[tuple[npt.NDArray[np.ui
 
 
 @lru_cache(maxsize=16)  # pieces of a set whose size is known ask the same
-def _rank_limit(images: int, seed: int, tokens: int) -> np.uint64:
-    """Rank that a row must not exceed to be among the SAMPLE_ROWS of lowest rank of the first `images` images."""
+def _rank_limit(images: int, seed: int, size: int, tokens: int) -> np.uint64:
+    """Rank that a row must not exceed to be among the `size` of lowest rank of the first `images` images."""
     lowest = np.zeros(0, np.uint64)
     for first in range(0, images, RANKED_IMAGES):
         ranks = row_ranks(first, min(RANKED_IMAGES, images - first), tokens, seed)
-        lowest = np.sort(np.concatenate([lowest, ranks]))[:SAMPLE_ROWS]
-    return lowest[-1] if len(lowest) == SAMPLE_ROWS else EVERY_RANK
+        lowest = np.sort(np.concatenate([lowest, ranks]))[:size]
+    return lowest[-1] if len(lowest) == size else EVERY_RANK
 
 
 @torch.no_grad()

@@ -158,7 +158,7 @@ class _Attention:
     def write(self) -> None:
         shape, parts, level = self.shape, self._parts, LEVELS[self.isa]
         pairs, tiles = shape.batch * shape.heads, -(-shape.tokens // self._rows)
-        packed = [T.sblock_alloc_buffer((pairs, *f.packed), "int8") for f in (self.keys, self.values)]
+        packed = [T.sblock_alloc_buffer((pairs, *f.packed), f.dot.weight_dtype) for f in (self.keys, self.values)]
         fixes = [T.sblock_alloc_buffer((pairs, f.padded[0]), "int32") for f in (self.keys, self.values)]
         with hooks(level, pairs * parts), T.parallel(0, pairs * parts) as job:
             pair, part = job // parts, job % parts

@@ -58,14 +58,15 @@ class Factor:
         with T.serial(begin * lanes, tirx.min(end * lanes, true)) as row:
             with T.serial(0, self.depth // group) as k:
                 codes = source.vload([first + row, channel + k * group], f"int8x{group}")
-                T.buffer_store(packed, codes, [pair, row // lanes, k, ramp(row % lanes * group, group)])
+                T.buffer_store(packed, self._kept(codes, group), [pair, row // lanes, k, ramp(row % lanes * group, group)])
             if rest:
                 with T.serial(0, group) as i:
                     at = tirx.min(tirx.const(self.depth - rest, "int32") + i, tirx.const(self.depth - 1, "int32"))
                     code = tirx.Select(i < rest, source[first + row, channel + at], tirx.const(0, "int8"))
-                    T.buffer_store(packed, code, [pair, row // lanes, self.depth // group, row % lanes * group + i])
+                    place = row % lanes * group + i
+                    T.buffer_store(packed, self._kept(code, 1), [pair, row // lanes, self.depth // group, place])
         with T.serial(tirx.min(end * lanes, true), end * lanes) as row, T.serial(0, self.packed[1]) as k:
-            zeros = T.broadcast(tirx.const(0, "int8"), group)
+            zeros = T.broadcast(tirx.const(0, self.dot.weight_dtype), group)
             T.buffer_store(packed, zeros, [pair, row // lanes, k, ramp(row % lanes * group, group)])
 
     def pack_columns(self, source: Any, first: Expr, channel: Expr, packed: Any, pair: Expr, part: Expr, parts: int) -> None:
@@ -81,7 +82,12 @@ class Factor:
             row = tirx.min(k * group + i, tirx.const(self.depth - 1, "int32"))
             column = tirx.min(c, tirx.const(self.columns - 1, "int32"))
             code = tirx.Select(inside, source[first + row, channel + column], tirx.const(0, "int8"))
-            T.buffer_store(packed, code, [pair, c // lanes, k, c % lanes * group + i])
+            T.buffer_store(packed, self._kept(code, 1), [pair, c // lanes, k, c % lanes * group + i])
+
+    def _kept(self, codes: Expr, count: int) -> Expr:
+        """Codes as they are multiplied."""
+        dtype = self.dot.weight_dtype
+        return codes if dtype == "int8" else T.Cast(f"{dtype}x{count}" if count > 1 else dtype, codes)
 
     def _blocks(self, part: Expr, parts: int) -> tuple[Expr, Expr]:
         """First block of columns of a part, and the one after its last."""
@@ -96,7 +102,7 @@ class Factor:
         each = BYTES // group
         for j, vector in enumerate(interleave(vectors, BYTES)):
             c = column + j * each
-            T.buffer_store(packed, vector, [pair, c // lanes, k, ramp(c % lanes * group, BYTES)])
+            T.buffer_store(packed, self._kept(vector, BYTES), [pair, c // lanes, k, ramp(c % lanes * group, BYTES)])
 
     def correct(self, packed: Any, fix: Any, pair: Expr, part: Expr, parts: int) -> None:
         """fix[column] = -excess times the sum over its depth, for the columns of a part."""

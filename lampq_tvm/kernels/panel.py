@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
@@ -30,24 +31,25 @@ def lay_out(
     """panel[tile, k // group, r * group + k % group] = source[row + r, column + k] + excess (its sign turned where the
     multiply-add wants that), for r < rows and k < depth.
 
-    What lies beyond the rows and the depth may hold anything. Bytes are turned 16 at a time, some rows together: a square of
+    What lies beyond the rows and the depth may hold anything. Codes are turned 16 at a time, some rows together: a square of
     steps and rows, then half as many rows, down to two. Where weights are looked up, a row's inputs become tables of them.
     """
     if dot.layout == "pairs":
         lay_out_tables(panel, tile, source, row, column, rows, depth)
         return
-    group = dot.group
-    blocks, turned = (depth // BYTES, _turns(rows, BYTES // group)) if dot.a_dtype.endswith("int8") else (0, [])
+    group, size = dot.group, np.dtype(dot.a_dtype).itemsize
+    blocks, turned = depth // BYTES, _turns(rows, BYTES // (group * size))
     for first, count in turned:
         with T.serial(0, blocks) as block:
-            size, at = count * group, column + block * BYTES
-            part = [T.Bind(source.vload([row + first + i, at], f"{source.dtype}x{BYTES}")) for i in range(count)]
-            for j, vector in enumerate(interleave(part, BYTES, group)):
-                found = _shifted(dot, vector, BYTES, excess)
-                for i in range(BYTES // size):
-                    step = block * (BYTES // group) + j * (BYTES // size) + i
-                    codes = found if size == BYTES else pick([found], list(range(size * i, size * (i + 1))))
-                    T.buffer_store(panel, codes, [tile, step, ramp(first * group, size)])
+            codes = [source.vload([row + first + i, column + block * BYTES], f"{source.dtype}x{BYTES}") for i in range(count)]
+            part = [T.Bind(T.reinterpret(_shifted(dot, c, BYTES, excess), dtype=f"int8x{BYTES * size}")) for c in codes]
+            each = BYTES // (count * group)  # steps of a turned vector
+            for j, vector in enumerate(interleave(part, BYTES * size, group * size)):
+                found = T.reinterpret(vector, dtype=f"{dot.a_dtype}x{BYTES}")
+                for i in range(each):
+                    lanes = list(range(count * group * i, count * group * (i + 1)))
+                    step = block * (BYTES // group) + j * each + i
+                    T.buffer_store(panel, pick([found], lanes), [tile, step, ramp(first * group, count * group)])
     for r in range(rows):
         done = blocks * (BYTES // group) if r < sum(count for _, count in turned) else 0
         with T.serial(done, depth // group) as k:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from lampq_tvm.kernels.isa.dot import Dot
 from lampq_tvm.kernels.shapes import ProductShape, padded
 
 MAX_ROWS, MAX_VECTORS = 12, 6
+GROUPS = (1, 2, 3, 4, 6, 8)
+PANEL = 64 << 10  # bytes of rows that a task may keep: half of what a core has of the smallest second level cache of a board
+TASKS_LEFT = 8  # parallel tasks that grouping leaves, so that records serve more cores than they were tuned on
+EVEN = 16  # and those that it leaves without tuning: a dozen cores share them evenly
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,10 @@ class Tiles:
 
 
 def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:
-    """Tiles for any shape: those with the fewest multiply-adds and loads, the last rows' smaller tile included."""
+    """Tiles for any shape: those with the fewest multiply-adds and loads, the last rows' smaller tile included.
+
+    As many of them go together as a core keeps rows for: the weights are read once for all.
+    """
     budget, blocks = dot.accumulators, padded(shape, dot)[0] // dot.lanes
     best: tuple[float, Tiles] | None = None
     for vectors in range(min(dot.together, blocks), min(MAX_VECTORS, blocks) + 1):
@@ -45,7 +54,18 @@ def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:
             tails = 1 + 0.02 * (blocks % vectors > 0)
             cost = tails * steps / vectors
             if best is None or cost < best[0]:
-                best = (cost, Tiles(rows, vectors, unroll=dot.unroll))
+                best = (cost, Tiles(rows, vectors, _group(shape, dot, rows), dot.unroll))
     if best is None:
         raise AssertionError("one row and one vector always fit")
     return best[1]
+
+
+def row_bytes(dot: Dot, depth: int) -> int:
+    """Bytes of a panel's row."""
+    return -(-depth // dot.group) * dot.row_items * np.dtype(dot.a_dtype).itemsize
+
+
+def _group(shape: ProductShape, dot: Dot, rows: int) -> int:
+    """Row tiles that go together."""
+    each, tiles = rows * row_bytes(dot, shape.k), -(-shape.rows // rows)
+    return max(g for g in GROUPS if g == 1 or (g * each <= PANEL and tiles // g >= EVEN))

@@ -10,20 +10,15 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import singledispatch
 
-import numpy as np
-
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.attention import factors
 from lampq_tvm.kernels.isa.dot import Dot
 from lampq_tvm.kernels.sums import LANES
-from lampq_tvm.kernels.tiles import MAX_ROWS, MAX_VECTORS, Tiles
+from lampq_tvm.kernels.tiles import GROUPS, MAX_ROWS, MAX_VECTORS, PANEL, TASKS_LEFT, Tiles, row_bytes
 from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, ProductKernel
 
-GROUPS = (1, 2, 3, 4, 6)
 UNROLLS = (1, 2, 4, 8, 16)
 MAX_BODY = 256  # register tiles' multiply-adds written out in the innermost loop, so that it stays in the instruction cache
-PANEL = 16 << 10  # bytes of rows that a task may keep: half of the smallest first level cache among the boards
-TASKS_LEFT = 8  # parallel tasks that grouping leaves, so that records serve more cores than they were tuned on
 SIDE_BY_SIDE = 4  # rows of LayerNorm whose sums are taken to fit into registers
 
 
@@ -35,6 +30,7 @@ class Space:
         nest: rows, columns and depth of the plain loop nest that stands for it.
         step: columns of a vector and depth of a step.
         options: what rows, vectors, group and unroll are chosen from.
+        fits: whether a register tile of (rows, vectors) can be written at all.
         registers: (rows, vectors) to accumulator registers.
         budget: accumulator registers at hand.
         spare: accumulators beyond the budget that may still pay off.
@@ -45,6 +41,7 @@ class Space:
     nest: tuple[int, int, int]
     step: tuple[int, int]
     options: tuple[tuple[int, ...], ...]
+    fits: Callable[[int, int], bool]
     registers: Callable[[int, int], int]
     budget: int
     spare: int
@@ -53,6 +50,8 @@ class Space:
 
     def sensible(self, tiles: Tiles) -> bool:
         """Whether tiles are worth building: accumulators in registers, a short loop body, few rows kept, work left."""
+        if not self.fits(tiles.rows, tiles.vectors):
+            return False
         used, reachable = self.registers(tiles.rows, tiles.vectors), self.registers(self.options[0][-1], self.options[1][-1])
         fits = min(self.budget, reachable) <= 4 * used and used <= self.budget + self.spare
         count = -(-self.tiled // tiles.rows)
@@ -93,13 +92,17 @@ def _(kernel: AttentionKernel) -> Space:
 def _(kernel: LayerNormKernel) -> Space:
     each, step = kernel.registers, (LANES // kernel.registers, 1)
     nest = kernel.rows, LANES, -(-kernel.channels // LANES)
-    return Space(nest, step, _options(kernel), lambda rows, _: rows * each, SIDE_BY_SIDE * each, 0, kernel.rows, nest[2])
+    registers = SIDE_BY_SIDE * each
+    return Space(nest, step, _options(kernel), lambda *_: True, lambda rows, _: rows * each, registers, 0, kernel.rows, nest[2])
 
 
 def _of_dot(kernel: Kernel, dot: Dot, nest: tuple[int, int, int], step: tuple[int, int], tiled: int) -> Space:
     budget = max(dot.accumulators, dot.slots(kernel.default.rows, kernel.default.vectors))
-    row_bytes = -(-nest[2] // dot.group) * dot.row_items * np.dtype(dot.a_dtype).itemsize
-    return Space(nest, step, _options(kernel), dot.slots, budget, dot.spare, tiled, row_bytes)
+
+    def fits(rows: int, vectors: int) -> bool:
+        return all(each.fits(rows, vectors) for each in kernel.dots)
+
+    return Space(nest, step, _options(kernel), fits, dot.slots, budget, dot.spare, tiled, row_bytes(dot, nest[2]))
 
 
 def _options(kernel: Kernel) -> tuple[tuple[int, ...], ...]:

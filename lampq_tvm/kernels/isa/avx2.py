@@ -25,7 +25,16 @@ PACKED = [0, 4, 1, 5, 2, 6, 3, 7]  # words in order, of four vectors whose halve
 
 
 class Wide(Simple):
-    """16-bit activations by bytes widened on the way."""
+    """16-bit activations by bytes widened on the way, or before."""
+
+    @property
+    def weight_dtype(self) -> str:
+        """Type that a weight is multiplied in."""
+        return "int16"
+
+    def multiplies(self, rows: int, vectors: int) -> float:
+        """Multiply-adds of a step, additions and widened weights included."""
+        return 2 * self.slots(rows, vectors) + vectors
 
     def step(self, tile: Tile, k: Expr) -> None:
         """Write one step along K."""

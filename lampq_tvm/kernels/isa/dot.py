@@ -85,6 +85,11 @@ class Dot(ABC):
         return self.lanes * self.group
 
     @property
+    def weight_dtype(self) -> str:
+        """Type that a weight is multiplied in; factors that are packed where they are used are packed so."""
+        return "int8"
+
+    @property
     def row_block(self) -> int:
         """Rows of a panel are padded to a multiple of it."""
         return 1

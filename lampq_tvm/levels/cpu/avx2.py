@@ -18,7 +18,7 @@ AVX2 = add_level(
         accumulators=10,
         operand="uint8",
         group=4,
-        attention_rows=4,
+        attention_rows=5,
         attention_vectors=2,
     )
 )
