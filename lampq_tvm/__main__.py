@@ -30,7 +30,7 @@ from lampq_tvm.lean import leave_torch_out
 
 INTERRUPTED = 130
 STDOUT = 1
-WITHOUT_TORCH = ("run", "eval", "bench", "device")  # verbs that a board has too
+WITHOUT_TORCH = ("run", "bench", "device")  # verbs that never need it; eval runs the float model beside where it is kept
 # Absent on a board.
 COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "scipy", "packaging", "xgboost", "PIL", "ziglang")
 

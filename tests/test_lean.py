@@ -10,6 +10,7 @@ import pytest
 
 from lampq_tvm.artifact.container import write_artifact
 from tests.boards import runs_here, target_of
+from tests.cli.conftest import FEW, MODEL
 from tests.compiler.networks import artifact, images, quantized
 
 HOST = next((isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa)), None)
@@ -35,6 +36,20 @@ def test_running_and_timing_an_artifact(tmp_path):
     )
     assert "tvm" in found and "torch._C" not in found
     assert "torch._C" not in imported("-m", "lampq_tvm", "bench", str(path))
+
+
+def test_evaluating_runs_the_float_model_beside(tmp_path):
+    """In a process of its own, which has torch: only verbs that never need it go without."""
+    data, out = tmp_path / "data.npz", tmp_path / "model.lampq"
+    np.savez(data, images=np.random.default_rng(0).integers(0, 256, (16, 16, 16), np.uint8), labels=np.arange(16) % 4)
+    env = {**os.environ, "LAMPQ_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    for argv in (
+        ["compile", *MODEL, *FEW, "--budget", "8bit", "--data", data, "-o", out],
+        ["eval", out, "--data", data, "--json"],
+    ):
+        command = [sys.executable, "-m", "lampq_tvm", *map(str, argv)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert json.loads(done.stdout)["fp32_top1"] is not None
 
 
 def test_measuring_candidates():
