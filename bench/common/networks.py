@@ -11,9 +11,11 @@ from bench.common.sample import CHECKPOINT, MODEL
 from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fit import calibrate
 from lampq_tvm.frontend.load import load_model
+from lampq_tvm.levels import CpuLevel
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.store import Units
+from lampq_tvm.targets import local_arch, local_features
 
 MODELS = {
     "fashion_mnist": (MODEL, CHECKPOINT),
@@ -23,6 +25,11 @@ MODELS = {
     "swin_tiny": ("swin_tiny_patch4_window7_224", None),
 }
 BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
+
+
+def runs_here(level: CpuLevel) -> bool:
+    """Whether this machine has a level."""
+    return level.arch.name == local_arch() and not level.missing(local_features())
 
 
 def network(name: str, checkpoint: Path | None = None) -> QuantizedModel:

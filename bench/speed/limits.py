@@ -23,7 +23,7 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from bench.common.networks import BOARDS, MODELS, network
+from bench.common.networks import BOARDS, MODELS, network, runs_here
 from bench.common.run import arguments, finish, machine
 from lampq_tvm.device.kinds import find_device
 from lampq_tvm.device.native import count_kernel
@@ -41,7 +41,7 @@ from lampq_tvm.levels import CPU_LEVELS, CpuLevel
 from lampq_tvm.lower.module import lower_calls
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cpu import Records
-from lampq_tvm.targets import level_target, local_arch, local_features, resolve_target
+from lampq_tvm.targets import level_target, resolve_target
 
 COLUMNS = ("level", "widths", "kernel", "calls", "unit", "figure", "least", "loop", "copied", "ratio", "won")
 NEAR_STEPS, NEAR_TIMES = 64, 500
@@ -185,15 +185,10 @@ def row(
     return {**names, **shown, "won": round(won, 3), **{k: v if v is None else round(v, 4) for k, v in more.items()}}
 
 
-def here(level: CpuLevel) -> bool:
-    """Whether this machine has a level."""
-    return level.arch.name == local_arch() and not level.missing(local_features())
-
-
 def main() -> None:
     """Command line."""
     parser = arguments(__doc__, "limits")
-    levels = [level.name for level in CPU_LEVELS.values() if level.name in BOARDS or here(level)]
+    levels = [level.name for level in CPU_LEVELS.values() if level.name in BOARDS or runs_here(level)]
     parser.add_argument("--levels", nargs="+", choices=levels, default=levels)
     parser.add_argument("--widths", nargs="+", default=["8/8", "4/8"], help="bits of weights / activations")
     parser.add_argument("--model", choices=list(MODELS), default="deit_small")
@@ -204,7 +199,7 @@ def main() -> None:
         level = CPU_LEVELS[name]
         for widths in options.widths:
             at = at_widths(qm, *map(int, widths.split("/")))
-            rows = list((measured if here(level) else counted)(at, level, options.batch, widths))
+            rows = list((measured if runs_here(level) else counted)(at, level, options.batch, widths))
             found += sorted(rows, key=lambda r: -r["won"])
     finish(options.output, COLUMNS, found, model=options.model, batch=options.batch, machine=machine())
     for name, widths in dict.fromkeys((row["level"], row["widths"]) for row in found):

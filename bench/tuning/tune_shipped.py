@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 
-from bench.common.networks import BOARDS, MODELS, network
+from bench.common.networks import BOARDS, MODELS, network, runs_here
 from bench.common.run import ROOT, arguments, finish, machine
 from bench.common.shipped import COLUMNS, LEVELS_SHOWN, records, row, summary
 from lampq_tvm.cli.output import print_table
@@ -22,7 +22,7 @@ from lampq_tvm.kernels.tunable import AttentionKernel, Kernel, LayerNormKernel, 
 from lampq_tvm.latency.work import at_widths
 from lampq_tvm.levels import CPU_LEVELS
 from lampq_tvm.resources import data_dir
-from lampq_tvm.targets import Target, level_target, local_arch, local_features, resolve_target
+from lampq_tvm.targets import Target, level_target, resolve_target
 from lampq_tvm.tune.run import tunable_kernels, tune_kernels
 
 PAIRS = {"avx2": ((8, 8), (4, 8), (4, 4)), "neon": ((8, 8), (4, 8), (4, 4), (2, 4))}  # elsewhere all widths share their kernels
@@ -42,19 +42,13 @@ def kernels(models: list[str], isa: str, kinds: list[str]) -> list[Kernel]:
 
 def level(isa: str) -> tuple[Target, str]:
     """Target and device of a level: this machine, limited to it, or an emulated board."""
-    return (level_target(CPU_LEVELS[isa]), "local") if _here(isa) else (resolve_target(BOARDS[isa]), "emulated")
-
-
-def _here(isa: str) -> bool:
-    """Whether this machine has a level."""
-    found = CPU_LEVELS[isa]
-    return found.arch.name == local_arch() and not found.missing(local_features())
+    return (level_target(CPU_LEVELS[isa]), "local") if runs_here(CPU_LEVELS[isa]) else (resolve_target(BOARDS[isa]), "emulated")
 
 
 def main() -> None:
     """Tune level by level, then print what the records of all levels say."""
     parser = arguments(__doc__, "tune_shipped")
-    here = [isa for isa in LEVELS_SHOWN if _here(isa)]
+    here = [isa for isa in LEVELS_SHOWN if runs_here(CPU_LEVELS[isa])]
     parser.add_argument("--levels", nargs="+", choices=sorted(LEVELS_SHOWN), default=here)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))

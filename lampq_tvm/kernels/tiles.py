@@ -44,7 +44,7 @@ def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:
     As many of them go together as a core keeps rows for: the weights are read once for all.
     """
     budget, blocks = dot.accumulators, padded(shape, dot)[0] // dot.lanes
-    best: tuple[float, Tiles] | None = None
+    best: tuple[float, int, int] | None = None
     for vectors in range(min(dot.together, blocks), min(MAX_VECTORS, blocks) + 1):
         for rows in range(1, min(MAX_ROWS, shape.rows) + 1):
             if (rows > 1 or vectors > dot.together) and (dot.slots(rows, vectors) > budget or not dot.fits(rows, vectors)):
@@ -54,10 +54,11 @@ def default_tiles(shape: ProductShape, dot: Dot) -> Tiles:
             tails = 1 + 0.02 * (blocks % vectors > 0)
             cost = tails * steps / vectors
             if best is None or cost < best[0]:
-                best = (cost, Tiles(rows, vectors, _group(shape, dot, rows), dot.unroll))
+                best = (cost, rows, vectors)
     if best is None:
         raise AssertionError("one row and one vector always fit")
-    return best[1]
+    _, rows, vectors = best
+    return Tiles(rows, vectors, _group(shape, dot, rows), dot.unroll)
 
 
 def row_bytes(dot: Dot, depth: int) -> int:

@@ -55,7 +55,11 @@ class Kernel(ABC):
         """Whether it can be built with these sizes."""
         pairs = [(getattr(tiles, name), getattr(self.largest, name)) for name in ("rows", "vectors", "group")]
         inside = tiles.unroll >= 1 and all(1 <= size <= most for size, most in pairs)
-        return inside and all(dot.fits(tiles.rows, tiles.vectors) for dot in self.dots)
+        return inside and self.fits(tiles.rows, tiles.vectors)
+
+    def fits(self, rows: int, vectors: int) -> bool:
+        """Whether its register tiles can be written at all."""
+        return all(dot.fits(rows, vectors) for dot in self.dots)
 
 
 @dataclass(frozen=True)

@@ -93,16 +93,12 @@ def _(kernel: LayerNormKernel) -> Space:
     each, step = kernel.registers, (LANES // kernel.registers, 1)
     nest = kernel.rows, LANES, -(-kernel.channels // LANES)
     registers = SIDE_BY_SIDE * each
-    return Space(nest, step, _options(kernel), lambda *_: True, lambda rows, _: rows * each, registers, 0, kernel.rows, nest[2])
+    return Space(nest, step, _options(kernel), kernel.fits, lambda rows, _: rows * each, registers, 0, kernel.rows, nest[2])
 
 
 def _of_dot(kernel: Kernel, dot: Dot, nest: tuple[int, int, int], step: tuple[int, int], tiled: int) -> Space:
     budget = max(dot.accumulators, dot.slots(kernel.default.rows, kernel.default.vectors))
-
-    def fits(rows: int, vectors: int) -> bool:
-        return all(each.fits(rows, vectors) for each in kernel.dots)
-
-    return Space(nest, step, _options(kernel), fits, dot.slots, budget, dot.spare, tiled, row_bytes(dot, nest[2]))
+    return Space(nest, step, _options(kernel), kernel.fits, dot.slots, budget, dot.spare, tiled, row_bytes(dot, nest[2]))
 
 
 def _options(kernel: Kernel) -> tuple[tuple[int, ...], ...]:
