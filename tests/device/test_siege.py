@@ -132,6 +132,18 @@ def session_processes(server):
     return Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
 
 
+def in_time(look):
+    """What `look` still finds after a while: a session ends, and its folder goes, some time after its client."""
+    deadline = time.monotonic() + SOON_S
+    while (left := look()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def session_folders(place):
+    return [name for _, names, _ in os.walk(place) for name in names if name.startswith("lampq-session-")]
+
+
 def test_a_killed_clients_kernel_is_killed_too(server, hanging):
     for _ in range(2):
         pid = hang(server, hanging)
@@ -139,10 +151,7 @@ def test_a_killed_clients_kernel_is_killed_too(server, hanging):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         assert works(server) < SOON_S
-    deadline = time.monotonic() + SOON_S
-    while (left := session_processes(server)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left == []
+    assert in_time(lambda: session_processes(server)) == []
 
 
 def test_a_client_that_gives_up_waiting_leaves_the_queue(server):
@@ -208,9 +217,11 @@ def test_a_folder_that_cannot_be_made_ends_a_session_and_not_the_server(tmp_path
     (tmp_path / "temp").mkdir()
     server = start_server(tmp_path / "cache", LAMPQ_DEVICE_KEY=KEY, TMPDIR=str(tmp_path / "temp"))
     assert works(server) < SOON_S
+    assert in_time(lambda: session_folders(tmp_path)) == []
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("")  # no folder can be made in it, by root neither
     assert works(server) < SOON_S  # in the temporary folder
+    assert in_time(lambda: session_folders(tmp_path)) == []
     shutil.rmtree(tmp_path / "temp")
     (tmp_path / "temp").write_text("")
     for _ in range(2):
