@@ -23,7 +23,7 @@ from typing import IO
 
 import numpy as np
 
-from bench.common.peers import lampq, onnxruntime, openvino, torch
+from bench.common.peers import before, lampq, onnxruntime, openvino, torch
 from bench.common.peers.case import MODELS, Case
 from bench.common.peers.peer import WORKER, Peer, Runner
 from bench.common.peers.rows import COLUMNS, Row, judged, with_ratios
@@ -48,7 +48,7 @@ class Turns:
         self._log: IO[bytes] = self._stack.enter_context((folder / "log").open("w+b"))
         out = folder / "logits.npy"
         words = [str(WORKER), "turns", "-", runner.kind, str(file), str(case.images), str(out), str(threads)]
-        path = {"PYTHONPATH": str(PACKAGE.parent)} if peer.environment is None else {"PYTHONPATH": ""}
+        path = {"PYTHONPATH": str(peer.tree or PACKAGE.parent)} if peer.environment is None else {"PYTHONPATH": ""}
         env = {**os.environ, **path, "OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
             [str(peer.python()), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=env, text=True
@@ -124,10 +124,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--before", type=Path, metavar="TREE", help="another checkout, whose artifacts take turns too")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--runs", type=int, default=5, help="timed runs of a turn")
     args = parser.parse_args()
     facts, rows, peers = machine(), [], [PEERS[name] for name in args.peers]
+    if args.before:
+        peers.append(before.peer(args.before))
     for model in args.models:
         case = Case(model, args.work / model)
         for threads in args.threads:

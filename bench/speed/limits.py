@@ -3,7 +3,7 @@
     python -m bench.speed.limits                       (this machine and the emulated boards; bench/results/limits.json)
     python -m bench.speed.limits --levels avx2 --widths 4/8
 
-On this machine milliseconds on one thread: `least` is the kernel's multiply-adds at the best rate of its register tile on
+On this machine milliseconds on one thread: `least` is the kernel's multiply-adds at the best rate of a register tile on
 operands that stay in the nearest cache, with nothing around it; `copied` is the time that its operands take through memory.
 On emulated boards million instructions: `least` are the multiply-adds alone, `loop` these and the loads of their loop.
 `won`: what all calls of the kernel together are above the least. Random operands; on this machine shipped schedules,
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,7 @@ from lampq_tvm.targets import level_target, resolve_target
 
 COLUMNS = ("level", "widths", "kernel", "calls", "unit", "figure", "least", "loop", "copied", "ratio", "won")
 NEAR_STEPS, NEAR_TIMES = 64, 500
+NEAR_TILES = ((5, 2), (6, 2), (7, 1), (6, 4), (8, 3))
 COPIED_BYTES = 64 << 20
 
 
@@ -118,6 +119,11 @@ def near(dot: Dot, rows: int, vectors: int) -> PrimFunc:
     return function("near", shapes, body)
 
 
+def near_name(dot: Dot, rows: int, vectors: int) -> str:
+    """Of its function."""
+    return f"near_{dot.name}_{rows}x{vectors}"
+
+
 def near_macs(dot: Dot, rows: int, vectors: int) -> int:
     """Multiply-adds of `near`."""
     return NEAR_TIMES * rows * vectors * dot.lanes * dot.group * round_up(NEAR_STEPS, dot.step_block)
@@ -143,16 +149,15 @@ def copy_rate() -> float:
 def measured(qm: QuantizedModel, level: CpuLevel, batch: int, widths: str) -> Iterator[dict[str, Any]]:
     """Rows of this machine."""
     used, rate = list(kernels(qm, level, batch, tuned=True)), copy_rate()
-    tiles = {dot: (k.kernel.default.rows, k.kernel.default.vectors) for k in used if k.kernel for dot, _ in k.work}
-    functions = {k.name: k.function for k in used}
-    functions |= {f"near_{dot.name}": near(dot, *sizes) for dot, sizes in tiles.items()}
+    dots = {dot for kernel in used for dot, _ in kernel.work}
+    tiles = [(dot, rows, vectors) for dot in dots for rows, vectors in NEAR_TILES if dot.fits(rows, vectors)]
+    functions = {k.name: k.function for k in used} | {near_name(*tile): near(*tile) for tile in tiles}
     with timing_bench(functions, level_target(level), find_device(), 1) as bench:
-        figures, seen = {}, defaultdict[Dot, list[float]](list)
+        figures, peaks = {}, dict.fromkeys(dots, 0.0)
         for kernel in used:  # peaks now and then: the machine is not always as fast
             figures[kernel.name] = bench.time(kernel.name).median_ms
-            for dot in tiles:
-                seen[dot].append(bench.time(f"near_{dot.name}").median_ms)
-        peaks = {dot: near_macs(dot, *sizes) / min(seen[dot]) for dot, sizes in tiles.items()}
+            for tile in tiles:
+                peaks[tile[0]] = max(peaks[tile[0]], near_macs(*tile) / bench.time(near_name(*tile)).median_ms)
         for kernel in used:
             least = sum(macs / peaks[dot] for dot, macs in kernel.work) or None
             figure, macs = figures[kernel.name], sum(macs for _, macs in kernel.work)

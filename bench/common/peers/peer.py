@@ -47,6 +47,7 @@ class Peer:
         packages: what runs it; a board gets their aarch64 wheels, in the versions that are here.
         environment: where they and its converter are on this machine; None: this project's own.
         foreign: whether it has nothing to do with this package's code, so that its figures outlive an edit of it.
+        tree: the checkout whose code makes and runs it, where that is not this one.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Peer:
     packages: tuple[str, ...] = ()
     environment: Environment | None = None
     foreign: bool = True
+    tree: Path | None = None
 
     def files(self, case: Case, target: str) -> dict[str, Path | str]:
         """What its runners load, by label, or one line that says why there is nothing."""
@@ -83,7 +85,10 @@ class Peer:
     def key(self, target: str) -> str:
         """Digest of what its files depend on, the model apart."""
         sources = [file.read_text("utf-8") for file in sorted(HERE.glob(f"{self.name}*.py"))]
-        return digest(sources, self.versions(), "" if self.foreign else [package_digest(), target])
+        ours: list[str | bytes] = [package_digest()]
+        if self.tree is not None:
+            ours = [file.read_bytes() for file in sorted(self.tree.glob("*/**/*.py"))]
+        return digest(sources, self.versions(), *([] if self.foreign else [*ours, target]))
 
     def versions(self) -> dict[str, str]:
         """Version of each of its packages on this machine."""

@@ -6,22 +6,20 @@ the wider instruction; from 8/7 or 7/8 bits down the sums fit and several of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import llvm, pick, splat, steps
+from lampq_tvm.kernels.emit import llvm, splat, steps
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
 from lampq_tvm.kernels.isa.level import emits
-from lampq_tvm.kernels.isa.shuffles import Shuffles
+from lampq_tvm.kernels.isa.x86 import X86Level
 
 MAX_DEPTH = 16
 SELDOM = 4  # steps of a block from which on int32 sums may as well lie in memory
 BESIDE, TOTALS = 6, 12  # 16-bit totals that registers hold with as many int32 sums beside them, and without
-PACKED = [0, 4, 1, 5, 2, 6, 3, 7]  # words in order, of four vectors whose halves were packed apart
 
 
 class Wide(Simple):
@@ -91,7 +89,7 @@ class Narrow(Dot):
 
 
 @emits("avx2")
-class Avx2Level(Shuffles):
+class Avx2Level(X86Level):
     """AVX2 with FMA."""
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
@@ -103,23 +101,6 @@ class Avx2Level(Shuffles):
         name = f"avx2_u8s8_{depth}_{shift}"
         return Narrow(name, level.lanes, level.group, level.operand, shift=shift, depth=depth, level=level)
 
-    def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
-        """sat(rne(v)) of neighbouring vectors as bytes, 32 together where there are four vectors.
-
-        Clamped as float from above alone: what leaves int32 becomes its lowest number, and packing saturates.
-        """
-        whole, ceiling = len(values) // 4 * 4, T.broadcast(high, 8)
-        for i in range(0, whole, 4):
-            ints = [llvm("llvm.x86.avx.cvt.ps2dq.256", "int32x8", tirx.min(v, ceiling)) for v in values[i : i + 4]]
-            halves = [llvm("llvm.x86.avx2.packssdw", "int16x16", *ints[j : j + 2]) for j in (0, 2)]
-            packed = llvm(f"llvm.x86.avx2.pack{'ss' if signed else 'us'}wb", "int8x32", *halves)
-            dtype = "int8x32" if signed else "uint8x32"
-            found = T.reinterpret(pick([T.reinterpret(packed, dtype="int32x8")], PACKED), dtype=dtype)
-            yield 8 * i, 32, tirx.max(found, T.broadcast(T.Cast(dtype[:-3], low), 32))
-        for at, lanes, found in super().narrow(values[whole:], low, high, signed=signed):
-            yield 8 * whole + at, lanes, found
-
-    def add_bytes(self, total: Expr, values: Expr) -> Expr:
-        """total, int32 [8], plus the bytes, uint8 [32], eight in every second lane."""
-        nothing = T.broadcast(tirx.const(0, "uint8"), 32)
-        return total + T.reinterpret(llvm("llvm.x86.avx2.psad.bw", "int64x4", values, nothing), dtype="int32x8")
+    def to_ints(self, value: Expr) -> Expr:
+        """rne(v) as int32; what leaves it becomes its lowest number."""
+        return llvm("llvm.x86.avx.cvt.ps2dq.256", "int32x8", value)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from lampq_tvm.kernels.emit import llvm, pick
+from lampq_tvm.kernels.emit import llvm
 from lampq_tvm.kernels.isa.level import emits
 from lampq_tvm.kernels.isa.vnni import VnniLevel
 
@@ -18,14 +17,9 @@ from lampq_tvm.kernels.isa.vnni import VnniLevel
 class VbmiLevel(VnniLevel):
     """AVX-512 with VNNI and VBMI."""
 
-    def narrow(self, values: list[Expr], low: Expr, high: Expr, *, signed: bool = True) -> Iterator[tuple[int, int, Expr]]:
-        """sat(rne(v)) of neighbouring vectors as bytes, 64 together where there are four vectors."""
-        parts = [codes for _, _, codes in super().narrow(values, low, high, signed=signed)]
-        whole = len(parts) // 4 * 4
-        for i in range(0, whole, 4):
-            yield 16 * i, 64, pick(parts[i : i + 4], list(range(64)))
-        for i in range(whole, len(parts)):
-            yield 16 * i, 16, parts[i]
+    def lay_out(self, table: Any) -> Any:
+        """The table as it is."""
+        return table
 
     def look_up(self, table: Any, index: Expr) -> Expr:
         """table[index] of uint8 [64]: two halves of the table, chosen by the index's highest bit."""

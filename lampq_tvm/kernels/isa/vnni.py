@@ -5,11 +5,16 @@ LLVM 22 declares the intrinsic with byte vectors for both factors (older ones to
 
 from __future__ import annotations
 
+from tvm import tirx
 from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
 
 from lampq_tvm.kernels.emit import llvm, splat
 from lampq_tvm.kernels.isa.dot import Dot, Simple, Tile, words
-from lampq_tvm.kernels.isa.level import Generic, emits
+from lampq_tvm.kernels.isa.level import emits
+from lampq_tvm.kernels.isa.x86 import X86Level
+
+MODE = 4  # of rounding: as the thread is set, which is to nearest even
 
 
 class Vnni(Simple):
@@ -31,10 +36,15 @@ class Vnni(Simple):
 
 
 @emits("vnni")
-class VnniLevel(Generic):
+class VnniLevel(X86Level):
     """AVX-512 with VNNI."""
 
     def dot(self, w_peak: int, a_bits: int, side: int = 1) -> Dot:
         """The same instruction for all widths: fewer bits are not faster here."""
         level = self.data
         return Vnni("vnni_u8s8", level.lanes, level.group, level.operand, shift=128, level=level)
+
+    def to_ints(self, value: Expr) -> Expr:
+        """rne(v) as int32; what leaves it becomes its lowest number."""
+        nothing, everywhere = T.broadcast(tirx.const(0, "int32"), 16), tirx.const(-1, "int16")
+        return llvm("llvm.x86.avx512.mask.cvtps2dq.512", "int32x16", value, nothing, everywhere, tirx.const(MODE, "int32"))

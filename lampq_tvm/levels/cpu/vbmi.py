@@ -12,6 +12,5 @@ VBMI = add_level(
         rank=2,
         features=(*VNNI.features, "avx512vbmi"),
         mattr=(*VNNI.mattr, "+avx512vbmi"),
-        look_lanes=64,
     )
 )
