@@ -24,6 +24,7 @@ MODELS = {
     "vit_base": ("vit_base_patch16_224", None),
     "swin_tiny": ("swin_tiny_patch4_window7_224", None),
 }
+LONG = {"dinov2_small": ("vit_small_patch14_dinov2.lvd142m", None)}  # 1,370 tokens; no records ship for it
 BOARDS = {"i8mm": "jetson-agx-thor:cpu", "dotprod": "raspberry-pi-5", "neon": "raspberry-pi-4"}
 
 

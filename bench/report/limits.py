@@ -71,9 +71,34 @@ multiply-adds alone. LayerNorms and copies have no least: all of them counts as 
 {tables}"""
 
 
+def long() -> str:
+    """Kernels of a long sequence, each kind's calls together."""
+    found = load("limits_long")
+    rows = found["rows"]
+    lines = []
+    for level, widths in dict.fromkeys((row["level"], row["widths"]) for row in rows):
+        own = [row for row in rows if (row["level"], row["widths"]) == (level, widths)]
+        parts = {
+            "products": [row for row in own if row["least"] and not row["kernel"].startswith("attention")],
+            "attention": [row for row in own if row["kernel"].startswith("attention")],
+            "all others": [row for row in own if not row["least"]],
+        }
+        for name, part in parts.items():
+            whole, least = _sums(part, "figure"), _sums(part, "least")
+            share = ratio(whole / least) if least else None
+            lines.append([f"{level} {widths}", name, own[0]["unit"], figure(whole), least and figure(least), share])
+    return f"""## A long sequence
+
+`python -m bench.speed.limits --model {found["model"]}`: DINOv2-S at 518 x 518, 1,370 tokens, products and attention apart, with
+the same least as above.
+
+{table(["level", "calls of", "unit", "figure", "least", "ratio"], lines)}"""
+
+
 def roofline() -> str:
-    """Kernels of this machine: multiply-adds a second over multiply-adds a byte, both in powers of two."""
+    """Kernels of this machine's best level: multiply-adds a second over multiply-adds a byte, both in powers of two."""
     rows = [row for row in load("limits")["rows"] if "gmacs" in row]
+    rows = [row for row in rows if row["level"] == rows[-1]["level"]]
     low, high = (f(math.log2(row["intensity"]) for row in rows) for f in (min, max))
     left, right = math.floor(low) - 1, math.ceil(high) + 1
     top, memory = math.ceil(math.log2(max(row["peak"] for row in rows))), rows[0]["memory"]

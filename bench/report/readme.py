@@ -46,7 +46,7 @@ def speeds() -> list[list[str]]:
     """Rows of times and counts: DeiT-S at 8/8, batch 1."""
     small, boards = speed.MODELS[1], load("arm_peers")["rows"]
     ours, theirs = (
-        figure(one(speed.host_rows(), model=small, threads=1, runner=runner)["value"])
+        figure(one(load("host_peers")["rows"], model=small, threads=1, runner=runner)["value"])
         for runner in ("lampq 8/8", "openvino int8")
     )
     counts = []

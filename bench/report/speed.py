@@ -10,8 +10,10 @@ BASE = "vit_base_patch16_224"
 MODELS = ["deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224", BASE]
 HOST = {
     "lampq 8/8": "ours 8/8",
+    "lampq 4/8": "ours 4/8",
     "lampq 4/4": "ours 4/4",
     "lampq planned 4bit": "ours, LampQ at 4 bits",
+    "lampq before 8/8": "ours 8/8 before the last round of work on kernels",
     "openvino int8": "OpenVINO int8 (NNCF)",
     "openvino float": "OpenVINO, its own choice (bfloat16 here)",
     "onnxruntime int8 dynamic, S8 weights": "ONNX Runtime int8 dynamic, S8 weights",
@@ -19,7 +21,7 @@ HOST = {
     "onnxruntime fp32": "ONNX Runtime fp32",
     "torch fp32": "torch fp32",
 }
-OURS = {k: v for k, v in {**HOST, "lampq 4/8": "ours 4/8"}.items() if k.startswith("lampq")}
+OURS = {k: v for k, v in HOST.items() if k.startswith("lampq") and "before" not in k}
 PEERS = {
     "ncnn int8": "ncnn int8",
     "litert int8 static": "XNNPACK (LiteRT) int8 static",
@@ -34,28 +36,22 @@ BOARDS = {
 }
 
 
-def host_rows() -> list[Row]:
-    """Rows on this machine: ViT-B's come from a run of their own, in which nothing else ran beside."""
-    rows = [row for row in load("host_peers")["rows"] if row["model"] != BASE]
-    return rows + load("host_peers_vit_base")["rows"]
-
-
 def host() -> str:
     """Milliseconds on this machine."""
-    rows, lines = host_rows(), []
+    rows, lines = load("host_peers")["rows"], list[list[str]]()
 
     def cells(runner: str, key: str, show: Callable[[float], str]) -> list[str]:
         return [" / ".join(show(one(rows, model=m, threads=t, runner=runner)[key]) for t in (1, 2)) for m in MODELS]
 
     for runner, label in HOST.items():
-        lines.append(bold([label, *cells(runner, "value", figure)], runner.startswith("lampq")))
+        lines.append(bold([label, *cells(runner, "value", figure)], runner in OURS))
     lines.append(["ours 8/8 over the best peer", *cells("lampq 8/8", "of_best", ratio)])
     columns = ["milliseconds, measured, on one thread / on two", *(SHORT[model] for model in MODELS)]
     counts = sorted({row["n"] for row in rows if "n" in row})
     return f"""## Speed on this machine
 
-`python -m bench.speed.host_peers`: batch 1, random weights, medians of {counts[-1]} runs (ViT-B's of {counts[0]} in a
-run of its own), all runners taking turns; shipped records for AVX-512.
+`python -m bench.speed.host_peers --before TREE`: batch 1, random weights, medians of {" to ".join(map(str, counts))} runs, all
+runners taking turns, those of an older checkout too; shipped records for AVX-512.
 
 {table(columns, lines)}
 
@@ -121,13 +117,51 @@ def lookups() -> str:
 
 
 def threads() -> str:
-    """What 12 threads cost."""
+    """What 2 to 12 threads cost."""
     found = load("threads")
-    whole = [row for row in found["rows"] if row["threads"] == 12 and row["kernel"] == "whole"]
-    lines = [[row["isa"], f"{row['relative']:.3f}", f"{row['balance']:.2f}"] for row in whole]
+    whole = [row for row in found["rows"] if row["threads"] > 1 and row["kernel"] == "whole"]
+    lines = [[r["isa"], r["threads"], f"{r['relative']:.3f}", f"{r['balance']:.2f}", r["barriers"]] for r in whole]
     return f"""## Threads
 
-`python -m bench.speed.threads`: DeiT-T's kernels counted task by task on an emulated core, waiting threads asleep: all
-instructions of 12 threads over those of one, and the largest share over the mean.
+`python -m bench.speed.threads`: {found["model"].replace("_", " ")}'s kernels counted task by task on an emulated core, waiting
+threads asleep: all instructions of the threads over those of one, the largest share over the mean, and the parallel loops
+of an inference, at each of whose ends threads wait.
 
-{table(["level", "instructions", "largest share"], lines)}"""
+{table(["level", "threads", "instructions", "largest share", "barriers"], lines)}"""
+
+
+def batches() -> str:
+    """Time of an image at batches of several."""
+    found = load("batches")["rows"]
+    sizes = sorted({row["batch"] for row in found})
+    lines = []
+    for model, widths, threads in dict.fromkeys((row["model"], row["widths"], row["threads"]) for row in found):
+        own = [one(found, model=model, widths=widths, threads=threads, batch=size) for size in sizes]
+        cells = [f"{figure(row['ms_an_image'])} ({row['of_one']:.2f})" for row in own]
+        lines.append([f"{model.replace('_', ' ')} {widths}", threads, *cells])
+    return f"""## Batches
+
+`python -m bench.speed.batches`: milliseconds an image on this machine (in brackets: of batch 1), artifacts taking turns.
+
+{table(["", "threads", *(f"batch {size}" for size in sizes)], lines)}"""
+
+
+def widths() -> str:
+    """Products at every width of weights, and the largest ratio of a narrow pair to a wider one."""
+    found = load("widths")["rows"]
+    columns, lines, worst = sorted({row["w_bits"] for row in found}, reverse=True), [], []
+    for level in dict.fromkeys(row["level"] for row in found):
+        own = [row for row in found if row["level"] == level]
+        for layer in dict.fromkeys(row["layer"] for row in own):
+            cells = [one(own, layer=layer, w_bits=bits, a_bits=8) for bits in columns]
+            shown = [f"{row['value']:.2f}" if row["unit"] == "ms" else figure(row["value"]) for row in cells]
+            lines.append([level, f"`{layer}`", cells[0]["unit"], *shown])
+        row = max(own, key=lambda r: r["slower"])
+        worst.append(f"{level} {row['slower']:.3f} (`{row['layer']}` at {row['w_bits']}/{row['a_bits']})")
+    return f"""## Fewer bits and more
+
+`python -m bench.speed.widths`: one call of each product of {load("widths")["model"].replace("_", " ")} by bits of weights, activations
+at 8 bits; the least of several turns on one thread here, instructions on emulated boards. The largest ratio of any pair of
+widths from 2/2 to 8/8 to a pair with no fewer bits: {"; ".join(worst)}.
+
+{table(["level", "layer", "unit", *(f"{bits}/8" for bits in columns)], lines)}"""

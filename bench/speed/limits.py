@@ -23,7 +23,7 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
-from bench.common.networks import BOARDS, MODELS, network, runs_here
+from bench.common.networks import BOARDS, LONG, MODELS, network, runs_here
 from bench.common.run import arguments, finish, machine
 from lampq_tvm.device.kinds import find_device
 from lampq_tvm.device.native import count_kernel
@@ -196,10 +196,10 @@ def main() -> None:
     levels = [level.name for level in CPU_LEVELS.values() if level.name in BOARDS or runs_here(level)]
     parser.add_argument("--levels", nargs="+", choices=levels, default=levels)
     parser.add_argument("--widths", nargs="+", default=["8/8", "4/8"], help="bits of weights / activations")
-    parser.add_argument("--model", choices=list(MODELS), default="deit_small")
+    parser.add_argument("--model", choices=[*MODELS, *LONG], default="deit_small")
     parser.add_argument("--batch", type=int, default=1)
     options = parser.parse_args()
-    found, qm = [], network(*MODELS[options.model])
+    found, qm = [], network(*(MODELS | LONG)[options.model])
     for name in options.levels:
         level = CPU_LEVELS[name]
         for widths in options.widths:

@@ -5,13 +5,14 @@
 Every parallel loop is split into as many tasks as there are threads, as TVM's pool does; the tasks run one after another, each
 counted apart, so nobody waits and nothing spins. `relative`: instructions of all threads together, one thread being 1.
 `balance`: the largest share times the threads, 1 where all are equal; what is outside parallel loops counts as one thread's.
+`barriers`: parallel loops of all calls, at whose ends threads wait for each other.
 Batch 1, 8 bits, default schedules, random operands: no kernel's count depends on them. Counts are no times.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from lampq_tvm.latency.work import at_widths
 from lampq_tvm.lower.module import default_schedules, lower_calls
 from lampq_tvm.targets import Target, resolve_target
 
-COLUMNS = ("isa", "kernel", "threads", "million", "relative", "balance")
+COLUMNS = ("isa", "kernel", "threads", "million", "relative", "balance", "barriers")
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,22 @@ class Shared:
     Attributes:
         total: of all threads.
         longest: of what stands outside parallel loops, and of each loop's largest task.
+        barriers: parallel loops that are run.
     """
 
     total: float
     longest: float
+    barriers: int
 
     def times(self, count: int) -> Shared:
         """Of as many calls."""
-        return Shared(count * self.total, count * self.longest)
+        return Shared(count * self.total, count * self.longest, count * self.barriers)
+
+    @classmethod
+    def sum(cls, parts: Iterable[Shared]) -> Shared:
+        """All of them one after another."""
+        parts = list(parts)
+        return cls(sum(p.total for p in parts), sum(p.longest for p in parts), sum(p.barriers for p in parts))
 
 
 def share(function: Any, target: Target, threads: list[int], core: NativeCore) -> list[Shared]:
@@ -53,7 +62,7 @@ def share(function: Any, target: Target, threads: list[int], core: NativeCore) -
     outside, found = whole - sum(map(sum, alone)), []
     for count in threads:
         tasks = count_classes(function, inputs, target, core=core, threads=count).tasks
-        found.append(Shared(outside + sum(map(sum, tasks)), outside + sum(map(max, tasks))))
+        found.append(Shared(outside + sum(map(sum, tasks)), outside + sum(map(max, tasks)), len(tasks)))
     return found
 
 
@@ -73,10 +82,14 @@ def rows(model: str, isa: str, threads: list[int]) -> Iterator[dict[str, Any]]:
     for name, calls, function in kernels(model, isa):
         names.append(name)
         parts.append([found.times(calls) for found in share(function, target, threads, core)])
-    whole = [Shared(sum(p.total for p in column), sum(p.longest for p in column)) for column in zip(*parts, strict=True)]
+    whole = [Shared.sum(column) for column in zip(*parts, strict=True)]
     for name, found in zip([*names, "whole"], [*parts, whole], strict=True):
         for count, shared in zip(threads, found, strict=True):
-            ratios = {"relative": round(shared.total / found[0].total, 4), "balance": round(balance(shared, count), 3)}
+            ratios = {
+                "relative": round(shared.total / found[0].total, 4),
+                "balance": round(balance(shared, count), 3),
+                "barriers": shared.barriers,
+            }
             yield {"isa": isa, "kernel": name, "threads": count, "million": round(shared.total / 1e6, 2), **ratios}
 
 
