@@ -158,10 +158,11 @@ def widths() -> str:
             lines.append([level, f"`{layer}`", cells[0]["unit"], *shown])
         row = max(own, key=lambda r: r["slower"])
         worst.append(f"{level} {row['slower']:.3f} (`{row['layer']}` at {row['w_bits']}/{row['a_bits']})")
+    model = load("widths")["model"].replace("_", " ")
     return f"""## Fewer bits and more
 
-`python -m bench.speed.widths`: one call of each product of {load("widths")["model"].replace("_", " ")} by bits of weights, activations
-at 8 bits; the least of several turns on one thread here, instructions on emulated boards. The largest ratio of any pair of
+`python -m bench.speed.widths`: one call of each product of {model} by bits of weights, activations at 8 bits; the
+least of several turns on one thread here, instructions on emulated boards. The largest ratio of any pair of
 widths from 2/2 to 8/8 to a pair with no fewer bits: {"; ".join(worst)}.
 
 {table(["level", "layer", "unit", *(f"{bits}/8" for bits in columns)], lines)}"""

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.quantizers.probabilities import probabilities
 from lampq_tvm.quantizers.protocol import QUANTIZERS, Quantizer
 from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.store import load_stage, save_stage
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
-FITTED = ("weights", "activations", "preactivations", "attention")
+FITTED = ("weights", "activations", "preactivations", "attention", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Calibration:
         activations: layer -> bits -> quantizer of the layer's input (the patch embedding has none: pixels are codes).
         preactivations: Activation op -> its 8-bit input quantizer.
         attention: Attention op -> bits -> quantizer of q, k and v, with scales [3, heads].
+        probabilities: Attention op -> bits -> quantizer of p, where its kind leaves anything to choose.
         samples: layer -> rows [R, K] float32 of its input in that model, for errors measured later.
         codes: layer -> bits -> weight codes [N, K] int8 whose rounding errors make up for each other; where a width has none,
             weights are simply rounded at their scales.
@@ -43,6 +45,7 @@ class Calibration:
     attention: dict[str, dict[int, SymmetricHeads]]
     samples: dict[str, np.ndarray]
     codes: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    probabilities: dict[str, dict[int, Quantizer]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `calibration.st` and `model.st` into a folder."""
@@ -53,6 +56,7 @@ class Calibration:
             "activations": self.activations,
             "preactivations": {k: {q.bits: q} for k, q in self.preactivations.items()},
             "attention": self.attention,
+            "probabilities": self.probabilities,
         }
         for group, by_name in fitted.items():
             for k, by_bits in by_name.items():
@@ -60,6 +64,15 @@ class Calibration:
                     tensors |= {f"{group}/{k}/{b}/{q.name}/{field}": array for field, array in q.arrays().items()}
         self.model.save(Path(folder) / "model.st")
         save_stage(Path(folder) / "calibration.st", "calibration", {}, tensors)
+
+    def probability(self, attention: str, kind: str, bits: int) -> Quantizer:
+        """Quantizer of p of a kind: the one that was fitted, or the usual one where a plan names another kind.
+
+        Raises:
+            UsageError: there is no such kind.
+        """
+        found = self.probabilities.get(attention, {}).get(bits)
+        return found if found is not None and found.name == kind else probabilities(kind, bits)[0]
 
     @staticmethod
     def load(folder: Path) -> Calibration:
@@ -88,4 +101,5 @@ class Calibration:
             attention=dict(fitted["attention"]),
             samples=samples,
             codes=dict(codes),
+            probabilities=dict(fitted["probabilities"]),
         )

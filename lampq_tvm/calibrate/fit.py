@@ -21,11 +21,12 @@ from lampq_tvm.network.model import Attends, Function, HeadOp, ImportedModel, La
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
+from lampq_tvm.quantizers.probabilities import best_probabilities, is_fitted
 from lampq_tvm.quantizers.protocol import Quantizer, find
 from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.recipes.find import find_recipe
-from lampq_tvm.recipes.schema import Recipe
+from lampq_tvm.recipes.schema import ATTENTION, Recipe
 from lampq_tvm.registry import Registry
 from lampq_tvm.rewrites.rewrite import rewritten
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
@@ -64,7 +65,9 @@ def calibrate(
         UsageError: there is no image, or the recipe names what there is not.
     """
     recipe = recipe or find_recipe()
-    seen: Seen = widen(model, observe(model, batches, units, seed, count=count, jobs=jobs))
+    softmax = {op.name: recipe.quantizer("probabilities", op.name, ATTENTION) for op in model.ops if isinstance(op, Attends)}
+    softmax = {name: kind for name, kind in softmax.items() if is_fitted(kind)}
+    seen: Seen = widen(model, observe(model, batches, units, seed, count=count, jobs=jobs, shares=bool(softmax)))
     model, seen = rewritten(model, seen, recipe.rewrites)
     fits = _fits(model, seen, recipe, units, widths, jobs)
     heads = {op.name: fits[op.name] for op in model.ops if isinstance(op, Attends)}
@@ -84,6 +87,7 @@ def calibrate(
         },
         attention={name: {b: SymmetricHeads(b, fit[str(b)]) for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
+        probabilities={k: {b: best_probabilities(kind, b, seen.shares[k]) for b in widths} for k, kind in softmax.items()},
         codes={name: {b: fit[key] for b in widths if (key := f"codes/{b}") in fit} for name, fit in fitted.items()},
     )
 

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
-from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.network.execute import model_tensors, normalize, run_float
 from lampq_tvm.network.model import Attends, Function, ImportedModel, Op, PatchEmbed
 from lampq_tvm.network.op import FloatOp
 from lampq_tvm.network.seen import F32, Ranks, Seen
+from lampq_tvm.quantizers.probabilities import NATS, STEPS
 from lampq_tvm.spread import fitting_jobs, spread
 from lampq_tvm.store import Units
 
@@ -52,6 +53,8 @@ class Observed(Seen):
                 self.distinct[name] = merge(self.distinct.get(name), array, most)
             elif group == "tokens":
                 self.tokens[name] = int(array[0])
+            elif group == "shares":
+                self.shares[name] = self.shares.get(name, 0.0) + array
 
     def _keep(self, name: str, rows: F32, ranks: Ranks) -> None:
         """Of the old and new rows keep the SAMPLE_ROWS of lowest rank."""
@@ -77,6 +80,7 @@ def observe(
     *,
     count: int | None = None,
     jobs: int | None = None,
+    shares: bool = False,
 ) -> Observed:
     """Statistics of all images; every piece of a batch is a unit of work, so a kill loses those in flight.
 
@@ -87,6 +91,7 @@ def observe(
         seed: of the choice of sample rows.
         count: number of all images, where it is known: then pieces keep no row that others push out of the sample.
         jobs: pieces at once; all usable cores where None.
+        shares: whether probabilities are looked at too.
 
     Raises:
         UsageError: there is no image.
@@ -95,8 +100,8 @@ def observe(
 
     def one(piece: ImagePiece) -> Arrays:
         limit = partial(_rank_limit, piece.first if count is None else count, seed, SAMPLE_ROWS)
-        name = f"observe/{piece.first}-{piece.first + len(piece.images)}"
-        return units.get(name, lambda: _statistics(model, piece, seed, limit))
+        name = f"observe{'-shares' if shares else ''}/{piece.first}-{piece.first + len(piece.images)}"
+        return units.get(name, lambda: _statistics(model, piece, seed, limit, shares))
 
     jobs = fitting_jobs(jobs, PIECE_BYTES)
     for found in spread(one, image_pieces(model, batches), jobs, lambda piece: f"image {piece.first} and those after it"):
@@ -128,7 +133,7 @@ def _rank_limit(images: int, seed: int, size: int, tokens: int) -> np.uint64:
 
 
 @torch.no_grad()
-def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Callable[[int], np.uint64]) -> Arrays:
+def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Callable[[int], np.uint64], shares: bool) -> Arrays:
     """Statistics of one piece, and its rows that may enter the sample: those below `limit` of their number of tokens."""
     found: Arrays = {}
     limits: dict[int, np.uint64] = {}
@@ -151,6 +156,8 @@ def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Calla
             x = op.argument(x) if isinstance(op, Function) else x
             low, high = x.flatten(0, -2).aminmax(dim=0)
             found[f"low/{op.name}"], found[f"high/{op.name}"] = low.numpy(), high.numpy()
+            if shares and isinstance(op, Attends):
+                found[f"shares/{op.name}"] = share_weights(op.scores(x, model_tensors(model)))
         if f"low/{op.name}" in found:
             found[f"tokens/{op.name}"] = np.array([rows_per_image(op, x)], np.int64)
         if isinstance(op, PatchEmbed):
@@ -159,6 +166,14 @@ def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Calla
 
     run_float(model, normalize(piece.images, model.input), observe=see)
     return found
+
+
+def share_weights(scores: Tensor) -> npt.NDArray[np.float64]:
+    """How much an error of each probability that the softmax's table holds counts (`Seen.shares`); scores [.., keys]."""
+    below = scores.amax(-1, keepdim=True) - scores
+    index = (below * (STEPS / NATS)).round_().clamp_(max=STEPS)
+    weight = torch.exp(-below).sum(-1, keepdim=True).pow_(-2).expand_as(index)
+    return torch.bincount(index.flatten().int(), weight.double().flatten(), STEPS + 1).numpy()
 
 
 def rows_per_image(op: Op, x: Tensor) -> int:

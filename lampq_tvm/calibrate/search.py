@@ -43,7 +43,7 @@ def search_activation(
     found: dict[int, Quantizer] = {}
     for bits in widths:
         search = _Search(kind, bits, rows, mixer)
-        found[bits] = search.of(low, high) if bits >= 8 else search.best(centres, mass, (low, high))
+        found[bits] = search.of(low, high)[0] if bits >= 8 else search.best(centres, mass, (low, high))
     return found
 
 
@@ -72,27 +72,44 @@ class _Search:
     rows: Tensor
     mixer: Tensor
 
-    def of(self, low: float, high: float) -> Quantizer:
-        """That of a range."""
-        return self.kind.candidates(low, high, self.bits)[0]
+    def of(self, low: float, high: float) -> list[Quantizer]:
+        """Those of a range: what else a kind leaves to choose is tried with each."""
+        return list(self.kind.candidates(low, high, self.bits))
 
     def best(self, centres: Tensor, mass: Tensor, ends: Ends) -> Quantizer:
         """The best of all pairs of ends; `centres` and `mass` are a histogram."""
-        pairs = [(ends[0] * a, ends[1] * b) for a in SHRINK for b in SHRINK]
-        errors = _histogram_errors(centres, mass, [self.of(*pair) for pair in pairs])
+        fitted = self.kind.fit(centres.double().numpy(), mass.double().numpy(), self.bits)
+        if fitted is not None:
+            return fitted
+        pairs = [(ends[0] * a, ends[1] * b) for a in (SHRINK if self.kind.clips_below else (1.0,)) for b in SHRINK]
+        tried = [(pair, i, q) for pair in pairs for i, q in enumerate(self.of(*pair))]
+        errors = _histogram_errors(centres, mass, [q for _, _, q in tried])
         order = torch.argsort(errors, stable=True)[:FINALISTS].tolist()
-        best, error = ends, output_error(self.rows, self.mixer, self.of(*ends))
-        for pair in (pairs[i] for i in order):
-            best, error = self._better(best, error, pair)
+        best = _Tried(ends, 0, self.error(self.of(*ends)[0]))
+        for pair, i, _ in (tried[place] for place in order):
+            best = self._better(best, pair, i)
         for step in STEPS:
             for a, b in ((1 - step, 1), (1 + step, 1), (1, 1 - step), (1, 1 + step)):
-                best, error = self._better(best, error, (best[0] * a, best[1] * b))
-        return self.of(*best)
+                best = self._better(best, (best.ends[0] * a, best.ends[1] * b), best.variant)
+        return self.of(*best.ends)[best.variant]
 
-    def _better(self, best: Ends, error: float, pair: Ends) -> tuple[Ends, float]:
-        """`pair` and its error where it is smaller than `error`, else what was best."""
-        found = output_error(self.rows, self.mixer, self.of(*pair))
-        return (pair, found) if found < error else (best, error)
+    def error(self, candidate: Quantizer) -> float:
+        """On the sample rows."""
+        return output_error(self.rows, self.mixer, candidate)
+
+    def _better(self, best: _Tried, pair: Ends, variant: int) -> _Tried:
+        """A candidate where its error is smaller, else what was best."""
+        found = self.error(self.of(*pair)[variant])
+        return _Tried(pair, variant, found) if found < best.error else best
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A range, which of its candidates, and the error."""
+
+    ends: Ends
+    variant: int
+    error: float
 
 
 def output_error(rows: Tensor, mixer: Tensor, candidate: Quantizer) -> float:

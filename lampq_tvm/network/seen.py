@@ -22,6 +22,8 @@ class Seen:
         rows: layer -> sampled input rows [R, K] (normalized pixels for the patch embedding); ranks [R] order them.
         distinct: `images`, `patches` -> hashes of different ones, as many as matter (`calibrate.novelty`).
         tokens: whatever has a range -> its rows per image.
+        shares: Attention op -> [256] float64: how much an error of a probability exp(-6.4 i / 255) of the row's largest counts,
+            summed over rows (1 / R^2, R the row's sum); empty where no quantizer of probabilities is fitted.
     """
 
     low: dict[str, F32] = field(default_factory=dict)
@@ -30,3 +32,4 @@ class Seen:
     ranks: dict[str, Ranks] = field(default_factory=dict)
     distinct: dict[str, Ranks] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)

@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.quantizers.carried import CODES, Carried, carried
-from lampq_tvm.quantizers.protocol import Quantizer, find
+from lampq_tvm.quantizers.probabilities import NATS, STEPS
+from lampq_tvm.quantizers.protocol import Quantizer
 from lampq_tvm.quantizers.uniform import Uniform
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
-U8 = npt.NDArray[np.uint8]
-STEPS = 255  # of the score index
-NATS = 6.4  # exp(-6.4) * 255 is the first value that rounds to 0
 
 
 def check_range(k: int, largest_a: int, largest_w: int, where: str) -> None:
@@ -100,35 +98,3 @@ def gate_table(kind: str, x: Uniform) -> F32:
 
 def _of_every_code(kind: str, x: Uniform) -> F64:
     return np.array([UNARY[kind](value) for value in x.values(CODES).tolist()])
-
-
-def probabilities(kind: str, bits: int) -> Quantizer:
-    """The quantizer of probabilities of a name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    return find(kind, "probabilities", "softmax").candidates(0.0, 1.0, bits)[0]
-
-
-def softmax_table(kind: str, bits: int) -> U8:
-    """P [256]: unsigned 8-bit values of exp(-6.4 i / 255), at most 2^bits distinct, P[0] = 255 and P[255] = 0.
-
-    Args:
-        kind: name of a quantizer of probabilities; P rounds 255 times its values.
-        bits: of the codes.
-
-    Raises:
-        UsageError: there is no such quantizer.
-        UnsupportedError: its values leave 0 .. 1, or the largest probability becomes 0, by which no row could be divided.
-    """
-    quantizer = probabilities(kind, bits)
-    shares = np.exp(-NATS * np.arange(STEPS + 1) / STEPS)
-    levels = np.rint(255 * quantizer.values(quantizer.encode(shares)))
-    if levels.min() < 0 or levels.max() > 255 or levels[0] == 0:
-        low, high = levels.min() / 255, levels.max() / 255
-        what = f"the quantizer {kind} gives probabilities from {low:.3g} to {high:.3g} at {bits} bits"
-        raise UnsupportedError(what, where="softmax", hint="its values must lie in 0 .. 1, and the largest must not be 0")
-    table: U8 = levels.astype(np.uint8)
-    table[-1] = 0
-    return table

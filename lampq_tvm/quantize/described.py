@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.quantize.constants import probabilities
 from lampq_tvm.quantize.product import layer_input
 from lampq_tvm.quantizers.half import Float16, HalfWeights
 from lampq_tvm.quantizers.protocol import Described
@@ -26,6 +25,6 @@ def described(calibration: Calibration, plan: BitPlan) -> Quantizers:
         if plan.attention.is_float:
             found[name] = {"operands": Float16().described}
         else:
-            p = probabilities(plan.softmax_of(name), plan.attention.bits)
+            p = calibration.probability(name, plan.softmax_of(name), plan.attention.bits)
             found[name] = {"operands": by_bits[plan.attention.bits].described, "probabilities": p.described}
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.quantize.constants import NATS, STEPS
+from lampq_tvm.quantizers.probabilities import NATS, STEPS
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]

@@ -61,10 +61,12 @@ class Quantizer(ABC):
     Attributes:
         name: under which it is found.
         roles: what it may be named for, in recipes and plans.
+        clips_below: whether candidates for a range depend on its lower end too, so that both ends are searched.
     """
 
     name: ClassVar[str] = ""
     roles: ClassVar[frozenset[str]] = frozenset()
+    clips_below: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -88,8 +90,14 @@ class Quantizer(ABC):
         Args:
             low, high: smallest and largest value; of weights and operands an array, for each channel or head.
             bits: width of the codes.
-            fractions: of the range, the whole of it (1) first: so the first candidate clips nothing.
+            fractions: of the range, the whole of it (1) first: so the first candidate clips nothing. As many candidates for
+                each, where there is more than the range to choose.
         """
+
+    @classmethod
+    def fit(cls, centres: F64, mass: F64, bits: int) -> Self | None:
+        """That of values [B], rising, whose errors count as `mass` [B] says; None: ranges are searched instead."""
+        return None
 
     def values(self, codes: npt.ArrayLike) -> F64:
         """What codes stand for."""

@@ -11,6 +11,7 @@ import pydantic
 from lampq_tvm.errors import UsageError
 from lampq_tvm.files import Schema
 from lampq_tvm.network.model import LAYER_TYPES, Attends, ImportedModel
+from lampq_tvm.quantizers.probabilities import is_fitted
 from lampq_tvm.store import digest
 
 ATTENTION = "attention"  # the type of softmax attention, whose probabilities have a quantizer of their own
@@ -165,4 +166,6 @@ class Recipe(Schema):
         """Digest of all that decides about a model's calibration: what only later stages read is not part of it."""
         roles: Iterable[Role] = ("weights", "activations")
         chosen = [[role, layer.name, self.quantizer(role, layer.name, layer.type)] for role in roles for layer in model.layers]
-        return digest(list(self.rewrites), chosen, self.rounding.model_dump())
+        attentions = [op.name for op in model.ops if isinstance(op, Attends)]
+        kinds = [[name, kind] for name in attentions if is_fitted(kind := self.quantizer("probabilities", name, ATTENTION))]
+        return digest(list(self.rewrites), chosen, self.rounding.model_dump(), *([kinds] if kinds else []))

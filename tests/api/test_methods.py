@@ -41,7 +41,7 @@ def test_the_list_begins_with_the_default():
     [
         ({"rewrites": ["repk"]}, "unknown rewrite 'repk'; did you mean repq?"),
         ({"quantizers": [{**ALL, "weights": "symetric"}]}, "'symetric'; did you mean symmetric?"),
-        ({"quantizers": [ALL, {"probabilities": "log2"}]}, "'log2'; did you mean log_sqrt2?"),
+        ({"quantizers": [ALL, {"probabilities": "log3"}]}, "'log3'; did you mean log2"),
         ({"rounding": {"method": "neareat"}}, "unknown rounding 'neareat'; did you mean nearest?"),
         ({"rounding": {"method": "nearest"}}, "the rounding nearest has no damping"),
         ({"rounding": {"damping": None}}, "the rounding compensated needs damping"),

@@ -14,7 +14,7 @@ from lampq_tvm.kernels.attention import AttentionShape, bias_shape, build_attent
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import AttentionKernel
 from lampq_tvm.oracle import ops
-from lampq_tvm.quantize.constants import softmax_table
+from lampq_tvm.quantizers.probabilities import probabilities, softmax_table
 from tests.examples import examples
 from tests.kernels import data
 from tests.kernels.machine import Case
@@ -47,7 +47,7 @@ def score_bias(shape: AttentionShape, spread: float, rng: np.random.Generator) -
 def softmax(kind: str, bits: int, rng: np.random.Generator) -> np.ndarray:
     """P [256] with P[0] = 255 and P[255] = 0."""
     if kind in ("uniform", "log_sqrt2"):
-        return softmax_table(kind, bits)
+        return softmax_table(probabilities(kind, bits)[0])
     table = rng.integers(0, 256, 256).astype(np.uint8) if kind == "random" else np.zeros(256, np.uint8)
     table[0], table[255] = 255, 0
     return table

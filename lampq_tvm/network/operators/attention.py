@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -25,6 +26,27 @@ class Attends(HeadOp):
         """Name of the tensor [heads, L, head_dim] of constant queries; None where q is part of its input."""
         return None
 
+    @abstractmethod
+    def operands(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v of an input, each [.., heads, tokens, head_dim]."""
+
+    def bias(self, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """What is added to the scaled scores."""
+        return None
+
+    def scores(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """What the softmax is taken of: [.., heads, queries, keys]."""
+        q, k, _ = self.operands(x, tensors)
+        found, bias = self.scale * (q @ k.transpose(-1, -2)), self.bias(tensors)
+        return found if bias is None else found + bias
+
+    def mixed(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Values by their probabilities, [.., heads, queries, head_dim]."""
+        import torch.nn.functional as F
+
+        q, k, v = self.operands(x, tensors)
+        return F.scaled_dot_product_attention(q, k, v, self.bias(tensors), scale=self.scale)
+
 
 @OPERATORS.register("Attention")
 @dataclass(frozen=True)
@@ -45,13 +67,17 @@ class Attention(Attends):
 
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Fused qkv [B, (windows,) T, 3 * heads * head_dim] to [B, (windows,) T, heads * head_dim]."""
-        import torch.nn.functional as F
+        return self.mixed(x[0], tensors).transpose(2, 3).reshape(*x[0].shape[:-1], self.heads * self.head_dim)
 
-        qkv, length = x[0], x[0].shape[-2]
-        q, k, v = qkv.view(-1, max(self.groups, 1), length, 3, self.heads, self.head_dim).permute(3, 0, 1, 4, 2, 5)
-        bias = tensors[f"{self.name}.bias"] if self.groups else None
-        mixed = F.scaled_dot_product_attention(q, k, v, bias, scale=self.scale)
-        return mixed.transpose(2, 3).reshape(*qkv.shape[:-1], self.heads * self.head_dim)
+    def operands(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Each [B * windows / groups, groups, heads, T, head_dim]."""
+        parts = x.view(-1, max(self.groups, 1), x.shape[-2], 3, self.heads, self.head_dim)
+        q, k, v = parts.permute(3, 0, 1, 4, 2, 5)
+        return q, k, v
+
+    def bias(self, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Of each group of windows."""
+        return tensors[f"{self.name}.bias"] if self.groups else None
 
 
 @OPERATORS.register("AttentionPool")
@@ -73,8 +99,9 @@ class AttentionPool(Attends):
 
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Fused kv [B, T, 2 * heads * head_dim] to [B, L, heads * head_dim]."""
-        import torch.nn.functional as F
+        return self.mixed(x[0], tensors).transpose(1, 2).flatten(2)
 
-        k, v = x[0].view(*x[0].shape[:-1], 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        query = tensors[self.query].expand(len(x[0]), -1, -1, -1)
-        return F.scaled_dot_product_attention(query, k, v, scale=self.scale).transpose(1, 2).flatten(2)
+    def operands(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Each [B, heads, tokens, head_dim]."""
+        k, v = x.view(*x.shape[:-1], 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        return tensors[self.query].expand(len(x), -1, -1, -1), k, v

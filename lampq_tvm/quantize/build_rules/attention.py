@@ -16,6 +16,7 @@ from lampq_tvm.quantize.build_rules.linear import product_codes
 from lampq_tvm.quantize.builder import Builder, Wanted, no_rule
 from lampq_tvm.quantize.operators.attention import QAttention, QAttentionPool
 from lampq_tvm.quantizers.half import Float16
+from lampq_tvm.quantizers.probabilities import STEPS, softmax_table
 from lampq_tvm.quantizers.protocol import Quantizer
 from lampq_tvm.quantizers.symmetric import SymmetricHeads
 
@@ -63,7 +64,7 @@ def _head_scales(b: Builder, op: Attention | AttentionPool, tokens: int) -> F64:
         return np.ones((3, op.heads))
     largest = -kind.low
     constants.check_range(op.head_dim, largest, largest, op.name)
-    constants.check_range(tokens, constants.STEPS, largest, op.name)
+    constants.check_range(tokens, STEPS, largest, op.name)
     return b.calibration.attention[op.name][kind.bits].scale
 
 
@@ -74,7 +75,7 @@ def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: Quantize
         found["S"] = constants.exponent_scale(op.heads, op.scale)
     else:
         found["S"] = constants.score_scale(scales[0], scales[1], op.scale)
-        found["P"] = constants.softmax_table(b.plan.softmax_of(op.name), b.plan.attention_bits)
+        found["P"] = softmax_table(b.calibration.probability(op.name, b.plan.softmax_of(op.name), b.plan.attention_bits))
     found["M"] = np.repeat(scales[2] / y.decoder.scale, op.head_dim).astype(np.float32)
     found["B"] = np.full(op.heads * op.head_dim, y.decoder.zero, np.float32)
     return found
