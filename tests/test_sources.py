@@ -154,10 +154,11 @@ EDITS = {
     "kernels/softmax.py": {"latency", "latency gpu", "build", "build gpu"},
     "device/count.c": {"latency", "latency gpu", "build", "build gpu"},
     "api/compiling.py": {"build", "build gpu"},
-    "api/stages.py": {"import", "calibrate", "sensitivity"},
+    "api/stages.py": {"import", "calibrate", "sensitivity", "refit"},
+    "calibrate/refit.py": {"refit"},
     "errors.py": {*WORKS},
     "recipes/default.toml": set(),  # what it says is in the keys of the stages that do it
-    "recipes/schema.py": {"calibrate", "sensitivity"},
+    "recipes/schema.py": {"calibrate", "sensitivity", "refit"},
 }
 
 

@@ -190,7 +190,7 @@ class Pipeline(Stages):
     @functools.cached_property
     def quantized_folder(self) -> Path:
         """Where the integer network lies; its name stands for all that the network depends on, its own sources included."""
-        return self.cache.folder("quantize", self.calibration_key, self.plan.model_dump())
+        return self.cache.folder("quantize", *self.refit_key(self.plan), self.plan.model_dump())
 
     @functools.cached_property
     def quantized(self) -> QuantizedModel:
@@ -199,6 +199,6 @@ class Pipeline(Stages):
         def compute() -> QuantizedModel:
             from lampq_tvm.quantize.build import quantize
 
-            return quantize(self.plan_calibration, self.plan)
+            return quantize(self.refitted(self.plan, self.plan_calibration), self.plan)
 
         return self.cache.file(self.quantized_folder, "quantized.st", QuantizedModel, compute)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lampq_tvm.api.checks import require_file
 from lampq_tvm.api.options import Options
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import Dataset, Reading, open_dataset
 from lampq_tvm.errors import UsageError
@@ -230,6 +231,39 @@ class Stages:
         found = self.cache.get(folder, "calibration.st", Calibration.load, compute, save, self.calibration_folder)
         self._warn_of_saturation(found)
         return found
+
+    def refitted(self, plan: BitPlan, calibration: Calibration | None = None) -> Calibration:
+        """Calibration for one plan: its weights fitted once more where the recipe says so.
+
+        Args:
+            calibration: at the plan's widths at least; at all widths where None.
+        """
+        options = self.options.method.refit
+        calibration = calibration or self.calibration
+        if options is None or all(row.w_bits > options.widest_bits for row in plan.layers):
+            return calibration
+        folder = self.cache.folder("refit", *self.refit_key(plan))
+
+        def compute() -> Calibration:
+            from lampq_tvm.calibrate.refit import refit
+
+            data, units = self.calib_data, Units(folder / "units")
+            with scratch("refit") as place:
+                found = refit(
+                    calibration, plan, data, options, units=units, folder=Path(place) / "images", jobs=self.options.jobs
+                )
+            check_unchanged(data, units)
+            return found.only(plan)
+
+        def save(path: Path, found: Calibration) -> None:
+            found.save(path)
+
+        return self.cache.get(folder, "calibration.st", Calibration.load, compute, save, folder)
+
+    def refit_key(self, plan: BitPlan) -> tuple[object, ...]:
+        """What `refitted` depends on."""
+        options, widths = self.options.method.refit, [[row.w_bits, row.a_bits] for row in plan.layers]
+        return (self.calibration_key, widths, None if options is None else options.model_dump())
 
     @property
     def sensitivity_key(self) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ class Weights(Schema):
     from_: Literal["weights", "pairs"] = pydantic.Field(alias="from")
     tensor: Name
     bits: Annotated[int, pydantic.Field(ge=2, le=8)]
+    zero: Name | None = None
     shape: Matrix
     padded: Matrix
     lanes: Annotated[int, pydantic.Field(ge=1, le=SLACK)]
@@ -89,10 +90,11 @@ class Weights(Schema):
     def bytes_of(self, payload: Mapping[str, Tensor]) -> int:
         """As of `Array`."""
         _check_stream(payload, self.tensor, self.bits, self.shape)
+        _check_zero(payload, self.zero, self.bits, self.shape)
         fits = all(n <= p < n + SLACK for n, p in zip(self.shape, self.padded, strict=True))
         whole = self.padded[0] % self.lanes == 0 and self.padded[1] % self.group == 0
         _need(fits and whole, f"{self.tensor} is padded wrongly")
-        _need(self.from_ == "weights" or (self.bits, self.group) == (2, 2), f"{self.tensor} has no pairs")
+        _need(self.from_ == "weights" or (self.bits, self.group, self.zero) == (2, 2, None), f"{self.tensor} has no pairs")
         return math.prod(self.padded)
 
 
@@ -102,6 +104,7 @@ class Words(Schema):
     from_: Literal["words"] = pydantic.Field(alias="from")
     tensor: Name
     bits: Annotated[int, pydantic.Field(ge=2, le=Kind.FLOAT16.bits)]
+    zero: Name | None = None
     shape: Matrix
     layout: Literal["s8", "s4", "w4a8", "f16"]
     words: Dim
@@ -111,6 +114,7 @@ class Words(Schema):
         kind = Kind.FLOAT16 if self.layout == "f16" else Kind.INT8
         _need((self.bits <= Kind.INT8.bits) == (kind is Kind.INT8), f"{self.tensor} has another kind of words")
         _check_stream(payload, self.tensor, self.bits, self.shape, kind)
+        _check_zero(payload, self.zero, self.bits, self.shape)
         held = self.words * PER_WORD[self.layout]
         _need(self.shape[1] <= held < self.shape[1] + SLACK, f"{self.tensor} does not fit into {self.words} words a row")
         _need(self.layout != "w4a8" or held % 32 == 0, f"{self.tensor} has no whole groups of 32")
@@ -123,12 +127,14 @@ class Correction(Schema):
     from_: Literal["correction"] = pydantic.Field(alias="from")
     tensor: Name
     bits: Annotated[int, pydantic.Field(ge=2, le=8)]
+    zero: Name | None = None
     shape: Matrix
     shift: Annotated[int, pydantic.Field(ge=-256, le=256)]
 
     def bytes_of(self, payload: Mapping[str, Tensor]) -> int:
         """As of `Array`."""
         _check_stream(payload, self.tensor, self.bits, self.shape)
+        _check_zero(payload, self.zero, self.bits, self.shape)
         return 4 * self.shape[0]
 
 
@@ -192,6 +198,13 @@ def _check_stream(payload: Mapping[str, Tensor], name: str, bits: int, shape: Ma
     tensor, count = _tensor(payload, name), math.prod(shape)
     expected = ("F16", count) if kind.is_float else ("U8", -(-count * bits // 8))
     _need((tensor.dtype, tensor.count) == expected, f"{name} holds no {shape[0]} x {shape[1]} codes of {bits} bits")
+
+
+def _check_zero(payload: Mapping[str, Tensor], name: str | None, bits: int, shape: Matrix) -> None:
+    """ValueError unless zero points, where there are any, are one a row, of codes that leave room for them."""
+    if name is not None:
+        zero = _tensor(payload, name)
+        _need((zero.dtype, zero.shape) == ("I8", shape[:1]) and bits < 8, f"{name} holds no {shape[0]} zero points")
 
 
 def _need(condition: bool, otherwise: str) -> None:

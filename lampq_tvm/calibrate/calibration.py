@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.quantizers.probabilities import probabilities
 from lampq_tvm.quantizers.protocol import QUANTIZERS, Quantizer
-from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
+from lampq_tvm.quantizers.symmetric import SymmetricHeads
 from lampq_tvm.quantizers.uniform import Uniform
+from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.store import load_stage, save_stage
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
@@ -39,7 +42,7 @@ class Calibration:
     """
 
     model: ImportedModel
-    weights: dict[str, dict[int, SymmetricWeights]]
+    weights: dict[str, dict[int, Weights]]
     activations: dict[str, dict[int, Quantizer]]
     preactivations: dict[str, Uniform]
     attention: dict[str, dict[int, SymmetricHeads]]
@@ -64,6 +67,13 @@ class Calibration:
                     tensors |= {f"{group}/{k}/{b}/{q.name}/{field}": array for field, array in q.arrays().items()}
         self.model.save(Path(folder) / "model.st")
         save_stage(Path(folder) / "calibration.st", "calibration", {}, tensors)
+
+    def only(self, plan: BitPlan) -> Calibration:
+        """What a plan uses of weights, and no samples."""
+        widths = {row.name: row.w_bits for row in plan.layers}
+        weights = {name: {b: q for b, q in by.items() if b == widths[name]} for name, by in self.weights.items()}
+        codes = {name: {b: c for b, c in by.items() if b == widths[name]} for name, by in self.codes.items()}
+        return dataclasses.replace(self, weights=weights, codes=codes, samples={})
 
     def probability(self, attention: str, kind: str, bits: int) -> Quantizer:
         """Quantizer of p of a kind: the one that was fitted, or the usual one where a plan names another kind.

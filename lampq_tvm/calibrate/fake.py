@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import ChainMap
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.kinds import of_width
+from lampq_tvm.network.execute import Replacement, model_tensors, run_op
+from lampq_tvm.network.op import Op
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.quantizers.carried import CODES, carried
 from lampq_tvm.quantizers.half import LARGEST, Float16, HalfWeights
@@ -59,3 +62,17 @@ def fake_quantize_layer(
         quantizer = calibration.activations[layer][a_bits]
         fake = functools.partial(fake_quantize, quantizer=quantizer)
     return values.astype(np.float32), fake
+
+
+def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_bits: int | None) -> Replacement:
+    """The layer with its weights at w_bits and its input at a_bits; None leaves that side in float."""
+    known = model_tensors(calibration.model)
+    name = f"{layer}.weight"
+    weight, act = fake_quantize_layer(calibration, layer, w_bits or 8, a_bits or 8)
+    tensors = ChainMap({name: torch.from_numpy(weight).view(known[name].shape)} if w_bits else {}, known)
+
+    def run(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Compute the layer from fake-quantized values."""
+        return run_op(op, (act(inputs[0]) if a_bits else inputs[0], *inputs[1:]), tensors)
+
+    return run

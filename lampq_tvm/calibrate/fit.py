@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,26 +15,24 @@ from lampq_tvm.calibrate.margins import widen
 from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.calibrate.rounding import find_rounding
 from lampq_tvm.calibrate.search import search_activation
-from lampq_tvm.calibrate.search_weights import search_heads, search_weights
-from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.calibrate.search_weights import WEIGHT_SEARCHES, search_heads
 from lampq_tvm.network.model import Attends, Function, HeadOp, ImportedModel, Layer, Op
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
+from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.probabilities import best_probabilities, is_fitted
 from lampq_tvm.quantizers.protocol import Quantizer, find
 from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
+from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.recipes.find import find_recipe
 from lampq_tvm.recipes.schema import ATTENTION, Recipe
-from lampq_tvm.registry import Registry
 from lampq_tvm.rewrites.rewrite import rewritten
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
 
 Arrays = dict[str, npt.NDArray[Any]]
-WEIGHT_SEARCHES: Registry[str, Callable[..., SymmetricWeights]] = Registry("search for weights", None, UnsupportedError)
-WEIGHT_SEARCHES.add("symmetric", search_weights)
 
 
 @one_thread()
@@ -75,7 +73,7 @@ def calibrate(
     fitted = {layer.name: fits[layer.name] for layer in model.layers}
     return Calibration(
         model=model,
-        weights={name: {b: SymmetricWeights(b, fit[f"weight/{b}"]) for b in widths} for name, fit in fitted.items()},
+        weights={name: {b: _weights(fit, f"weight/{b}/") for b in widths} for name, fit in fitted.items()},
         activations={
             x.name: {b: _input_quantizer(recipe, x).from_arrays(_fields(fitted[x.name], f"act/{b}/")) for b in widths}
             for x in layers
@@ -122,6 +120,12 @@ def _input_quantizer(recipe: Recipe, layer: Layer) -> type[Quantizer]:
     return find(recipe.quantizer("activations", layer.name, layer.type), "activations")
 
 
+def _weights(fit: Arrays, prefix: str) -> Weights:
+    """The quantizer of weights that a fit holds: one with zero points where it has any."""
+    arrays = _fields(fit, prefix)
+    return (AsymmetricWeights if "zero" in arrays else SymmetricWeights).from_arrays(arrays)
+
+
 def _fields(fit: Arrays, prefix: str) -> Arrays:
     """Arrays of a quantizer whose names begin with `prefix`, by what follows it."""
     return {name.removeprefix(prefix): array for name, array in fit.items() if name.startswith(prefix)}
@@ -141,10 +145,11 @@ def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, layer: Layer, w
         found |= {f"act/{b}/{name}": array for b, act in acts.items() for name, array in act.arrays().items()}
     moments = rows.T @ rows / len(rows)
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
-    search_scales = WEIGHT_SEARCHES.find(recipe.quantizer("weights", name, layer.type), where=name)
-    scales = {b: search_scales(weight, moments, b, half).scale for b in widths}
-    codes = find_rounding(recipe.rounding).codes(weight, scales, moments, recipe.rounding)
-    return found | {f"weight/{b}": s for b, s in scales.items()} | {f"codes/{b}": c for b, c in codes.items()}
+    search = WEIGHT_SEARCHES.find(recipe.quantizer("weights", name, layer.type), where=name)
+    quantizers = {b: search(weight, moments, b, half) for b in widths}
+    codes = find_rounding(recipe.rounding).codes(weight, quantizers, moments, recipe.rounding)
+    found |= {f"weight/{b}/{field}": array for b, q in quantizers.items() for field, array in q.arrays().items()}
+    return found | {f"codes/{b}": c for b, c in codes.items()}
 
 
 @torch.no_grad()

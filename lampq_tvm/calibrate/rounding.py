@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.errors import UsageError
+from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.recipes.schema import RoundingOptions
 from lampq_tvm.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
 
 
@@ -25,12 +25,12 @@ class Rounding:
     """A way to make codes of a layer's weights.
 
     Attributes:
-        codes: of (weight [N, K] float32, width -> scale per row [N], second moments [K, K] of the layer's input, options):
-            codes [N, K] by width, of those widths that it does not leave to rounding to nearest.
+        codes: of (weight [N, K] float32, width -> quantizer, second moments [K, K] of the layer's input, options): codes [N, K]
+            by width, of those widths that it does not leave to rounding to nearest.
         options: which of `recipes.schema.RoundingOptions` it needs; it takes no others.
     """
 
-    codes: Callable[[Tensor, Mapping[int, F64], Tensor, RoundingOptions], dict[int, I8]]
+    codes: Callable[[Tensor, Mapping[int, Weights], Tensor, RoundingOptions], dict[int, I8]]
     options: tuple[str, ...] = ()
 
 

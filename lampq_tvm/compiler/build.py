@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tvm
 from safetensors.numpy import save as save_tensors
 from tvm import relax
@@ -76,10 +77,19 @@ def payload(qm: QuantizedModel) -> bytes:
     copies = shared_names(qm.tensors)
     packed = {f"{op.name}.{field}": kind for op in qm.ops for field, kind in op.packed.items()}
     widths = {name: kind.bits for name, kind in packed.items() if not kind.is_float}
-    kept = {k: v for k, v in qm.tensors.items() if k not in copies}
+    kept = {
+        k: with_zeros(v, qm.tensors.get(f"{k[:-1]}zero")) if k in packed else v
+        for k, v in qm.tensors.items()
+        if k not in copies
+    }
     arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in kept.items()}
     stored: bytes = save_tensors(dict(sorted(arrays.items())))
     return stored
+
+
+def with_zeros(weights: npt.NDArray[Any], zero: npt.NDArray[np.int8] | None) -> npt.NDArray[Any]:
+    """Codes [N, K] of weights that are code - zero [N]; the weights where there are no zero points."""
+    return weights if zero is None else (weights.astype(np.int16) + zero[:, None]).astype(np.int8)
 
 
 def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:

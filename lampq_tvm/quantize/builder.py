@@ -20,6 +20,7 @@ from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators.look_up import QLookUp
 from lampq_tvm.quantize.operators.to_codes import QToCodes
 from lampq_tvm.quantize.product import Product, layer_input, layer_product
+from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.carried import Carried
 
 F32 = npt.NDArray[np.float32]
@@ -111,6 +112,10 @@ class Builder:
     def product(self, op: Linear | PatchEmbed) -> Product:
         """Integer weights and output map of a layer at its planned widths."""
         return layer_product(self.calibration, self.plan.layer(op.name))
+
+    def offset(self, op: Linear | PatchEmbed) -> bool:
+        """Whether a layer's weights have zero points below 8 bits."""
+        return any(isinstance(q, AsymmetricWeights) for q in self.calibration.weights[op.name].values())
 
     def linear_before(self, op: Op, index: int) -> Linear:
         """The layer that computes input `index` of `op`.

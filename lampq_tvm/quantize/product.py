@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
+from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.carried import Carried, carried
 from lampq_tvm.quantizers.half import Float16, HalfWeights
-from lampq_tvm.quantizers.symmetric import SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
+from lampq_tvm.quantizers.weights import Weights
 
 F64 = npt.NDArray[np.float64]
 PIXELS = carried(Uniform(bits=8, scale=1.0, zero=-128))
@@ -25,15 +26,30 @@ HALF = carried(Float16())
 
 @dataclass(frozen=True)
 class Product:
-    """Weights [N, K], int8 codes or float16, and y = S acc + B, both [N] float64."""
+    """Weights [N, K] and y = S acc + B, both [N] float64.
+
+    Attributes:
+        codes: what is multiplied: int8 or float16.
+        zero: [N] int8 of codes with zero points; None where there are none.
+    """
 
     codes: npt.NDArray[Any]
     S: F64
     B: F64
+    zero: npt.NDArray[np.int8] | None = None
+
+    @property
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Tensors of an operator's weights."""
+        return {"w": self.codes} if self.zero is None else {"w": self.codes, "zero": self.zero}
 
     def times(self, factor: F64) -> Product:
         """The same product with its output multiplied by `factor` [N]."""
-        return Product(self.codes, self.S * factor, self.B * factor)
+        return self.mapped(self.S * factor, self.B * factor)
+
+    def mapped(self, S: F64, B: F64) -> Product:
+        """The same weights with another output map."""
+        return replace(self, S=S, B=B)
 
 
 def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
@@ -45,18 +61,21 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
     model, op = calibration.model, calibration.model.op(row.name)
     bias = model.tensors[f"{row.name}.bias"].astype(np.float64)
     x = layer_input(calibration, row)
-    weights: HalfWeights | SymmetricWeights
+    weights: HalfWeights | Weights
     codes: npt.NDArray[Any]
+    zero = None
     if row.is_float:
         real = layer_weight(model, row.name)
         weights = HalfWeights.of_rows(real)
         codes = weights.encode(real)
     else:
-        weights, codes = calibration.weights[row.name][row.w_bits], planned_codes(calibration, row.name, row.w_bits)
-        check_range(codes.shape[1], x.peak, -weights.kind.low, row.name)
+        weights = calibration.weights[row.name][row.w_bits]
+        codes = weights.multiplied(planned_codes(calibration, row.name, row.w_bits))
+        check_range(codes.shape[1], x.peak, 1 << (row.w_bits - (not weights.zero.any())), row.name)
+        zero = weights.zero.astype(np.int8) if isinstance(weights, AsymmetricWeights) else None
     if op.reads_image:
-        return Product(codes, *pixel_affine(codes, weights.scale, bias, pixel_units(model, op.name)[1]))
-    return Product(codes, *output_affine(codes, weights.scale, bias, x))
+        return Product(codes, *pixel_affine(codes, weights.scale, bias, pixel_units(model, op.name)[1]), zero)
+    return Product(codes, *output_affine(codes, weights.scale, bias, x), zero)
 
 
 def layer_input(calibration: Calibration, row: LayerPlan) -> Carried:

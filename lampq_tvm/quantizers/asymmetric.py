@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 WIDEST = 7  # codes minus their zero point are multiplied as int8
 
 
-@quantizer("asymmetric")  # no layer can be given it yet: payloads hold no zero points
+@quantizer("asymmetric", "weights")
 @dataclass(frozen=True, eq=False)
 class AsymmetricWeights(Quantizer):
-    """w is about scale * (code - zero) for weights [N, K]; kernels multiply code - zero, which fits a byte up to 7 bits.
+    """w is about scale * (code - zero) for weights [N, K].
+
+    Kernels multiply code - zero, a number of one bit more; payloads hold codes and zero points. At 8 bits, where the difference
+    would not fit a byte, such weights are symmetric.
 
     Attributes:
         bits: width of the codes, -2^(bits-1) .. 2^(bits-1)-1.
@@ -59,10 +62,20 @@ class AsymmetricWeights(Quantizer):
         """Of its codes."""
         return Kind.of_codes(self.bits)
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest code."""
+        return self.kind.low, self.kind.high
+
     def encode(self, x: npt.ArrayLike) -> npt.NDArray[np.int8]:
         """sat(rne(w / scale + zero)) of weights [N, K]."""
         codes = np.rint(np.asarray(x, np.float64) / self.scale[:, None] + self.zero[:, None])
         found: npt.NDArray[np.int8] = np.clip(codes, self.kind.low, self.kind.high).astype(np.int8)
+        return found
+
+    def multiplied(self, codes: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """What kernels multiply of codes [N, K]."""
+        found: npt.NDArray[np.int8] = (codes.astype(np.int16) - self.zero[:, None]).astype(np.int8)
         return found
 
     @property

@@ -88,6 +88,15 @@ class SymmetricWeights(SymmetricHeads):
         """Smallest and largest code."""
         return weight_range(self.bits)
 
+    @property
+    def zero(self) -> npt.NDArray[np.int64]:
+        """[N] zeros, the code of 0."""
+        return np.zeros(len(self.scale), np.int64)
+
+    def multiplied(self, codes: I8) -> I8:
+        """What kernels multiply of codes [N, K]: themselves."""
+        return codes
+
 
 def _at_least(scale: npt.NDArray[Any]) -> npt.NDArray[Any]:
     found: npt.NDArray[Any] = np.maximum(scale, scale.dtype.type(SMALLEST))

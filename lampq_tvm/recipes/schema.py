@@ -75,6 +75,21 @@ class RoundingOptions(Schema):
     damping: float | None = pydantic.Field(default=None, gt=0)
 
 
+class RefitOptions(Schema):
+    """Weights and biases fitted once more under a plan, to inputs from the quantized layers before (`calibrate.refit`).
+
+    Attributes:
+        toward: `layer` keeps what each layer computes, as GPTQ does; `float` also corrects it for what the layers before got
+            wrong.
+        widest_bits: of weights that are; wider ones stay as calibration left them.
+        damping: added to second moments, a share of their mean.
+    """
+
+    toward: Literal["layer", "float"] = "float"
+    widest_bits: int = pydantic.Field(default=7, ge=2, le=8)
+    damping: float = pydantic.Field(default=0.05, gt=0)
+
+
 class MetricOptions(Schema):
     """What a bit is worth, by sensitivity's metric.
 
@@ -120,6 +135,7 @@ class Recipe(Schema):
         description: one line for people.
         rewrites: names of what changes the float model and keeps its meaning, in this order.
         quantizers: rules; for each of a layer's quantizers the first that matches it and names one decides.
+        refit: how weights are fitted once more when the plan is known; None: they are not.
         pairs: whether activations take the weights' width (`tied`), any (`separate`), or as metric and budgets ask (`auto`).
     """
 
@@ -128,6 +144,7 @@ class Recipe(Schema):
     rewrites: tuple[str, ...]
     quantizers: tuple[QuantizerRule, ...]
     rounding: RoundingOptions
+    refit: RefitOptions | None = None
     metric: MetricOptions
     pairs: Literal["auto", "tied", "separate"] = "auto"
     update: UpdateOptions

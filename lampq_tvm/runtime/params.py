@@ -35,7 +35,8 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
     `values` (numbers in the recipe), `weights` (a bit stream unpacked, padded with zeros and laid out [Np / lanes, Kp / group,
     lanes * group]), `pairs` (of 2-bit weights: places in a table of all pairs, [Np / lanes, Kp / 2, lanes]), `words` (weights
     for a GPU, [N, words] uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention
-    scores: table entries put in their places, for every pattern or for every group).
+    scores: table entries put in their places, for every pattern or for every group). Where weights have a `zero` a row, [N], it
+    is taken off their codes.
     """
     for recipe in recipes:
         match recipe["from"]:
@@ -63,7 +64,11 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
 def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndarray:
     if recipe.get("layout") == "f16":  # stored as they are
         return payload[recipe["tensor"]].reshape(recipe["shape"])
-    return unpack_bits(payload[recipe["tensor"]], recipe["bits"], tuple(recipe["shape"]))
+    codes = unpack_bits(payload[recipe["tensor"]], recipe["bits"], tuple(recipe["shape"]))
+    if "zero" not in recipe:
+        return codes
+    multiplied: np.ndarray = (codes.astype(np.int16) - payload[recipe["zero"]][:, None]).astype(np.int8)
+    return multiplied
 
 
 def lay_out(codes: np.ndarray, padded: list[int], lanes: int, group: int, layout: str = "weights") -> np.ndarray:

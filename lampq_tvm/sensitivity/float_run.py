@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable
 
 import torch
@@ -10,24 +9,10 @@ from torch import Tensor
 
 from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.calibrate.fake import fake_quantize_layer
+from lampq_tvm.calibrate.fake import quantized_layer
 from lampq_tvm.network.between import live_before
-from lampq_tvm.network.execute import Replacement, model_tensors, run_float, run_op
+from lampq_tvm.network.execute import Replacement, run_float
 from lampq_tvm.network.model import ImportedModel, Op
-
-
-def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_bits: int | None) -> Replacement:
-    """The layer with its weights at w_bits and its input at a_bits; None leaves that side in float."""
-    known = model_tensors(calibration.model)
-    name = f"{layer}.weight"
-    weight, act = fake_quantize_layer(calibration, layer, w_bits or 8, a_bits or 8)
-    tensors = ChainMap({name: torch.from_numpy(weight).view(known[name].shape)} if w_bits else {}, known)
-
-    def run(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Compute the layer from fake-quantized values."""
-        return run_op(op, (act(inputs[0]) if a_bits else inputs[0], *inputs[1:]), tensors)
-
-    return run
 
 
 def planned_run(calibration: Calibration, plan: BitPlan) -> Callable[[Tensor], Tensor]:

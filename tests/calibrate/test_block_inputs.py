@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from lampq_tvm.calibrate.block_inputs import block_inputs
+from lampq_tvm.calibrate.fake import quantized_layer
 from lampq_tvm.calibrate.observe import PIECE_IMAGES
 from lampq_tvm.errors import UsageError
 from lampq_tvm.network.between import block_starts, live_before
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.scratch import scratch
-from lampq_tvm.sensitivity.float_run import quantized_layer
 from tests.quantize.tiny import tiny_calibration, tiny_images, tiny_model
 
 COUNT = 2 * PIECE_IMAGES + 5  # three pieces, the last one short

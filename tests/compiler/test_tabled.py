@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
+import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from lampq_tvm.artifact.bits import unpack_bits
 from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.compiler.build import payload
 from lampq_tvm.quantize.build import quantize
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
+from lampq_tvm.quantize.weighted import Weighted
 from lampq_tvm.runtime.runner import Runner
 from tests.boards import BOARDS, board_session, runs_here, target_of
 from tests.compiler.networks import artifact, calibration, first_difference, images, network
-from tests.quantizers.tabled import with_quantizer
+from tests.quantizers.tabled import with_quantizer, with_zero_points
 
-QUANTIZERS = ("squares", "powers")
+QUANTIZERS = ("squares", "powers", "zero points")  # the last of weights
 FAMILIES = ("vit", "swin padded", "eva02", "siglip")  # look-ups behind LayerNorm, windows, gates, constant queries
 
 
 @functools.cache
 def tabled(family: str, name: str) -> QuantizedModel:
-    """The network at 4 bits with every layer's input quantized by a quantizer of the tests."""
+    """The network at few bits with every layer's input quantized by a quantizer of the tests, or with asymmetric weights."""
+    if name == "zero points":
+        widths = itertools.cycle((2, 3, 4, 6))
+        plan = uniform_plan(network(family), 4, 4)
+        rows = [row.model_copy(update={"w_bits": next(widths)}) for row in plan.layers]
+        return quantize(with_zero_points(calibration(family)), plan.model_copy(update={"layers": tuple(rows)}))
     return quantize(with_quantizer(calibration(family), name), uniform_plan(network(family), 4, 4))
 
 
@@ -47,6 +56,19 @@ def test_boards_equal_reference(isa):
         qm, pixels = tabled("vit", name), images("vit", 2)
         runner = Runner(artifact(qm, target_of(isa)), "emulated")
         assert first_difference(qm, runner.trace(pixels), run_reference(qm, pixels, values=True)) is None
+
+
+def test_the_payload_holds_codes_and_zero_points():
+    """Codes at their width, one zero point a row; a row's values are those of its quantizer."""
+    qm = tabled("vit", "zero points")
+    stored = load(payload(qm))
+    for op in qm.ops:
+        if isinstance(op, Weighted):
+            assert op.has_zeros and op.multiplied.bits == op.w_bits + 1
+            n, k = qm.tensors[f"{op.name}.w"].shape
+            assert stored[f"{op.name}.w"].size == -(-n * k * op.w_bits // 8) and stored[f"{op.name}.zero"].shape == (n,)
+            codes = unpack_bits(stored[f"{op.name}.w"], op.w_bits, (n, k))
+            assert np.array_equal(codes - stored[f"{op.name}.zero"][:, None].astype(int), qm.tensors[f"{op.name}.w"])
 
 
 def test_planes_share_their_weights():

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.kinds import Kind
+from lampq_tvm.network.pixels import layer_weight
+from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.protocol import Levels, Quantizer, find, quantizer
 
 
@@ -73,6 +75,16 @@ class Powers(_Nearest):
         levels = np.rint(32512 * 0.5 ** np.arange(1 << self.bits))
         levels[-1] = 0
         return Levels(levels.astype(np.int16), self.largest / 32512)
+
+
+def with_zero_points(calibration: Calibration) -> Calibration:
+    """The calibration with weights below 8 bits that have zero points."""
+    found = {}
+    for layer, by_bits in calibration.weights.items():
+        weight = layer_weight(calibration.model, layer)
+        low, high = weight.min(1), 0.7 * weight.max(1)
+        found[layer] = {b: AsymmetricWeights.of_range(low, high, b) if b < 8 else q for b, q in by_bits.items()}
+    return dataclasses.replace(calibration, weights=found, codes={})
 
 
 def with_quantizer(calibration: Calibration, name: str) -> Calibration:

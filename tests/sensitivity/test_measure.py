@@ -5,13 +5,13 @@ import torch
 from lampq_tvm.allocate.budget import parse_budget
 from lampq_tvm.allocate.solve import allocate
 from lampq_tvm.bitplan import uniform_plan
-from lampq_tvm.calibrate.fake import fake_quantize_layer
+from lampq_tvm.calibrate.fake import fake_quantize_layer, quantized_layer
 from lampq_tvm.errors import UsageError
 from lampq_tvm.network.execute import model_tensors, normalize, run_float
 from lampq_tvm.recipes.schema import MetricOptions
 from lampq_tvm.sensitivity.criteria import divergence, hits, label_loss, nll
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, traces
-from lampq_tvm.sensitivity.float_run import FloatRun, planned_run, quantized_layer
+from lampq_tvm.sensitivity.float_run import FloatRun, planned_run
 from lampq_tvm.sensitivity.measure import sensitivity
 from lampq_tvm.sensitivity.metric import METRICS
 from lampq_tvm.sensitivity.metrics.lampq import omegas, sampled_layers

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lampq_tvm.calibrate.rounding import F64, I8, ROUNDINGS, Rounding
+from lampq_tvm.calibrate.rounding import I8, ROUNDINGS, Rounding
+from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.recipes.schema import RoundingOptions
 
 if TYPE_CHECKING:
@@ -21,31 +22,33 @@ if TYPE_CHECKING:
 BLOCK = 32
 
 
-def rounded(weight: Tensor, scales: Mapping[int, F64], moments: Tensor, options: RoundingOptions) -> dict[int, I8]:
+def rounded(weight: Tensor, quantizers: Mapping[int, Weights], moments: Tensor, options: RoundingOptions) -> dict[int, I8]:
     """Codes of the widths that are no wider than asked for: from 6 bits on plain rounding is as good."""
     assert options.widest_bits is not None and options.damping is not None
-    narrow = {bits: scale for bits, scale in scales.items() if bits <= options.widest_bits}
+    narrow = {bits: found for bits, found in quantizers.items() if bits <= options.widest_bits}
     return compensated_codes(weight, narrow, moments, options.damping)
 
 
-def compensated_codes(weight: Tensor, scales: Mapping[int, F64], moments: Tensor, damping: float) -> dict[int, I8]:
+def compensated_codes(weight: Tensor, quantizers: Mapping[int, Weights], moments: Tensor, damping: float) -> dict[int, I8]:
     """Codes [N, K] of a layer's weights, by width.
 
     Args:
         weight: [N, K] float32.
-        scales: width -> scale per row [N], of either sign.
+        quantizers: by width; their scales may be of either sign.
         moments: [K, K] second moments of the layer's input.
         damping: added to them, a share of their mean: samples are few and inputs correlated.
     """
     import torch
 
-    if not scales:
+    if not quantizers:
         return {}
+    found = list(quantizers.values())
     order = torch.argsort(moments.diagonal(), descending=True, stable=True)
     spread = _spread(moments.double()[order][:, order], damping)
-    left = weight.double()[:, order].repeat(len(scales), 1)
-    scale = torch.from_numpy(np.concatenate(list(scales.values())))
-    half = torch.tensor([float(1 << (bits - 1)) for bits in scales], dtype=torch.float64).repeat_interleave(len(weight))
+    left = weight.double()[:, order].repeat(len(found), 1)
+    scale, zero = (torch.from_numpy(np.concatenate([getattr(q, side) for q in found])).double() for side in ("scale", "zero"))
+    ends = torch.tensor([q.kind.low for q in found] + [q.kind.high for q in found], dtype=torch.float64)
+    low, high = ends.repeat_interleave(len(weight)).chunk(2)
     codes = torch.empty(left.shape[1], len(left), dtype=torch.int8)
     places = order.tolist()
     for start in range(0, left.shape[1], BLOCK):
@@ -54,12 +57,12 @@ def compensated_codes(weight: Tensor, scales: Mapping[int, F64], moments: Tensor
         wrong = torch.empty_like(block)
         for i in range(stop - start):
             k = start + i
-            code = torch.minimum(torch.maximum((block[i] / scale).round(), -half), half - 1)
+            code = torch.minimum(torch.maximum((block[i] / scale + zero).round(), low), high)
             codes[places[k]] = code.to(torch.int8)
-            wrong[i] = (block[i] - code * scale) / spread[k, k]
+            wrong[i] = (block[i] - (code - zero) * scale) / spread[k, k]
             block[i + 1 :] -= spread[k, k + 1 : stop, None] * wrong[i]
         left[:, stop:] -= wrong.T @ spread[start:stop, stop:]
-    return {bits: part.T.numpy().copy() for bits, part in zip(scales, codes.chunk(len(scales), 1), strict=True)}
+    return {bits: part.T.numpy().copy() for bits, part in zip(quantizers, codes.chunk(len(found), 1), strict=True)}
 
 
 def _spread(moments: Tensor, share: float) -> Tensor:

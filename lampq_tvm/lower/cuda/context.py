@@ -63,7 +63,7 @@ class CudaContext:
 
     def mma(self, op: QProduct) -> Mma:
         """The multiply-add of a product."""
-        return mma_for(op.w, op.a, self.arch)
+        return mma_for(op.multiplied, op.a, self.arch)
 
     def group(self, name: str) -> Group:
         """The group that makes the operator `name`."""

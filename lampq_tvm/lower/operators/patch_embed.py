@@ -35,7 +35,7 @@ def lower_patch_embed(op: QPatchEmbed, c: Context) -> list[Call]:
     ]
     shape = ProductShape(c.batch * count, n, k, "stream", len(c.tensors[f"{op.name}.pos"]))
     names = [f"{op.name}.S", f"{op.name}.B", f"{op.name}.pos"]
-    product = product_call(c, op.name, gathered, shape, (op.w_bits, 8), lambda a: a.arrays(*names))
+    product = product_call(c, op, gathered, shape, 8, lambda a: a.arrays(*names))
     calls.append(dataclasses.replace(product, value=embedded))
     if prefix:
         calls.append(

@@ -12,6 +12,7 @@ from lampq_tvm.kernels.tunable import ProductKernel
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.kernel import Arguments, Call
 from lampq_tvm.lower.operators import RULES
+from lampq_tvm.quantize.operators.patch_embed import QPatchEmbed
 from lampq_tvm.quantize.operators.product import QProduct
 
 
@@ -29,29 +30,29 @@ def lower_product(op: QProduct, c: Context) -> list[Call]:
             arguments.encode(op.name, op.encode)
 
     shape = ProductShape(c.rows(source), n, k, op.finish)
-    return [product_call(c, op.name, source, shape, (op.w_bits, op.a_bits), rest, stream)]
+    return [product_call(c, op, source, shape, op.a_bits, rest, stream)]
 
 
 def product_call(
     c: Context,
-    op_name: str,
+    op: QProduct | QPatchEmbed,
     source: str,
     shape: ProductShape,
-    widths: tuple[int, int],
+    a_bits: int,
     rest: Callable[[Arguments], object],
     stream: str | None = None,
 ) -> Call:
     """Call of a product kernel; `rest` adds the epilogue's arguments; the output may be written over the `stream`."""
-    w_bits, a_bits = widths
+    w_bits = op.multiplied.bits
     kernel = ProductKernel(shape, c.isa, w_bits, a_bits)
     dot = kernel.dot
-    weights = {"tensor": f"{op_name}.w", "bits": w_bits, "shape": [shape.n, shape.k]}
-    if int(np.abs(c.tensors[f"{op_name}.w"].astype(np.int16)).max(initial=0)) > weight_peak(w_bits):
-        raise AssertionError(f"{op_name}: a weight code beyond what {w_bits} bits hold")
+    weights = op.weights([shape.n, shape.k])
+    if int(np.abs(c.tensors[f"{op.name}.w"].astype(np.int16)).max(initial=0)) > weight_peak(w_bits):
+        raise AssertionError(f"{op.name}: a weight beyond what {w_bits} bits hold")
     arguments = Arguments().value(source)
     arguments.recipe(**{"from": dot.layout, **weights, "padded": padded(shape, dot), "lanes": dot.lanes, "group": dot.group})
     if dot.shift:
         arguments.recipe(**{"from": "correction", **weights, "shift": dot.shift})
     rest(arguments)
     dtype = "int8" if shape.epilogue in ("codes", "table") else "float32"
-    return arguments.call(*c.choose(kernel), op_name, (shape.rows, shape.n), dtype, stream)
+    return arguments.call(*c.choose(kernel), op.name, (shape.rows, shape.n), dtype, stream)

@@ -15,7 +15,6 @@ from lampq_tvm.quantize.build_rules.linear import coded_product, float_product
 from lampq_tvm.quantize.builder import Builder, Wanted
 from lampq_tvm.quantize.operators.gate import QGate
 from lampq_tvm.quantize.operators.product import QProduct
-from lampq_tvm.quantize.product import Product
 
 
 @CODES.register(Activation)
@@ -26,8 +25,8 @@ def activation_codes(b: Builder, op: Activation, wanted: Wanted) -> str:
     if row.is_float:
         made = QProduct(wanted.name, b.codes(linear), "act", row.w, row.a, y.encode, op.kind)
         S, B, affine = p.S.astype(np.float32), p.B.astype(np.float32), constants.to_codes(y.grid)
-        return b.add(made, w=p.codes, S=S, B=B, affine=affine, **y.tensors)
-    units = Product(p.codes, p.S / x.scale, p.B / x.scale + x.zero)
+        return b.add(made, **p.weights, S=S, B=B, affine=affine, **y.tensors)
+    units = p.mapped(p.S / x.scale, p.B / x.scale + x.zero)
     table = constants.activation_table(op.kind, x, y)
     return coded_product(b, wanted.name, linear, units, Encode(Kind.INT8, y.kind), table=table)
 
@@ -40,7 +39,7 @@ def gate(b: Builder, op: Gate) -> str:
     p = b.product(layers[0])
     S, B = p.S.copy(), p.B.copy()
     S[columns], B[columns] = p.S[columns] / x.scale, p.B[columns] / x.scale + x.zero
-    made = float_product(b, layers[0].name, layers[0], Product(p.codes, S, B))
+    made = float_product(b, layers[0].name, layers[0], p.mapped(S, B))
     value = made if layers[1].name == layers[0].name else b.real(layers[1].name)
     table = constants.gate_table(op.kind, x)
     return b.add(QGate(op.name, (made, value), op.gate_at, op.value_at, op.width), table=table)

@@ -39,7 +39,7 @@ def product_codes(b: Builder, op: Linear, attention: Op, scales: F64) -> str:
     """Symmetric codes of a layer's output with one scale [parts, heads] for each head of each part."""
     p = b.product(op)
     per_output = np.repeat(scales.reshape(-1), len(p.S) // scales.size)
-    return coded_product(b, op.name, op, Product(p.codes, p.S / per_output, p.B / per_output), Encode(b.plan.attention))
+    return coded_product(b, op.name, op, p.mapped(p.S / per_output, p.B / per_output), Encode(b.plan.attention))
 
 
 def coded_product(b: Builder, name: str, op: Linear, p: Product, encode: Encode, **table: npt.NDArray[Any]) -> str:
@@ -51,8 +51,8 @@ def coded_product(b: Builder, name: str, op: Linear, p: Product, encode: Encode,
     if len(codes) > 1:
         units = float_product(b, f"{name}.units", op, p, codes=codes)
         return b.add(QToCodes(name, (units,), encode), affine=np.array([1, 0], np.float32), **table)
-    made = QProduct(name, codes, "codes", row.w, b.input_kind(op), encode)
-    return b.add(made, w=p.codes, M=p.S.astype(np.float32), B=p.B.astype(np.float32), **table)
+    made = QProduct(name, codes, "codes", row.w, b.input_kind(op), encode, offset=b.offset(op))
+    return b.add(made, **p.weights, M=p.S.astype(np.float32), B=p.B.astype(np.float32), **table)
 
 
 def float_product(
@@ -66,8 +66,8 @@ def float_product(
     parts = [(plane, f"{name}.part", PLANE * p.S, np.zeros(len(p.B))) for plane in high]
     for plane, part, S, B in (*parts, (low, name, p.S, p.B)):
         more, epilogue = ((), "float") if stream is None else ((stream,), "residual")
-        made = QProduct(part, (plane, *more), epilogue, row.w, b.input_kind(op))
-        stream = b.add(made, w=p.codes, S=S.astype(np.float32), B=B.astype(np.float32))
+        made = QProduct(part, (plane, *more), epilogue, row.w, b.input_kind(op), offset=b.offset(op))
+        stream = b.add(made, **p.weights, S=S.astype(np.float32), B=B.astype(np.float32))
     return name
 
 

@@ -19,8 +19,8 @@ def stream_start(b: Builder, op: PatchEmbed) -> str:
     """Pixels to the stream."""
     p, kind = b.product(op), b.plan.layer(op.name).w
     return b.add(
-        QPatchEmbed(op.name, (IMAGE,), op.patch, kind),
-        w=p.codes,
+        QPatchEmbed(op.name, (IMAGE,), op.patch, kind, b.offset(op)),
+        **p.weights,
         S=p.S.astype(np.float32),
         B=p.B.astype(np.float32),
         pos=b.f32(f"{op.name}.pos"),

@@ -9,21 +9,23 @@ from lampq_tvm.kinds import Encode, Kind, of_width
 from lampq_tvm.network.op import Shape, Shaped
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators import OPERATORS
+from lampq_tvm.quantize.weighted import Weighted
 
 
 @OPERATORS.register("QProduct")
 @dataclass(frozen=True)
-class QProduct(QOp):
+class QProduct(Weighted, QOp):
     """Product acc[.., n] = sum_k a[.., k] w[n, k], in integers or of float16 values in float32, then an epilogue.
 
-    Tensors: `.w` [N, K] int8 codes or float16, and by `epilogue`:
+    Tensors: `.w` [N, K] int8 or float16, `.zero` [N] int8 where codes have zero points, and by `epilogue`:
         codes: `.M` `.B` [N] f32; fma(acc, M, B) is stored as `encode` says; its table may hold an activation function too.
         act: of a float16 layer, `.S` `.B` [N] f32, `.affine` [2] f32; x = f(fma(acc, S, B)), then codes as `QToCodes`.
         residual: inputs (codes, stream), `.S` `.B` [N] f32; stream + fma(acc, S, B), float32.
         float: `.S` `.B` [N] f32; fma(acc, S, B), float32.
 
     Attributes:
-        w, a: kinds of the weights and of the input.
+        w, a: kinds of the weights' codes and of the input.
+        offset: as of `Weighted`.
         encode: of `codes` and `act`, how codes are stored.
         act: of `act`, the activation function f.
     """
@@ -35,11 +37,7 @@ class QProduct(QOp):
     a: Kind
     encode: Encode | None = None
     act: str = ""
-
-    @property
-    def w_bits(self) -> int:
-        """Width of the weights."""
-        return self.w.bits
+    offset: bool = False
 
     @property
     def a_bits(self) -> int:
@@ -55,11 +53,6 @@ class QProduct(QOp):
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """Other channels."""
         return (*x[0][:-1], tensors[f"{self.name}.w"].shape[0])
-
-    @property
-    def packed(self) -> Mapping[str, Kind]:
-        """The weights."""
-        return {"w": self.w}
 
     def at_widths(self, w_bits: int, a_bits: int) -> QProduct:
         """Both of them."""

@@ -13,7 +13,7 @@ from lampq_tvm.quantize.reference_rules import RULES
 @RULES.register(QProduct)
 def product(op: QProduct, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Product and epilogue."""
-    acc = exact.sums(x[0], t["w"], op.a, op.w)
+    acc = exact.sums(x[0], t["w"], op.a, op.multiplied)
     if op.epilogue == "float":
         return exact.fma(acc, t["S"], t["B"])
     if op.epilogue == "residual":

@@ -29,8 +29,9 @@ def measure(context: Context) -> tuple[F64, dict[str, Any]]:
 
 def divergences(context: Context, piece: Piece) -> F64:
     """Sum over a piece's images, [layers, w, a] float64; infinite where the pair was not asked for."""
+    from lampq_tvm.calibrate.fake import quantized_layer
     from lampq_tvm.sensitivity.criteria import divergence
-    from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+    from lampq_tvm.sensitivity.float_run import FloatRun
 
     calibration, widths, pairs, model = context.calibration, context.widths, context.pairs, context.calibration.model
     run: list[FloatRun] = []

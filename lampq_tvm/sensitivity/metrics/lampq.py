@@ -46,8 +46,9 @@ def drops(context: Context, piece: Piece, layers: Sequence[Layer], pair: tuple[i
     The three columns are images lost (right before, minus right after), the rise of the cross entropy, and KL(float ||
     quantized), the rise that is expected under labels drawn from the model. Without usable labels the first two are 0.
     """
+    from lampq_tvm.calibrate.fake import quantized_layer
     from lampq_tvm.sensitivity.criteria import divergence, hits, nll
-    from lampq_tvm.sensitivity.float_run import FloatRun, quantized_layer
+    from lampq_tvm.sensitivity.float_run import FloatRun
 
     calibration, empirical = context.calibration, context.labels_used
     model = calibration.model

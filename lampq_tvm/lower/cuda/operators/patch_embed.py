@@ -33,7 +33,7 @@ def lower_patch_embed(op: QPatchEmbed, c: CudaContext) -> list[Launch]:
         )
     ]
     shape = ProductShape(c.batch * count, n, k, "stream", count if prefix else period)
-    mma = mma_for(op.w, Kind.INT8, c.arch)
+    mma = mma_for(op.multiplied, Kind.INT8, c.arch)
     embedded = c.add(f"{op.name}.tokens" if prefix else op.name, "float32", (prefix + count, n))
     product = product_launch(c, c.group(op.name), shape, mma, patches.name, embedded, prefix=prefix)
     if shape.period != period:  # one position for all patches

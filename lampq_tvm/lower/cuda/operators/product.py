@@ -103,7 +103,7 @@ def _rows(group: Group, source: str, c: CudaContext) -> Rows:
 def _constants(op: QProduct | QPatchEmbed, shape: ProductShape, mma: Mma, tiles: CudaTiles) -> dict[str, Recipe]:
     """Weights, and what the epilogue reads."""
     scale = "M" if shape.epilogue in ("codes", "table") else "S"
-    params = {"W": {"from": "words", "tensor": f"{op.name}.w", "bits": op.w_bits, "shape": [shape.n, shape.k]}}
+    params = {"W": {"from": "words", **op.weights([shape.n, shape.k])}}
     params["W"] |= {"layout": mma.name, "words": weight_words(shape, mma, tiles)}
     params |= {"S": array(f"{op.name}.{scale}"), "B": array(f"{op.name}.B")}
     if shape.epilogue == "stream":

@@ -1,0 +1,210 @@
+"""Weights and biases fitted once more under a plan, layer after layer, to inputs that come from the quantized layers before.
+
+GPTQ's rounding (Frantar et al., ICLR 2023) with the inputs' second moments behind the quantized prefix; towards the float
+network's output, the weights themselves are first corrected for what that prefix got wrong. With x the quantized inputs and f
+the float network's inputs of a layer, both centred, and H = E[x x^T], C = E[f x^T], L = damping mean(diag H) I:
+
+    W' = W (C + L) (H + L)^-1        the least-squares correction; W' = W where the target is the layer itself
+    W_q = rounded W', columns compensated under H, at ranges searched for W' under H
+    b' = b + W mean(f) - W_q mean(x)
+
+No gradient is taken. Images lie on disk between blocks, so memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lampq_tvm.bitplan import BitPlan, LayerPlan
+from lampq_tvm.calibrate.block_inputs import BlockInputs, Values, block_inputs
+from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.calibrate.fake import fake_quantize_layer, quantized_layer
+from lampq_tvm.calibrate.observe import PIECE_BYTES
+from lampq_tvm.calibrate.roundings.compensated import compensated_codes
+from lampq_tvm.calibrate.search_weights import WEIGHT_SEARCHES
+from lampq_tvm.network.between import block_starts
+from lampq_tvm.network.execute import Replacement, run_to
+from lampq_tvm.network.op import FloatOp
+from lampq_tvm.progress import track
+from lampq_tvm.recipes.schema import RefitOptions
+from lampq_tvm.spread import fitting_jobs, one_thread, spread
+from lampq_tvm.store import Units
+
+TINY = 1e-12
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class Moments:
+    """Sums over rows of a layer's inputs: x behind the quantized prefix, f of the float network.
+
+    Attributes:
+        count: rows.
+        x, f: sums [K]; xx, fx: sums of products [K, K], float64.
+    """
+
+    count: int
+    x: Tensor
+    f: Tensor
+    xx: Tensor
+    fx: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, f: Tensor) -> Moments:
+        """Those of rows [R, K]; products in float32, of few enough rows that their sums hold."""
+        return cls(len(x), x.sum(0).double(), f.sum(0).double(), (x.T @ x).double(), (f.T @ x).double())
+
+    def __add__(self, other: Moments) -> Moments:
+        sums = (a + b for a, b in zip(self.sums, other.sums, strict=True))
+        return Moments(self.count + other.count, *sums)
+
+    @property
+    def sums(self) -> tuple[Tensor, ...]:
+        """All but the count."""
+        return self.x, self.f, self.xx, self.fx
+
+    @property
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Of x and f, [K]."""
+        return self.x / self.count, self.f / self.count
+
+    @property
+    def centred(self) -> tuple[Tensor, Tensor]:
+        """(H, C): second moments of x, and of f with x, around the means, [K, K]."""
+        x, f = self.means
+        return self.xx / self.count - x[:, None] * x, self.fx / self.count - f[:, None] * x
+
+
+@dataclass
+class _Refit:
+    """A network half refitted.
+
+    Attributes:
+        now: the calibration, refitted as far as it goes.
+        exact, seen: what the present block reads in the float network, and behind the quantized layers before it.
+        done: quantized layers of the present block.
+    """
+
+    now: Calibration
+    exact: BlockInputs
+    seen: BlockInputs
+    options: RefitOptions
+    units: Units
+    jobs: int | None
+    done: dict[str, Replacement] = field(default_factory=dict)
+
+    def layer(self, row: LayerPlan) -> None:
+        """Fit a layer and take its place."""
+        if not (row.reads_image or row.is_float or row.w_bits > self.options.widest_bits):
+            found = self.units.get(row.name, lambda: self._fitted(row))
+            self.now = _with_layer(self.now, row, found)
+        self.done[row.name] = quantized_layer(self.now, row.name, row.w_bits, row.a_bits)
+
+    def advance(self, start: str, folder: Path) -> None:
+        """Go on to the next block."""
+        before = (self.exact.folder, self.seen.folder)
+        self.exact = self.exact.advance(start, folder / "float", jobs=self.jobs)
+        self.seen = self.seen.advance(start, folder / "seen", replace=self.done, jobs=self.jobs)
+        self.done = {}
+        for old in before:
+            shutil.rmtree(old)
+
+    @torch.no_grad()
+    def _fitted(self, row: LayerPlan) -> Arrays:
+        """Quantizer, codes and bias of a layer."""
+        model = self.now.model
+        weight = torch.from_numpy(model.tensors[f"{row.name}.weight"]).double()
+        moments = self._moments(row)
+        h, c = moments.centred
+        damping = max(self.options.damping * float(h.diagonal().mean()), TINY) * torch.eye(len(h), dtype=torch.float64)
+        target = weight
+        if self.options.toward == "float":
+            target = torch.linalg.solve(h + damping, (weight @ (c + damping)).T).T
+        old = self.now.weights[row.name][row.w_bits]
+        found = WEIGHT_SEARCHES.find(old.name)(target.float().contiguous(), h.float(), row.w_bits)
+        codes = compensated_codes(target.float(), {row.w_bits: found}, h, self.options.damping)[row.w_bits]
+        x, f = moments.means
+        bias = torch.from_numpy(model.tensors[f"{row.name}.bias"]).double()
+        bias = bias + weight @ f - torch.from_numpy(found.values(codes)) @ x
+        return {**found.arrays(), "codes": codes, "bias": bias.numpy().astype(np.float32)}
+
+    def _moments(self, row: LayerPlan) -> Moments:
+        """Of a layer's inputs, over all images."""
+        op = self.now.model.op(row.name)
+        assert isinstance(op, FloatOp)
+        act = fake_quantize_layer(self.now, row.name, row.w_bits, row.a_bits)[1]
+
+        def of_piece(piece: tuple[Values, Values]) -> Moments:
+            with torch.no_grad():
+                exact, seen = piece
+                f = run_to(self.now.model, exact, op.inputs[:1])[op.inputs[0]]
+                x = run_to(self.now.model, seen, op.inputs[:1], replace=self.done)[op.inputs[0]]
+                return Moments.of(act(op.columns(x).flatten(0, -2)), op.columns(f).flatten(0, -2))
+
+        pieces = zip(self.exact.pieces(), self.seen.pieces(), strict=True)
+        found = spread(of_piece, pieces, fitting_jobs(self.jobs, PIECE_BYTES), lambda piece: row.name)
+        return functools.reduce(operator.add, found)
+
+
+@one_thread()
+def refit(
+    calibration: Calibration,
+    plan: BitPlan,
+    batches: Iterable[tuple[npt.NDArray[np.uint8], Any]],
+    options: RefitOptions,
+    *,
+    units: Units,
+    folder: Path,
+    jobs: int | None = None,
+) -> Calibration:
+    """The calibration with other weights and biases at the plan's widths; layers wider than asked for, and those that read the
+    image, stay as they are.
+
+    Args:
+        batches: (images uint8 [B, C, H, W] at the model's size, labels); labels are unused.
+        units: finished layers; belongs to this calibration, plan and data.
+        folder: for the images on their way.
+        jobs: pieces of images at once; all usable cores where None. The result does not depend on it.
+    """
+    model = calibration.model
+    names, starts = [op.name for op in model.ops], block_starts(model)
+    exact = block_inputs(model, batches, starts[0], folder / "0" / "float", jobs=jobs)
+    seen = dataclasses.replace(exact, folder=Path(shutil.copytree(exact.folder, folder / "0" / "seen")))
+    work = _Refit(calibration, exact, seen, options, units, jobs)
+    rows = {row.name: row for row in plan.layers}
+
+    def layers() -> Iterator[None]:
+        for number, (first, after) in enumerate(zip(starts, [*starts[1:], None], strict=True), 1):
+            stop = len(names) if after is None else names.index(after)
+            for name in names[names.index(first) : stop]:
+                if name in rows:
+                    work.layer(rows[name])
+                    yield
+            if after is not None:
+                work.advance(after, folder / str(number))
+
+    for _ in track(layers(), "weights", len(rows)):
+        pass
+    return work.now
+
+
+def _with_layer(calibration: Calibration, row: LayerPlan, found: Arrays) -> Calibration:
+    """The calibration with a layer's weights and bias at the plan's width."""
+    old, name, bits = calibration.weights[row.name][row.w_bits], row.name, row.w_bits
+    quantizer = type(old).from_arrays({k: v for k, v in found.items() if k not in ("codes", "bias")})
+    model = dataclasses.replace(calibration.model, tensors={**calibration.model.tensors, f"{name}.bias": found["bias"]})
+    weights = {**calibration.weights, name: {**calibration.weights[name], bits: quantizer}}
+    codes = {**calibration.codes, name: {**calibration.codes.get(name, {}), bits: found["codes"]}}
+    return dataclasses.replace(calibration, model=model, weights=weights, codes=codes)

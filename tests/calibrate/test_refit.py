@@ -1,0 +1,93 @@
+"""Weights fitted once more under a plan: the formula by hand, what it wins, and that kills and threads change nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lampq_tvm.bitplan import uniform_plan
+from lampq_tvm.calibrate.refit import Moments, refit
+from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.recipes.schema import RefitOptions
+from lampq_tvm.sensitivity.float_run import planned_run
+from lampq_tvm.store import Units
+from tests.compiler.networks import calibration, images, network
+
+
+def run(tmp_path, family="vit", bits=(2, 8), count=24, **more):
+    options = RefitOptions(**{"toward": "float", **more})
+    plan = uniform_plan(network(family), *bits)
+    batches = [(images(family, count), None)]
+    units = Units(tmp_path / "units")
+    return refit(calibration(family), plan, batches, options, units=units, folder=tmp_path / "images"), plan
+
+
+def error(fitted, plan, family="vit"):
+    """Of the output, over its spread, on images that nothing was fitted to."""
+    x = normalize(images(family, 16)[8:], network(family).input)
+    exact = run_float(calibration(family).model, x)
+    return float((planned_run(fitted, plan)(x) - exact).square().mean() / exact.var())
+
+
+def test_moments_of_pieces_add_up():
+    rng = np.random.default_rng(0)
+    x, f = (torch.from_numpy(rng.normal(1, 2, (60, 5)).astype(np.float32)) for _ in range(2))
+    whole = Moments.of(x[:20], f[:20]) + Moments.of(x[20:], f[20:])
+    h, c = whole.centred
+    cx, cf = (t.double() - t.double().mean(0) for t in (x, f))
+    assert torch.allclose(h, cx.T @ cx / 60, atol=1e-5) and torch.allclose(c, cf.T @ cx / 60, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["vit", "swin padded", "eva02", "siglip"])
+@pytest.mark.parametrize("bits", [(2, 8), (3, 8)])
+def test_every_family_gains(tmp_path, family, bits):
+    fitted, plan = run(tmp_path, family, bits)
+    before = error(calibration(family), plan, family)
+    assert error(fitted, plan, family) < 0.9 * before
+
+
+def test_the_image_and_wide_layers_stay(tmp_path):
+    fitted, plan = run(tmp_path, bits=(4, 8), widest_bits=3)
+    old = calibration("vit")
+    assert all(np.array_equal(fitted.model.tensors[k], old.model.tensors[k]) for k in old.model.tensors)
+    fitted, plan = run(tmp_path / "narrow", bits=(3, 8))
+    changed = {k for k in old.model.tensors if not np.array_equal(fitted.model.tensors[k], old.model.tensors[k])}
+    assert changed == {f"{row.name}.bias" for row in plan.layers if not row.reads_image}
+
+
+def test_a_layer_alone_is_gptq(tmp_path):
+    """Toward the layer, the first one's codes are compensated ones of its own weights under the inputs that it sees."""
+    fitted, plan = run(tmp_path, bits=(3, 8), toward="layer")
+    first = next(row.name for row in plan.layers if not row.reads_image)
+    quantizer, codes = fitted.weights[first][3], fitted.codes[first][3]
+    weight = fitted.model.tensors[f"{first}.weight"]
+    assert np.abs(quantizer.values(codes) - weight).max() < 3 * np.abs(quantizer.scale).max()
+    plain = np.abs(quantizer.values(quantizer.encode(weight)) - weight).mean()
+    assert np.abs(quantizer.values(codes) - weight).mean() >= plain  # nearest is nearest, compensated is not
+
+
+def test_jobs_and_a_kill_change_nothing(tmp_path):
+    one, plan = run(tmp_path / "a")
+    options, batches = RefitOptions(), [(images("vit", 24), None)]
+    killed = Units(tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        refit(calibration("vit"), plan, batches, options, units=_Dying(killed, 3), folder=tmp_path / "c")
+    two = refit(calibration("vit"), plan, batches, options, units=killed, folder=tmp_path / "d", jobs=1)
+    for row in plan.layers:
+        assert np.array_equal(one.model.tensors[f"{row.name}.bias"], two.model.tensors[f"{row.name}.bias"])
+        if not row.reads_image:
+            assert np.array_equal(one.codes[row.name][2], two.codes[row.name][2])
+
+
+class _Dying:
+    """Units of a process that is interrupted after some of them."""
+
+    def __init__(self, units, left):
+        self.units, self.left = units, left
+
+    def get(self, name, compute):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.units.get(name, compute)
