@@ -7,12 +7,9 @@ It goes on from the last whole epoch when started again. The images are JPEG fil
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import torch
-from PIL import Image
 
+from bench.common.cifar import load_split
 from bench.model.training import Split, Subject, arguments, train
 
 SIZE = {"img_size": 32, "num_classes": 10}
@@ -21,22 +18,13 @@ SWIN = {**SIZE, "patch_size": 2, "window_size": 4, "embed_dim": 48, "depths": [2
 MODELS = {"vit": ("vit_tiny_patch16_224", VIT), "swin": ("swin_tiny_patch4_window7_224", SWIN)}
 
 
-def load_split(folder: Path, split: str) -> Split:
-    """All images of `train` or `test`, classes in the order of their names."""
-    files = [
-        (path, label) for label, place in enumerate(sorted((folder / split).iterdir())) for path in sorted(place.iterdir())
-    ]
-    images = np.stack([np.asarray(Image.open(path).convert("RGB")) for path, _ in files])
-    return Split(images, np.array([label for _, label in files], np.uint8))
-
-
 def main() -> None:
     """Command line."""
     parser = arguments(__doc__, epochs=30)
     parser.add_argument("model", choices=MODELS)
     args = parser.parse_args()
     name, sizes = MODELS[args.model]
-    splits = [load_split(args.data, split) for split in ("train", "test")]
+    splits = [Split(*load_split(args.data, split)) for split in ("train", "test")]
     train(Subject(f"cifar10_{args.model}", name, sizes, *splits, shift=3, dtype=torch.float16), args)
 
 

@@ -44,8 +44,7 @@ def artifact(model: str, widths: str, batch: int, folder: Path) -> Path:
 def caller(path: Path, threads: int, batch: int) -> Callable[[], float]:
     """Milliseconds of an image over `IMAGES` of them."""
     runner = load(path, threads=threads)
-    spec = runner.input
-    pixels = np.random.default_rng(1).integers(0, 256, (batch, spec.channels, spec.height, spec.width), np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (batch, *runner.image_shape), np.uint8)
 
     def call() -> float:
         begin = time.perf_counter()

@@ -3,12 +3,13 @@
     python -m bench.speed.widths                (this machine and the emulated boards; figures in bench/results/widths.json)
     python -m bench.speed.widths --levels avx2
 
-On this machine milliseconds on one thread with the schedules that ship, the least of many turns that all kernels of a level
+On this machine milliseconds on one thread with the schedules that ship, the least of many turns that a layer's kernels
 take; on emulated boards million instructions. `slower`: the largest ratio to a pair with no fewer bits in either width.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ from lampq_tvm.records.cpu import Records
 from lampq_tvm.targets import level_target, resolve_target
 
 COLUMNS = ("level", "layer", "w_bits", "a_bits", "unit", "value", "slower")
-TURNS = 7
+TURNS = 6
+BUILDS = 3  # a kernel is faster or slower by where its code and its operands lie
 
 
 def figures(work: Work, level: CpuLevel, names: list[str]) -> dict[str, float]:
@@ -37,9 +39,9 @@ def figures(work: Work, level: CpuLevel, names: list[str]) -> dict[str, float]:
         each = track(names, level.name)
         return {name: count_kernel(functions[name], operands(functions[name])[:-1], target)[1] / 1e6 for name in each}
     found = dict.fromkeys(names, float("inf"))
-    with timing_bench(functions, level_target(level), find_device(), 1) as bench:
-        for _ in range(TURNS):
-            for name in names:
+    for _ in range(BUILDS):
+        with timing_bench(functions, level_target(level), find_device(), 1) as bench:
+            for _, name in itertools.product(range(TURNS), names):
                 found[name] = min(found[name], bench.time(name).median_ms)
     return found
 
@@ -60,8 +62,8 @@ def rows(qm: QuantizedModel, level: CpuLevel) -> Iterator[dict[str, Any]]:
     records = Records(None)
     work = plan_work(qm, level.name, 1, records if runs_here(level) else lambda kernel: None)
     layers = {tuple(pairs.values()): (name, pairs) for name, pairs in reversed(work.layers.items())}  # blocks are alike
-    times = figures(work, level, sorted({name for names in layers for name in names}))
     for layer, pairs in reversed(layers.values()):
+        times = figures(work, level, sorted({*pairs.values()}))  # what is compared is measured together
         own = {pair: times[name] for pair, name in pairs.items()}
         for (w_bits, a_bits), value in own.items():
             facts = {"value": round(value, 4), "slower": round(slower(own, (w_bits, a_bits)), 3)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from lampq_tvm.errors import CorruptError, DeviceError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel, Layer
 from lampq_tvm.quantize.build_rules import PAYLOAD
+from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.carried import carried
 from lampq_tvm.quantizers.protocol import find
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
@@ -64,23 +65,32 @@ def payload_base(model: ImportedModel, floats: Collection[str] = ()) -> int:
     return sum(PAYLOAD.find(type(op), where=op.name)(model, op, floats) for op in model.ops)
 
 
-def table_bytes(model: ImportedModel, inputs: Mapping[str, str], widths: Iterable[int]) -> int:
+def table_bytes(model: ImportedModel, inputs: Mapping[str, Mapping[int, str]]) -> int:
     """Bytes, at most, that a payload has more where quantizers of layers' inputs have tables.
 
     A table behind what gives the codes, and where levels take two planes one for each of them and the constants of a second
     product.
 
     Args:
-        inputs: name of the quantizer of each layer's input.
-        widths: that it may have.
+        inputs: layer -> width -> name of its input's quantizer.
     """
 
-    def extra(layer: Layer, bits: int) -> int:
-        found = carried(find(inputs[layer.name], "activations").candidates(-1.0, 1.0, bits)[0])
+    def extra(layer: Layer, bits: int, name: str) -> int:
+        found = carried(find(name, "activations").candidates(-1.0, 1.0, bits)[0])
         planes = sum(plane.nbytes for plane in found.planes)
         return sum(table.nbytes for table in found.tensors.values()) + planes + (8 * (layer.out_features + 1) if planes else 0)
 
-    return sum(max(extra(layer, bits) for bits in widths) for layer in model.layers if not layer.reads_image)
+    layers = [layer for layer in model.layers if not layer.reads_image]
+    return sum(max(extra(layer, *named) for named in inputs[layer.name].items()) for layer in layers)
+
+
+def zero_bytes(model: ImportedModel, weights: Mapping[str, Mapping[int, str]]) -> int:
+    """Bytes, at most, of the zero points of asymmetric weights: one a row.
+
+    Args:
+        weights: layer -> width -> name of its weights' quantizer.
+    """
+    return sum(layer.out_features for layer in model.layers if AsymmetricWeights.name in weights[layer.name].values())
 
 
 def check_latency(budgets: Sequence[Budget], table: LatencyTable | None, allow_estimates: bool) -> None:

@@ -10,7 +10,7 @@ from lampq_tvm.errors import UsageError, printable
 from lampq_tvm.progress import note
 from lampq_tvm.quantizers.protocol import find as find_quantizer
 from lampq_tvm.recipes.find import DEFAULT, find_recipe, recipe_file, shipped
-from lampq_tvm.recipes.schema import ROLES, MetricOptions, QuantizerRule, Recipe
+from lampq_tvm.recipes.schema import EVERY_WIDTH, ROLES, MetricOptions, QuantizerRule, Recipe
 
 if TYPE_CHECKING:
     from lampq_tvm.api.choosing import MethodOptions
@@ -84,7 +84,7 @@ def check_covers(recipe: Recipe, model: ImportedModel) -> None:
         UsageError: no rule gives it one.
     """
     recipe.calibration_key(model)
-    recipe.probabilities(model)
+    recipe.probabilities(model, EVERY_WIDTH[-1])
     for pattern in recipe.unmatched(model):
         note(f"warning: the recipe has a rule for layers {pattern!r}, and no layer is called so")
 

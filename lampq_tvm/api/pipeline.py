@@ -180,7 +180,7 @@ class Pipeline(Stages):
         o = self.options
         if (o.is_uniform8 and self.given_table is None) or o.is_uniform16:
             bits, attention = (PLAN_FLOAT_BITS, PLAN_FLOAT_BITS) if o.is_uniform16 else (8, o.attention_bits)
-            plan = uniform_plan(self.model, bits, bits, attention, o.method.probabilities(self.model))
+            plan = uniform_plan(self.model, bits, bits, attention, o.method.probabilities(self.model, attention))
             plan = plan if o.is_uniform16 else plan.with_floats(self.floats)
             return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})
         from lampq_tvm.api.solving import solved

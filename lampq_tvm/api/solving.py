@@ -27,12 +27,17 @@ Logits = Callable[[Stages, BitPlan], Callable[[np.ndarray], np.ndarray]]  # uint
 
 def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) -> Problem:
     """The integer program of a request; `floats` stay float16."""
-    from lampq_tvm.allocate.costs import payload_base, table_bytes
+    from lampq_tvm.allocate.costs import payload_base, table_bytes, zero_bytes
     from lampq_tvm.allocate.problem import make_problem
     from lampq_tvm.calibrate.calibration import WIDTHS
+    from lampq_tvm.recipes.schema import HAVE
 
     o = stages.options
-    inputs = {x.name: o.method.quantizer("activations", x.name, x.type) for x in stages.model.layers if not x.reads_image}
+    quantizers = {
+        role: {x.name: {b: o.method.quantizer(role, x.name, x.type, b) for b in WIDTHS} for x in stages.model.layers}
+        for role in HAVE
+        if role != "probabilities"
+    }
     return make_problem(
         stages.model,
         stages.sensitivity,
@@ -41,9 +46,11 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
         tied=stages.tied,
         a_bits=o.a_bits,
         attention_bits=o.attention_bits,
-        softmax=o.method.probabilities(stages.model),
+        softmax=o.method.probabilities(stages.model, o.attention_bits),
         allow_estimates=o.allow_estimates,
-        base_bytes=payload_base(stages.model, floats) + table_bytes(stages.model, inputs, WIDTHS),
+        base_bytes=payload_base(stages.model, floats)
+        + table_bytes(stages.model, quantizers["activations"])
+        + zero_bytes(stages.model, quantizers["weights"]),
         floats=floats,
         half=stages.target.kind == "cuda",
     )

@@ -21,13 +21,13 @@ from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
 from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
-from lampq_tvm.quantizers.probabilities import best_probabilities, is_fitted
+from lampq_tvm.quantizers.probabilities import best_probabilities
 from lampq_tvm.quantizers.protocol import Quantizer, find
 from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
 from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.recipes.find import find_recipe
-from lampq_tvm.recipes.schema import ATTENTION, Recipe
+from lampq_tvm.recipes.schema import Recipe
 from lampq_tvm.rewrites.rewrite import rewritten
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
@@ -63,9 +63,8 @@ def calibrate(
         UsageError: there is no image, or the recipe names what there is not.
     """
     recipe = recipe or find_recipe()
-    softmax = {op.name: recipe.quantizer("probabilities", op.name, ATTENTION) for op in model.ops if isinstance(op, Attends)}
-    softmax = {name: kind for name, kind in softmax.items() if is_fitted(kind)}
-    seen: Seen = widen(model, observe(model, batches, units, seed, count=count, jobs=jobs, shares=bool(softmax)))
+    softmax = {op.name: recipe.fitted(op.name) for op in model.ops if isinstance(op, Attends)}
+    seen: Seen = widen(model, observe(model, batches, units, seed, count=count, jobs=jobs, shares=any(softmax.values())))
     model, seen = rewritten(model, seen, recipe.rewrites)
     fits = _fits(model, seen, recipe, units, widths, jobs)
     heads = {op.name: fits[op.name] for op in model.ops if isinstance(op, Attends)}
@@ -75,7 +74,7 @@ def calibrate(
         model=model,
         weights={name: {b: _weights(fit, f"weight/{b}/") for b in widths} for name, fit in fitted.items()},
         activations={
-            x.name: {b: _input_quantizer(recipe, x).from_arrays(_fields(fitted[x.name], f"act/{b}/")) for b in widths}
+            x.name: {b: _input_quantizer(recipe, x, b).from_arrays(_fields(fitted[x.name], f"act/{b}/")) for b in widths}
             for x in layers
         },
         preactivations={
@@ -85,7 +84,11 @@ def calibrate(
         },
         attention={name: {b: SymmetricHeads(b, fit[str(b)]) for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
-        probabilities={k: {b: best_probabilities(kind, b, seen.shares[k]) for b in widths} for k, kind in softmax.items()},
+        probabilities={
+            name: {b: best_probabilities(kind, b, seen.shares[name]) for b, kind in kinds.items() if b in widths}
+            for name, kinds in softmax.items()
+            if kinds
+        },
         codes={name: {b: fit[key] for b in widths if (key := f"codes/{b}") in fit} for name, fit in fitted.items()},
     )
 
@@ -115,9 +118,9 @@ def fit_bytes(layer: Layer, widths: int) -> int:
     return 8 * (2 * (widths + 1) * layer.params + 6 * layer.in_features**2)
 
 
-def _input_quantizer(recipe: Recipe, layer: Layer) -> type[Quantizer]:
-    """The class of a layer's input quantizers."""
-    return find(recipe.quantizer("activations", layer.name, layer.type), "activations")
+def _input_quantizer(recipe: Recipe, layer: Layer, bits: int) -> type[Quantizer]:
+    """The class of a layer's input quantizer at a width."""
+    return find(recipe.quantizer("activations", layer.name, layer.type, bits), "activations")
 
 
 def _weights(fit: Arrays, prefix: str) -> Weights:
@@ -141,12 +144,13 @@ def _fit_layer(model: ImportedModel, seen: Seen, recipe: Recipe, layer: Layer, w
         rows = rows * torch.from_numpy(pixel_units(model, name)[0].astype(np.float32))
     else:
         low, high = float(seen.low[name].min()), float(seen.high[name].max())
-        acts = search_activation(rows, weight, low, high, widths, _input_quantizer(recipe, layer))
+        kinds = {b: _input_quantizer(recipe, layer, b) for b in widths}
+        acts = search_activation(rows, weight, low, high, kinds)
         found |= {f"act/{b}/{name}": array for b, act in acts.items() for name, array in act.arrays().items()}
     moments = rows.T @ rows / len(rows)
     half = rows.T / len(rows) ** 0.5 if len(rows) < rows.shape[1] else None
-    search = WEIGHT_SEARCHES.find(recipe.quantizer("weights", name, layer.type), where=name)
-    quantizers = {b: search(weight, moments, b, half) for b in widths}
+    searches = {b: WEIGHT_SEARCHES.find(recipe.quantizer("weights", name, layer.type, b), where=name) for b in widths}
+    quantizers = {b: search(weight, moments, b, half) for b, search in searches.items()}
     codes = find_rounding(recipe.rounding).codes(weight, quantizers, moments, recipe.rounding)
     found |= {f"weight/{b}/{field}": array for b, q in quantizers.items() for field, array in q.arrays().items()}
     return found | {f"codes/{b}": c for b, c in codes.items()}

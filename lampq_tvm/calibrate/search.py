@@ -8,7 +8,7 @@ where one is near zero, as after GELU, shrinking both in proportion would only r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,21 +27,20 @@ Ends = tuple[float, float]
 
 
 def search_activation(
-    rows: Tensor, weight: Tensor, low: float, high: float, widths: tuple[int, ...], kind: type[Quantizer] = Uniform
+    rows: Tensor, weight: Tensor, low: float, high: float, kinds: Mapping[int, type[Quantizer]]
 ) -> dict[int, Quantizer]:
     """Quantizers of a layer's input at every width: the full range at 8 bits, searched below.
 
     Args:
-        kind: their class.
         rows: [R, K] float32 sampled inputs.
         weight: [N, K] float32.
         low, high: the input's full range.
-        widths: candidate widths.
+        kinds: width -> class of its quantizer.
     """
     mixer = output_mixer(weight)
     centres, mass = weighted_histogram(rows, weight.square().sum(0), low, high)
     found: dict[int, Quantizer] = {}
-    for bits in widths:
+    for bits, kind in kinds.items():
         search = _Search(kind, bits, rows, mixer)
         found[bits] = search.of(low, high)[0] if bits >= 8 else search.best(centres, mass, (low, high))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import pydantic
 
@@ -24,18 +24,23 @@ HAVE: dict[Role, tuple[str, ...]] = {  # types that have a quantizer of a role
 }
 
 
+EVERY_WIDTH = tuple(range(2, 9))
+
+
 class QuantizerRule(Schema):
     """Quantizers, by name, of the layers that it matches.
 
     Attributes:
         layers: patterns of names (`blocks.0.*`), any of which matches.
         types: patterns of types (`fc1`, `attention`), any of which matches.
+        bits: widths of the codes that it is meant for; all where it does not say.
         weights, activations: of a layer's weights and of its input.
         probabilities: of an attention's p.
     """
 
     layers: tuple[str, ...] = ("*",)
     types: tuple[str, ...] = ("*",)
+    bits: tuple[Annotated[int, pydantic.Field(ge=2, le=8)], ...] = EVERY_WIDTH
     weights: str | None = None
     activations: str | None = None
     probabilities: str | None = None
@@ -52,13 +57,21 @@ class QuantizerRule(Schema):
     @pydantic.model_validator(mode="after")
     def _decides(self) -> QuantizerRule:
         named = [role for role in ROLES if getattr(self, role) is not None]
-        if not self.layers or not any(fnmatch.filter(HAVE[role], pattern) for role in named for pattern in self.types):
+        if (
+            not self.layers
+            or not self.bits
+            or not any(fnmatch.filter(HAVE[role], pattern) for role in named for pattern in self.types)
+        ):
             raise ValueError("the rule decides nothing: layers of its types have no quantizer that it names")
         return self
 
-    def matches(self, name: str, kind: str) -> bool:
-        """Whether it is meant for a layer of this name and type."""
-        return any(fnmatch.fnmatchcase(name, p) for p in self.layers) and any(fnmatch.fnmatchcase(kind, p) for p in self.types)
+    def matches(self, name: str, kind: str, bits: int) -> bool:
+        """Whether it is meant for codes of a width in a layer of this name and type."""
+        return (
+            bits in self.bits
+            and any(fnmatch.fnmatchcase(name, p) for p in self.layers)
+            and any(fnmatch.fnmatchcase(kind, p) for p in self.types)
+        )
 
 
 class RoundingOptions(Schema):
@@ -149,26 +162,28 @@ class Recipe(Schema):
     pairs: Literal["auto", "tied", "separate"] = "auto"
     update: UpdateOptions
 
-    def quantizer(self, role: Role, name: str, kind: str) -> str:
+    def quantizer(self, role: Role, name: str, kind: str, bits: int) -> str:
         """Name of a layer's quantizer.
 
         Args:
             name, kind: of the layer; an attention's kind is `attention`.
+            bits: of its codes.
 
         Raises:
             UsageError: no rule gives it one.
         """
         for rule in self.quantizers:
             found: str | None = getattr(rule, role)
-            if found is not None and rule.matches(name, kind):
+            if found is not None and rule.matches(name, kind, bits):
                 return found
-        what = f"no rule gives the {role} of {name} ({kind}) a quantizer"
+        what = f"no rule gives the {role} of {name} ({kind}) a quantizer at {bits} bits"
         raise UsageError(what, where="recipe", hint="add a last rule that matches everything")
 
-    def probabilities(self, model: ImportedModel) -> str | dict[str, str]:
-        """Quantizer of p: one name where all attentions have the same, else by attention."""
+    def probabilities(self, model: ImportedModel, bits: int) -> str | dict[str, str]:
+        """Quantizer of p at a width: one name where all attentions have the same, else by attention; float16 asks as 8 bits."""
         names = [op.name for op in model.ops if isinstance(op, Attends)]
-        found = {name: self.quantizer("probabilities", name, ATTENTION) for name in names or [ATTENTION]}
+        width = min(bits, EVERY_WIDTH[-1])
+        found = {name: self.quantizer("probabilities", name, ATTENTION, width) for name in names or [ATTENTION]}
         kinds = set(found.values())
         return kinds.pop() if len(kinds) == 1 else found
 
@@ -182,7 +197,15 @@ class Recipe(Schema):
     def calibration_key(self, model: ImportedModel) -> str:
         """Digest of all that decides about a model's calibration: what only later stages read is not part of it."""
         roles: Iterable[Role] = ("weights", "activations")
-        chosen = [[role, layer.name, self.quantizer(role, layer.name, layer.type)] for role in roles for layer in model.layers]
-        attentions = [op.name for op in model.ops if isinstance(op, Attends)]
-        kinds = [[name, kind] for name in attentions if is_fitted(kind := self.quantizer("probabilities", name, ATTENTION))]
-        return digest(list(self.rewrites), chosen, self.rounding.model_dump(), *([kinds] if kinds else []))
+        chosen = [
+            [role, layer.name, [self.quantizer(role, layer.name, layer.type, bits) for bits in EVERY_WIDTH]]
+            for role in roles
+            for layer in model.layers
+        ]
+        fitted = [[name, kinds] for op in model.ops if isinstance(op, Attends) if (kinds := self.fitted(name := op.name))]
+        return digest(list(self.rewrites), chosen, self.rounding.model_dump(), fitted)
+
+    def fitted(self, attention: str) -> dict[int, str]:
+        """Quantizers of an attention's p that are fitted to what images show, by width."""
+        kinds = {bits: self.quantizer("probabilities", attention, ATTENTION, bits) for bits in EVERY_WIDTH}
+        return {bits: kind for bits, kind in kinds.items() if is_fitted(kind)}

@@ -60,3 +60,14 @@ def labels_mean_something(accuracy: float, images: int, classes: int) -> bool:
     """Whether the float model beats guessing on these labels by more than three standard deviations."""
     chance = 1 / classes
     return accuracy > chance + 3 * float(np.sqrt(chance * (1 - chance) / images))
+
+
+def ranking_loss(exact: Tensor, found: Tensor, theta: float = 0.2) -> float:
+    """How far quantized attention changes the order of a row's keys (PTQ for ViT, NeurIPS 2021): [.., keys] each.
+
+    sum over pairs k < j of max(0, theta - (found_k - found_j) sign(exact_k - exact_j)).
+    """
+    sign = (exact[..., :, None] - exact[..., None, :]).sign()
+    apart = (found[..., :, None] - found[..., None, :]) * sign
+    upper = torch.triu(torch.ones(exact.shape[-1], exact.shape[-1], dtype=torch.bool), 1)
+    return float((theta - apart).clamp_min(0)[..., upper].sum(dtype=torch.float64))

@@ -65,7 +65,7 @@ def test_options_win_and_both_are_shown():
     given = Options("m", recipe="lampq", metric="kl", update=False, softmax="log_sqrt2", tied=False)
     method, shown = given.method, given.shown()
     assert (method.metric.name, method.pairs, method.update.enabled) == ("kl", "separate", False)
-    assert method.quantizer("probabilities", "x", "attention") == "log_sqrt2"
+    assert method.quantizer("probabilities", "x", "attention", 8) == "log_sqrt2"
     assert shown["recipe"] == "lampq" and shown["metric"].startswith("kl (the recipe: lampq (")
     assert shown["softmax"] == "log_sqrt2 (the recipe: uniform)" and shown["update"].startswith("off (the recipe: on")
     assert shown["pairs"] == "separate (the recipe: tied)" and shown["rewrites"] == "repq"

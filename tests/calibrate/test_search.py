@@ -34,7 +34,7 @@ def test_search_beats_the_full_range(shape):
     rows = torch.nn.functional.gelu(rows) if shape == "gelu" else rows
     weight = normal(40, 24, seed=1)
     low, high = float(rows.min()), float(rows.max())
-    found = search_activation(rows, weight, low, high, WIDTHS)
+    found = search_activation(rows, weight, low, high, dict.fromkeys(WIDTHS, Uniform))
     mixer, last = output_mixer(weight), float("inf")
     for bits in WIDTHS:
         error = output_error(rows, mixer, found[bits])
@@ -47,13 +47,13 @@ def test_search_beats_the_full_range(shape):
 def test_gelu_outputs_do_not_lose_their_zero_point():
     """A range shrunk in proportion could not represent the small negative values of GELU and large ones at once."""
     rows = torch.nn.functional.gelu(3 * normal(500, 16))
-    found = search_activation(rows, normal(8, 16, seed=1), float(rows.min()), float(rows.max()), (4,))[4]
+    found = search_activation(rows, normal(8, 16, seed=1), float(rows.min()), float(rows.max()), {4: Uniform})[4]
     assert found.low <= found.zero <= found.low + 1 and found.scale * 15 > 2
 
 
 def test_full_range_is_kept_where_it_is_best():
     rows = torch.linspace(-1, 1, 16).repeat_interleave(8).view(-1, 8)
-    found = search_activation(rows, torch.eye(8), -1.0, 1.0, (4,))[4]
+    found = search_activation(rows, torch.eye(8), -1.0, 1.0, {4: Uniform})[4]
     assert output_error(rows, torch.eye(8), found) <= output_error(rows, torch.eye(8), Uniform.of_range(-1.0, 1.0, 4))
 
 

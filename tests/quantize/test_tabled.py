@@ -77,9 +77,9 @@ def test_budgets_of_bytes_count_tables(variant, name):
         for c in (with_quantizer(plain, name), plain)
     )
     layers = [layer.name for layer in plain.model.layers]
-    counted = table_bytes(plain.model, dict.fromkeys(layers, name), (4,))
+    counted = table_bytes(plain.model, {layer: {4: name} for layer in layers})
     assert stored - without <= counted <= stored - without + 256 * len(layers)
-    assert table_bytes(plain.model, dict.fromkeys(layers, "uniform"), (2, 4, 8)) == 0
+    assert table_bytes(plain.model, {layer: dict.fromkeys((2, 4, 8), "uniform") for layer in layers}) == 0
 
 
 @pytest.mark.parametrize("name", ["squares", "powers"])

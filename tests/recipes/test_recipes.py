@@ -28,7 +28,7 @@ def test_every_shipped_recipe_is_read_by_its_name_and_by_its_file():
     ("given", "words"),
     [
         ("defualt", "unknown recipe 'defualt'; did you mean default"),
-        ("gptq-2", "lampq recipes lists them"),
+        ("zzz", "lampq recipes lists them"),
         ("none.toml", "none.toml: cannot read the recipe"),
         ("./none", "cannot read the recipe"),
         (Path("none"), "cannot read the recipe"),
@@ -102,13 +102,13 @@ def test_the_key_is_that_of_the_meaning(tmp_path):
 def test_the_first_rule_that_names_a_quantizer_decides(tmp_path):
     first = {"layers": ["blocks.0.*"], "types": ["attention"], "probabilities": "log_sqrt2"}
     found = recipe(tmp_path / "r.toml", quantizers=[first, FC1, ALL])
-    assert found.quantizer("activations", "blocks.0.fc1", "fc1") == "minmax"
-    assert found.quantizer("weights", "blocks.0.fc1", "fc1") == "symmetric"
-    assert found.quantizer("activations", "blocks.0.fc2", "fc2") == "uniform"
-    assert found.probabilities(tiny_model()) == {"blocks.0.attn": "log_sqrt2", "blocks.1.attn": "uniform"}
-    assert find_recipe().probabilities(tiny_model()) == "uniform"
+    assert found.quantizer("activations", "blocks.0.fc1", "fc1", 4) == "minmax"
+    assert found.quantizer("weights", "blocks.0.fc1", "fc1", 4) == "symmetric"
+    assert found.quantizer("activations", "blocks.0.fc2", "fc2", 4) == "uniform"
+    assert found.probabilities(tiny_model(), 8) == {"blocks.0.attn": "log_sqrt2", "blocks.1.attn": "uniform"}
+    assert find_recipe().probabilities(tiny_model(), 8) == "uniform"
     with pytest.raises(UsageError, match="no rule gives the weights of head"):
-        recipe(tmp_path / "r.toml", quantizers=[{**ALL, "types": ["attention"]}]).quantizer("weights", "head", "head")
+        recipe(tmp_path / "r.toml", quantizers=[{**ALL, "types": ["attention"]}]).quantizer("weights", "head", "head", 4)
 
 
 def test_every_quantizer_that_a_recipe_may_name_is_there():

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lampq_tvm.network.model import ImportedModel, Layer
 from lampq_tvm.progress import track
+from lampq_tvm.sensitivity.decay import decaying
 from lampq_tvm.sensitivity.metric import METRICS, Metric
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def measure_lampq(context: Context) -> tuple[F64, dict[str, Any]]:
     error = {name: np.sqrt(np.maximum(x[1] - x[0] ** 2, least) / context.images) for name, x in sums.items()}
     lost = {name: (float(x[0, column]), float(error[name][column])) for name, x in sums.items()}
     omega, details = omegas(model, trace, lost, sampled)
-    loss = np.repeat((omega[:, None] * options.gamma ** -np.array(widths, np.float64))[:, :, None], len(widths), axis=2)
+    loss = decaying(omega, options.gamma, widths)
     details |= {"trace": dict(zip((x.name for x in model.layers), trace.tolist(), strict=True)), "alpha_from": source}
     details |= {"drops": {name: dict(zip(SOURCES, x[0].tolist(), strict=True)) for name, x in sums.items()}}
     return loss, {**details, "beta": b, "gamma": options.gamma, "mu": options.mu}

@@ -1,4 +1,4 @@
-"""Reparameterization changes no function and brings channels to one range."""
+"""Rewrites of channels change no function; each does to ranges what it is for."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import pytest
 
 from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.network.execute import normalize, run_float
-from lampq_tvm.rewrites.repq import linear_readers, reparameterize
+from lampq_tvm.rewrites.channels import Input, linear_readers
+from lampq_tvm.rewrites.noisy import noise
+from lampq_tvm.rewrites.repq import channel_map, reparameterize
+from lampq_tvm.rewrites.rewrite import REWRITES
+from lampq_tvm.rewrites.smooth import smoothing
 from lampq_tvm.store import Units
 from tests.quantize.tiny import VARIANTS, tiny_images, tiny_model
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_same_function_same_statistics(variant, tmp_path):
+@pytest.mark.parametrize("name", ["repq", "mosf", "smooth", "noisy"])
+def test_same_function_same_statistics(name, variant, tmp_path):
     model, images = tiny_model(variant), tiny_images(20)
     before = observe(model, [(images, None)], Units(tmp_path / "a"))
-    changed, seen = reparameterize(model, before)
+    changed, seen = REWRITES.find(name)(model, before)
     x = normalize(images, model.input)
     assert np.allclose(run_float(model, x), run_float(changed, x), atol=1e-4)
     assert any(not np.array_equal(changed.tensors[k], v) for k, v in model.tensors.items())
@@ -52,3 +57,32 @@ def test_a_still_channel_is_not_blown_up(tmp_path):
     x = normalize(images, model.input)
     assert np.allclose(run_float(model, x), run_float(changed, x), atol=1e-4)
     assert np.abs(changed.tensors["blocks.0.norm1.beta"]).max() < 1e3 and np.isfinite(seen.rows["blocks.0.qkv"]).all()
+
+
+def one_input():
+    """Three channels, the last ten times as wide."""
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(400, 3)) * [1, 1.2, 10] + [0, 2, -5]).astype(np.float32)
+    return Input(rows.min(0).astype(float), rows.max(0).astype(float), rows, rng.normal(size=(8, 3)))
+
+
+def test_the_median_leaves_a_wide_channel_out():
+    x = one_input()
+    widths = x.high - x.low
+    assert np.isclose((widths / channel_map(x, float(np.median(widths)))[1]).mean(), np.median(widths))
+    assert np.median(widths) < 0.5 * widths.mean()
+
+
+def test_smoothing_shares_the_range_with_the_weights():
+    x = one_input()
+    mean, s = smoothing(x)
+    assert np.allclose(mean, x.rows.mean(0), atol=1e-5)
+    reach = np.maximum(x.high - mean, mean - x.low) / s
+    assert np.allclose(reach / (np.abs(x.weights).max(0) * s), (reach / (np.abs(x.weights).max(0) * s))[0])  # balanced
+
+
+def test_noise_is_gaussian_and_never_worse():
+    x = one_input()
+    found, ones = noise(x)
+    drawn = 2 * np.random.default_rng(0).standard_normal(3) - 1
+    assert np.allclose(found / drawn, (found / drawn)[0]) and (ones == 1).all()
