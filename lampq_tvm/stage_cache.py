@@ -61,7 +61,7 @@ STAGES = {
     "calibrate": Work(("calibrate.fit", "data"), ("api.stages",)),
     "sensitivity": Work(("data", "sensitivity.measure"), ("api.stages",)),
     "latency": Work(("latency.measure",), ("api.latencies",), gpu=("latency.cuda", "device.cuda.driver")),
-    "refit": Work(("calibrate.refit", "data"), ("api.stages",)),
+    "refit": Work(("calibrate.refit", "data", "scratch"), ("api.stages",)),
     "plan": Work(
         ("data", "network.execute", "quantize.build", "quantize.reference", "sensitivity.float_run", "spread"),
         ("api.judging", "api.running", "api.solving"),

@@ -78,7 +78,7 @@ def right(stages: Stages, data: Dataset, plan: BitPlan | None, label: str) -> np
     Every `CHUNK` images are one unit of work, so a killed run goes on there.
     """
     widths = None if plan is None else [[row.w_bits, row.a_bits] for row in plan.layers]
-    key = (stages.model_digest,) if plan is None else (*stages.refit_key(plan), plan.attention_bits, plan.softmax)
+    key = (stages.model_digest,) if plan is None else (stages.refit_key(plan), plan.attention_bits, plan.softmax)
     units = Units(stages.cache.folder("plan", "answers", data.fingerprint, widths, *key), shared=label)
     logits = _logits(stages, plan)
 

@@ -190,7 +190,7 @@ class Pipeline(Stages):
     @functools.cached_property
     def quantized_folder(self) -> Path:
         """Where the integer network lies; its name stands for all that the network depends on, its own sources included."""
-        return self.cache.folder("quantize", *self.refit_key(self.plan), self.plan.model_dump())
+        return self.cache.folder("quantize", self.refit_key(self.plan), self.plan.model_dump())
 
     @functools.cached_property
     def quantized(self) -> QuantizedModel:

@@ -19,6 +19,7 @@ from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.progress import note
+from lampq_tvm.recipes.schema import RefitOptions
 from lampq_tvm.scratch import scratch
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
@@ -242,7 +243,7 @@ class Stages:
         calibration = calibration or self.calibration
         if options is None or all(row.w_bits > options.widest_bits for row in plan.layers):
             return calibration
-        folder = self.cache.folder("refit", *self.refit_key(plan))
+        folder = self._refit_folder(plan, options)
 
         def compute() -> Calibration:
             from lampq_tvm.calibrate.refit import refit
@@ -260,10 +261,14 @@ class Stages:
 
         return self.cache.get(folder, "calibration.st", Calibration.load, compute, save, folder)
 
-    def refit_key(self, plan: BitPlan) -> tuple[object, ...]:
-        """What `refitted` depends on."""
-        options, widths = self.options.method.refit, [[row.w_bits, row.a_bits] for row in plan.layers]
-        return (self.calibration_key, widths, None if options is None else options.model_dump())
+    def refit_key(self, plan: BitPlan) -> str:
+        """What `refitted` depends on, its sources and libraries included."""
+        options = self.options.method.refit
+        return self.calibration_key if options is None else self._refit_folder(plan, options).name
+
+    def _refit_folder(self, plan: BitPlan, options: RefitOptions) -> Path:
+        widths = [[row.w_bits, row.a_bits] for row in plan.layers]
+        return self.cache.folder("refit", self.calibration_key, widths, options.model_dump())
 
     @property
     def sensitivity_key(self) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ candidates for weights.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,8 +20,13 @@ from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights, wei
 from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.registry import Registry
 
+F32 = npt.NDArray[np.float32]
 SHRINK = torch.linspace(1.0, 0.3, 36).tolist()
-SHRINK_ENDS = torch.linspace(1.0, 0.3, 13).tolist()  # of each end apart
+NARROW = 4  # bits up to which errors correlate so much that only all moments tell candidates apart
+COARSE = torch.linspace(1.0, 0.3, 9).tolist()
+SCALE_STEPS = ((0.95, 1.05), (0.975, 1.025))
+ENDS = (1.0, 0.83, 0.66, 0.5, 0.35)  # fractions of each end, tried together
+STEPS = ((0.92, 1.0, 1.08), (0.96, 1.0, 1.04))  # then from the best
 FINALISTS = 6
 IN_CACHE = 1 << 16  # weights that are tried at all candidates together, so that they stay in a core's cache
 
@@ -33,9 +40,12 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | No
         bits: width of the codes.
         half: [K, R] with half half^T = moments, for fewer operations where R is below K.
 
-    Candidates are ranked by the diagonal of the moments; the best few per row are measured with all of them.
+    Candidates are ranked by the diagonal of the moments; the best few per row are measured with all of them. Codes of few bits,
+    whose errors the diagonal does not tell apart, are all measured with them.
     """
     low, high = (end.numpy() for end in (weight.amin(1), weight.amax(1)))
+    if bits <= NARROW:
+        return SymmetricWeights(bits, _narrow_scale(weight, moments, bits, half, low, high).double().numpy())
     candidates = _scales(SymmetricWeights.candidates(low, high, bits, SHRINK))
     diagonal = moments.diagonal().contiguous()
     rows = max(1, IN_CACHE // weight.shape[1])
@@ -47,32 +57,44 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | No
     return SymmetricWeights(bits, finalists.gather(0, fine.argmin(0, keepdim=True))[0].double().numpy())
 
 
+def _narrow_scale(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None, low: F32, high: F32) -> Tensor:
+    """The best scale [N] of either sign: every candidate by all moments, then in small steps from the best."""
+    best, error = torch.ones(len(weight)), torch.full((len(weight),), torch.inf)
+    coarse = _scales(SymmetricWeights.candidates(low, high, bits, COARSE))
+    for steps in ((1.0,), *SCALE_STEPS):
+        for scale in coarse if len(steps) == 1 else [best * step for step in steps]:
+            found = _output_error(_error(weight, scale, bits), moments, half)
+            best, error = torch.where(found < error, scale, best), torch.minimum(found, error)
+    return best
+
+
 def search_asymmetric(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None = None) -> Weights:
-    """Quantizer of rows with a scale and a zero point each; symmetric at 8 bits. Arguments as of `search_weights`."""
+    """Quantizer of rows with a scale and a zero point each, by the error of the layer's output; symmetric at 8 bits.
+
+    Arguments as of `search_weights`. Both ends of a row's range are tried together, then moved in small steps.
+    """
     if bits > WIDEST:
         return search_weights(weight, moments, bits, half)
     low, high = (end.double().numpy() for end in (weight.amin(1), weight.amax(1)))
-    found = AsymmetricWeights.candidates(low, high, bits, SHRINK_ENDS)
-    scales, zeros = (torch.from_numpy(np.stack([getattr(q, side) for q in found])).float() for side in ("scale", "zero"))
-    diagonal, ends = moments.diagonal().contiguous(), (found[0].kind.low, found[0].kind.high)
-    rows, coarse = max(1, IN_CACHE // weight.shape[1]), list[Tensor]()
-    for start in range(0, len(weight), rows):
-        part, own = weight[start : start + rows], slice(start, start + rows)
-        wrong = (_shifted_error(part, s[own], z[own], ends) for s, z in zip(scales, zeros, strict=True))
-        coarse.append(torch.stack([each.square_() @ diagonal for each in wrong]))
-    order = torch.argsort(torch.cat(coarse, 1), dim=0, stable=True)[:FINALISTS]
-    finalists = list(zip(scales.gather(0, order), zeros.gather(0, order), strict=True))
-    fine = torch.stack([_output_error(_shifted_error(weight, s, z, ends), moments, half) for s, z in finalists])
-    best = order.gather(0, fine.argmin(0, keepdim=True))[0].numpy()
-    picked = np.arange(len(weight))
-    every = (np.stack([q.scale for q in found]), np.stack([q.zero for q in found]))
-    return AsymmetricWeights(bits, *(side[best, picked] for side in every))
+    ends, error = (low, high), np.full(len(weight), np.inf)
+    best = AsymmetricWeights.of_range(low, high, bits)
+    for fractions in (ENDS, *STEPS):
+        middle = ends
+        for a, b in itertools.product(fractions, fractions):
+            tried = AsymmetricWeights.of_range(middle[0] * a, middle[1] * b, bits)
+            found = _output_error(_shifted_error(weight, tried), moments, half).double().numpy()
+            better = found < error
+            error = np.where(better, found, error)
+            ends = (np.where(better, middle[0] * a, ends[0]), np.where(better, middle[1] * b, ends[1]))
+            scale, zero = (np.where(better, getattr(tried, x), getattr(best, x)) for x in ("scale", "zero"))
+            best = AsymmetricWeights(bits, scale, zero)
+    return best
 
 
-def _shifted_error(weight: Tensor, scale: Tensor, zero: Tensor, ends: tuple[int, int]) -> Tensor:
-    """What codes at `scale` and `zero` [N] get wrong, [N, K]."""
-    scale, zero = scale[:, None], zero[:, None]
-    return (weight / scale).add_(zero).round_().clamp_(*ends).sub_(zero).mul_(scale).sub_(weight)
+def _shifted_error(weight: Tensor, quantizer: AsymmetricWeights) -> Tensor:
+    """What its codes of weights [N, K] get wrong."""
+    scale, zero = (torch.from_numpy(x)[:, None].float() for x in (quantizer.scale, quantizer.zero))
+    return (weight / scale).add_(zero).round_().clamp_(*quantizer.range).sub_(zero).mul_(scale).sub_(weight)
 
 
 def _output_error(wrong: Tensor, moments: Tensor, half: Tensor | None) -> Tensor:

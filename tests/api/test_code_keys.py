@@ -25,10 +25,14 @@ pytestmark = pytest.mark.xdist_group("traced")  # which takes long
 SIZES = {k: int(v) for k, v in (arg.split("=") for arg in MODEL if "=" in arg)}
 FEW = ["--calib-images", "16", "--sens-images", "16"]
 # Stages whose keys are part of a stage's key.
-HELD = {"sensitivity": ("calibrate",), "latency": ("calibrate",), "plan": ("calibrate",), "quantize": ("calibrate",)}
-HELD |= {"build": ("quantize", "calibrate")}
+HELD = {"sensitivity": ("calibrate",), "latency": ("calibrate",), "refit": ("calibrate",)}
+HELD |= {"plan": ("refit", "calibrate"), "quantize": ("refit", "calibrate"), "build": ("quantize", "refit", "calibrate")}
 TELLS = {PACKAGE / "calibrate/doubts.py"}  # a warning after calibration, whoever asked for that
-DESK = ("api", "stage_cache.py")  # knows every stage and hands each its inputs, which are in the key; so is what hands them
+DESK = (
+    "api",
+    "stage_cache.py",
+    "sources.py",
+)  # knows every stage and hands each its inputs, which are in the key; so is what hands them
 
 # Runs command lines and prints, by stage, the files whose functions ran while its result was worked out, and the stages
 # that were worked out meanwhile.
@@ -165,7 +169,7 @@ print(json.dumps(sorted({name.partition("/")[0] for name in made() - before})))
 def test_changed_code_makes_new_results_and_unrelated_comments_do_not(copy: Copy, files, tmp_path, monkeypatch):
     monkeypatch.setenv("LAMPQ_CACHE", str(tmp_path / "cache"))
     argv = command(files, "compile", tmp_path / "a.lampq", "--no-update", "--budget", "5bit")
-    assert copy.run(RUN, *argv) == ["build", "calibrate", "import", "quantize", "sensitivity"]
+    assert copy.run(RUN, *argv) == ["build", "calibrate", "import", "quantize", "refit", "sensitivity"]
     whole = (tmp_path / "a.lampq").read_bytes()
     with copy.edited("quantize/build.py", "\n# a comment\n"):
         assert copy.run(RUN, *argv) == ["build", "quantize"]

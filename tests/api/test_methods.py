@@ -13,7 +13,7 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.recipes.schema import MetricOptions
-from tests.recipes.files import changed
+from tests.recipes.files import FITTED, changed
 
 MODEL = "vit_tiny_patch16_224"
 ARGS = {"img_size": 16, "patch_size": 8, "in_chans": 1, "num_classes": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -40,12 +40,12 @@ def test_the_list_begins_with_the_default():
     ("values", "words"),
     [
         ({"rewrites": ["repk"]}, "unknown rewrite 'repk'; did you mean repq?"),
-        ({"quantizers": [{**ALL, "weights": "symetric"}]}, "'symetric'; did you mean symmetric?"),
+        ({"quantizers": [{**ALL, "weights": "symetric"}]}, "'symetric'; did you mean symmetric"),
         ({"quantizers": [ALL, {"probabilities": "log3"}]}, "'log3'; did you mean log2"),
         ({"rounding": {"method": "neareat"}}, "unknown rounding 'neareat'; did you mean nearest?"),
         ({"rounding": {"method": "nearest"}}, "the rounding nearest has no damping"),
         ({"rounding": {"damping": None}}, "the rounding compensated needs damping"),
-        ({"metric": {"name": "fisher"}}, "unknown metric 'fisher'; did you mean fisher_output?"),
+        ({"metric": {"name": "fishr"}}, "unknown metric 'fishr'; did you mean fisher"),
         ({"metric": {"alpha": "loss"}}, "the metric fisher_output has no alpha"),
         ({"metric": {"name": "kl", "labels": "sampled"}}, "the metric kl has no labels"),
         ({"metric": {"name": "lampq"}, "pairs": "separate"}, "does not see activations"),
@@ -67,7 +67,7 @@ def test_options_win_and_both_are_shown():
     assert (method.metric.name, method.pairs, method.update.enabled) == ("kl", "separate", False)
     assert method.quantizer("probabilities", "x", "attention", 8) == "log_sqrt2"
     assert shown["recipe"] == "lampq" and shown["metric"].startswith("kl (the recipe: lampq (")
-    assert shown["softmax"] == "log_sqrt2 (the recipe: uniform)" and shown["update"].startswith("off (the recipe: on")
+    assert shown["softmax"] == "log_sqrt2 (the recipe: adalog)" and shown["update"].startswith("off (the recipe: on")
     assert shown["pairs"] == "separate (the recipe: tied)" and shown["rewrites"] == "repq"
     loss = Options("m", recipe="lampq", alpha="loss").method.metric
     assert loss.alpha == "loss" and loss.mu == 3
@@ -96,7 +96,7 @@ TOUCHED = {
     "metric": ({"metric": {"name": "kl"}}, {"sensitivity"}),
     "labels": ({"metric": {"labels": "sampled"}}, {"sensitivity"}),
     "patience": ({"update": {"patience": 3}}, set()),
-    "probabilities": ({"quantizers": [{**ALL, "probabilities": "log_sqrt2"}]}, set()),
+    "probabilities": ({"quantizers": [FITTED, {**ALL, "probabilities": "log_sqrt2"}]}, set()),
 }
 
 

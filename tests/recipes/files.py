@@ -10,6 +10,9 @@ from lampq_tvm.files import tomllib
 from lampq_tvm.recipes.find import find_recipe, recipe_file
 from lampq_tvm.recipes.schema import Recipe
 
+# What `default` says of the layers behind GELU, before its rule for everything.
+FITTED = {"types": ["fc2"], "bits": [2, 3, 4], "activations": "fitted"}
+
 
 def changed(path: Path, base: str = "default", **values: Any) -> Path:
     """A recipe's file: `base` with keys of its tables (a dict), or whole keys, replaced; None removes one."""

@@ -99,7 +99,7 @@ def test_fisher_output_by_hand(calibrated, batches, units):
         for j, w in enumerate(s.widths):
             for k, a in enumerate(s.widths):
                 weight, act = fake_quantize_layer(calibrated, layer.name, w, 8 if layer.type == "patch_embed" else a)
-                dy = act(x) @ torch.from_numpy(weight).double().T - x @ exact.T
+                dy = act(x.float()).double() @ torch.from_numpy(weight).double().T - x @ exact.T
                 want = 0.5 * float((g * dy).sum((1, 2)).square().mean())
                 assert s.loss[i, j, k] == pytest.approx(want, rel=2e-3)
     assert s.sees_activations
