@@ -23,6 +23,7 @@ from lampq_tvm.cli.plan import plan
 from lampq_tvm.cli.recipes import recipes
 from lampq_tvm.cli.report import report
 from lampq_tvm.cli.run import run
+from lampq_tvm.cli.sensitivity import sensitivity
 from lampq_tvm.cli.targets import targets
 from lampq_tvm.cli.tune import tune
 from lampq_tvm.errors import LampqError, full_disk
@@ -35,7 +36,7 @@ WITHOUT_TORCH = ("run", "bench", "device")  # verbs that never need it; eval run
 COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "scipy", "packaging", "xgboost", "PIL", "ziglang")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
-for verb in (compile, plan, run, eval, bench, inspect, targets, recipes, tune, measure, doctor, cache, report):
+for verb in (compile, plan, sensitivity, run, eval, bench, inspect, targets, recipes, tune, measure, doctor, cache, report):
     app.command(verb.__name__)(verb)
 app.add_typer(device, name="device")
 

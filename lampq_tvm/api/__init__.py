@@ -1,7 +1,7 @@
 """One function per verb of the command line; each imports what it needs when it is called.
 
-`compile`, `plan`, `measure`, `tune` make things; `load`, `run`, `eval`, `bench`, `inspect` use an artifact; `targets`,
-`recipes` and `doctor` look around, `cache` tidies up.
+`compile`, `plan`, `sensitivity`, `measure`, `tune` make things; `load`, `run`, `eval`, `bench`, `inspect` use an artifact;
+`targets`, `recipes` and `doctor` look around, `cache` tidies up.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from lampq_tvm.api.running import bench as bench
     from lampq_tvm.api.running import load as load
     from lampq_tvm.api.running import run as run
+    from lampq_tvm.api.sensing import sensitivity as sensitivity
 
 MODULES = {
     "cache": "caching",
     "compile": "compiling",
     "plan": "planning",
+    "sensitivity": "sensing",
     "measure": "measuring",
     "tune": "measuring",
     "load": "running",

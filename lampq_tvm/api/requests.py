@@ -69,6 +69,23 @@ class PlanRequest(
 
 
 @dataclass(frozen=True, kw_only=True)
+class SensitivityRequest(
+    TargetOptions,
+    DataOptions,
+    ModelOptions,
+    BudgetOptions,
+    MethodOptions,
+    DrawOptions,
+    SensitivityOptions,
+    DeviceOptions,
+    LatencyOptions,
+    JobOptions,
+    CacheOptions,
+):
+    """Of `sensitivity`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureRequest(TargetOptions, DataOptions, ModelOptions, DrawOptions, DeviceOptions, JobOptions, CacheOptions):
     """Of `measure`.
 

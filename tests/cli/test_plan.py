@@ -47,3 +47,20 @@ def test_every_metric_and_pairing(lampq, known, tmp_path):
         assert found["avg_w_bits"] <= 4 and found["avg_a_bits"] <= 4
     fixed = notes(lampq(*common, "--a-bits", "6", "--budget", "4bit", "--budget", "1MiB"))
     assert fixed["avg_a_bits"] == 6
+
+
+def test_sensitivity_is_what_the_plan_was_chosen_by(lampq, known, tmp_path):
+    """Its losses at the plan's widths add up to the plan's own figure; every metric has its table."""
+    budget = ["--budget", "4bit", "--no-update"]
+    found = lampq("plan", *known, *budget, "-o", tmp_path / "p.json", "--json")
+    assert found.code == 0, found.err
+    plan = json.loads(found.out.splitlines()[-1])
+    told = lampq("sensitivity", *known, *budget, "--json")
+    assert told.code == 0, told.err
+    table = json.loads(told.out.splitlines()[-1])
+    pairs = {row["name"]: f"{row['w_bits']}/{row['a_bits']}" for row in plan["layers"]}
+    total = sum(row["loss"][pairs[row["name"]]] for row in table["layers"])
+    assert total == pytest.approx(plan["notes"]["predicted_loss"]) and table["metric"] == "fisher_output"
+    for metric in ("hawq", "relevance", "random"):
+        shown = lampq("sensitivity", *known, *budget, "--metric", metric)
+        assert shown.code == 0 and "blocks.1.mlp.fc2" in shown.out, shown.err
