@@ -11,12 +11,14 @@ import numpy as np
 
 from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.costs import Limit, check_latency, layer_ms, limits, payload_base, plan_bytes, plan_ms
+from lampq_tvm.allocate.held import held_choices
 from lampq_tvm.allocate.ilp import Row, solve
 from lampq_tvm.allocate.reasons import infeasible, reason
 from lampq_tvm.bitplan import BitPlan, LayerPlan, float_pair
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.recipes.held import Held
 from lampq_tvm.sensitivity.pairs import Pair, Pairing, slot
 from lampq_tvm.sensitivity.table import Sensitivity
 
@@ -186,6 +188,7 @@ def make_problem(
     base_bytes: int | None = None,
     floats: Collection[str] = (),
     half: bool = False,
+    held: Sequence[Held] = (),
 ) -> Problem:
     """Check the inputs against each other and put the problem together (arguments and errors as in `solve.allocate`)."""
     check_latency(budgets, latency, allow_estimates)
@@ -193,6 +196,7 @@ def make_problem(
         raise CorruptError("the sensitivity belongs to another model", where="sensitivity", hint="measure it again")
     pairing = choose_pairing(s.sees_activations, budgets, tied, a_bits)
     choices = pairing.of_layers(model.layers, s.widths)
+    held_choices(model.layers, choices, held, s.widths)
     table = monotone(s.loss)
     loss = []
     for i, (layer, pairs) in enumerate(zip(model.layers, choices, strict=True)):

@@ -89,6 +89,8 @@ class MethodOptions(Group):
             metric and budgets ask (`allocate.problem.choose_pairing`).
         a_bits: one fixed width for all activations.
         attention_bits: width of q, k, v and p; 16 leaves them float16.
+        bits: layers held by pattern (`head=8/8`, `*.fc2=4..8/8`): widths of weights and activations, fixed or bounded before
+            the program; the last that matches decides, behind those of the recipe.
         float_layers: patterns (`*.fc2`) of layers that stay float16.
         softmax: quantizer of p.
         metric: what sensitivity measures; `lampq` does not see activations, so it needs tied or fixed ones.
@@ -103,6 +105,14 @@ class MethodOptions(Group):
     tied: Annotated[bool | None, Option("Activations take the weights' width, or any.", flags=("--tie/--separate",))] = None
     a_bits: Annotated[int | None, Option("One fixed width for all activations.")] = None
     attention_bits: Annotated[int, Option("Width of q, k, v and of the attention weights; 16: float16.")] = 8
+    bits: Annotated[
+        tuple[str, ...],
+        Option(
+            "Hold layers by pattern: 'head=8/8', '*.fc2=4..8/8'; repeatable, the last that matches decides.",
+            written=list[str] | None,
+            read=tuple,
+        ),
+    ] = ()
     float_layers: Annotated[
         tuple[str, ...], Option("Layers that stay float16 (CUDA): names or patterns, by commas.", read=parse_names)
     ] = ()
@@ -138,7 +148,10 @@ class MethodOptions(Group):
         """Refuse choices that do not go together, or not with the recipe."""
         from lampq_tvm.kinds import PLAN_FLOAT_BITS
         from lampq_tvm.quantizers.protocol import find
+        from lampq_tvm.recipes.held import parse_held
 
+        for text in self.bits:
+            parse_held(text)
         check_choice("--alpha", self.alpha, ALPHAS)
         if self.softmax is not None:
             find(self.softmax, "probabilities", "--softmax")

@@ -66,6 +66,8 @@ def with_options(recipe: Recipe, options: MethodOptions) -> Recipe:
     if options.metric is not None and options.metric != metric.name:  # it has options of its own
         kept = {"labels"} & {*METRICS[options.metric].options}
         metric = MetricOptions(name=options.metric, **metric.model_dump(include=kept, exclude_unset=True))
+    if options.bits:
+        changes["hold"] = (*recipe.hold, *options.bits)
     if options.alpha is not None:
         metric = metric.model_copy(update={"alpha": options.alpha})
     if options.tied is not None:
@@ -128,6 +130,7 @@ def _rows(recipe: Recipe) -> dict[str, str]:
         "rounding": _text(rounding.method, rounding.model_dump(exclude={"method"})),
         "metric": _text(metric.name, metric.model_dump(exclude={"name"}, exclude_unset=True)),
         "pairs": recipe.pairs,
+        "hold": " ".join(recipe.hold) or "-",
         "update": _text("on", update.model_dump(exclude={"enabled"})) if update.enabled else "off",
     }
 

@@ -62,7 +62,7 @@ class Options(
         """Whether the 8-bit plan is asked for and nothing else: no sensitivity is needed for it."""
         if self.float_layers and self.budgets:  # their 16 bits count
             return False
-        return self._only_bits(8) and self.a_bits in (None, 8)
+        return self._only_bits(8) and self.a_bits in (None, 8) and not self.method.hold
 
     @property
     def is_uniform16(self) -> bool:

@@ -120,7 +120,7 @@ class Pipeline(Stages):
         half, floats = self.target.kind == "cuda", self.floats
         allocate(
             self.model, nothing, budgets, latency=table, tied=self.tied, a_bits=o.a_bits, allow_estimates=estimates,
-            floats=floats, half=half,
+            floats=floats, half=half, held=o.method.held,
         )  # fmt: skip
 
     @functools.cached_property

@@ -53,6 +53,7 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
         + zero_bytes(stages.model, quantizers["weights"]),
         floats=floats,
         half=stages.target.kind == "cuda",
+        held=o.method.held,
     )
 
 

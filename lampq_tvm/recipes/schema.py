@@ -12,6 +12,7 @@ from lampq_tvm.errors import UsageError
 from lampq_tvm.files import Schema
 from lampq_tvm.network.model import LAYER_TYPES, Attends, ImportedModel
 from lampq_tvm.quantizers.probabilities import is_fitted
+from lampq_tvm.recipes.held import Held, parse_held
 from lampq_tvm.store import digest
 
 ATTENTION = "attention"  # the type of softmax attention, whose probabilities have a quantizer of their own
@@ -149,6 +150,7 @@ class Recipe(Schema):
         rewrites: names of what changes the float model and keeps its meaning, in this order.
         quantizers: rules; for each of a layer's quantizers the first that matches it and names one decides.
         refit: how weights are fitted once more when the plan is known; None: they are not.
+        hold: layers whose widths are fixed or bounded, as `--bits` writes them; the last that matches a layer decides.
         pairs: whether activations take the weights' width (`tied`), any (`separate`), or as metric and budgets ask (`auto`).
     """
 
@@ -160,7 +162,22 @@ class Recipe(Schema):
     refit: RefitOptions | None = None
     metric: MetricOptions
     pairs: Literal["auto", "tied", "separate"] = "auto"
+    hold: tuple[str, ...] = ()
     update: UpdateOptions
+
+    @pydantic.field_validator("hold")
+    @classmethod
+    def _holds(cls, hold: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            _ = [parse_held(text) for text in hold]
+        except UsageError as e:
+            raise ValueError(e.what) from None
+        return hold
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The same, read."""
+        return tuple(parse_held(text) for text in self.hold)
 
     def quantizer(self, role: Role, name: str, kind: str, bits: int) -> str:
         """Name of a layer's quantizer.
