@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.report import blocks, limits, pictures, readme, results
+from bench.report import blocks, limits, pictures, readme, recipes, results
 from bench.report.operators import operators
 from bench.report.tables import ROOT
 from tests.test_floors import FLOORS
@@ -27,6 +27,7 @@ def pages() -> dict[Path, str]:
         docs / "pictures" / "road.svg": pictures.road(),
         docs / "pictures" / "floors.svg": pictures.floors(FLOORS),
         docs / "pictures" / "roofline.svg": limits.roofline(),
+        docs / "pictures" / "recipes.svg": recipes.scatter(),
         **blocks.filled_in(ROOT / "README.md", {"demo": readme.demo, "headline": readme.headline}),
         **blocks.filled_in(docs / "arithmetic.md", {"operators": operators}),
         **blocks.filled_in(docs / "architecture.md", {"rooms": lambda: pictures.rooms(FLOORS)}),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
-from bench.report import accuracy, cuda, estimates, limits, speed, trust, workstation
+from bench.report import accuracy, cuda, estimates, limits, recipes, speed, trust, workstation
 from bench.report.tables import load
 
 SECTIONS = (
     trust.equal_bits,
     accuracy.fashion_mnist,
+    recipes.recipes,
     speed.host,
     speed.arm,
     speed.lookups,

@@ -1,0 +1,82 @@
+"""Every recipe on the reference models: a table for each, and accuracy against payload as a picture."""
+
+from __future__ import annotations
+
+from bench.report.svg import INK, LINE, picture, text
+from bench.report.tables import Row, bold, kilobytes, load, percent, table
+
+NAMES = {
+    "fashion_mnist": "Fashion-MNIST, ViT of dim 96 and depth 6",
+    "cifar10_vit": "CIFAR-10, ViT of dim 192 and depth 9",
+    "cifar10_swin": "CIFAR-10, a Swin of 1.5 M parameters",
+}
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 70, 40, 600, 370
+MARK = {"default": "#c0392b", "lampq": "#7a4fb5", "gptq": "#1e8449"}
+STEP = 13  # between names that lie close
+
+
+def _models(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row["model"] for row in rows))
+
+
+def _shown(row: Row) -> str:
+    return f"{percent(row['top1'])} ({row['drop']:.2f}), {row['kl']:.3f}"
+
+
+def recipes() -> str:
+    """The section of `docs/results.md`."""
+    found = load("recipes")
+    parts = []
+    for model in _models(found["rows"]):
+        own = [row for row in found["rows"] if row["model"] == model and row["seed"] == 0]
+        columns = list(dict.fromkeys(row["widths"] for row in own))
+        cells = {(row["recipe"], row["widths"]): row for row in own}
+        names = sorted({row["recipe"] for row in own}, key=lambda name: cells[name, columns[0]]["kl"])
+        lines = []
+        for name in names:
+            made = [cells.get((name, widths)) for widths in columns]
+            size = kilobytes(cells[name, columns[0]]["payload_bytes"])
+            lines.append(bold([name, size, *(row and _shown(row) for row in made)], name == "default"))
+        parts.append(f"{NAMES[model]}:\n\n" + table(["recipe", f"payload at {columns[0]}", *columns], lines))
+    tables = "\n\n".join(parts)
+    return f"""## Recipes
+
+`python -m bench.accuracy.recipes`: top-1 of compiled artifacts on {found["images"]:,} test images, in brackets the points lost
+to float, behind the comma the mean divergence from float's answers; {found["calib_images"]} calibration images, attention at
+8 bits. `4/4` and `3/3`: one width for all layers; `4bit` and `3bit`: widths that the recipe chooses. What each recipe
+is: [recipes](recipes.md).
+
+![Accuracy against payload of every recipe](pictures/recipes.svg)
+
+{tables}"""
+
+
+def scatter() -> str:
+    """Accuracy over payload on the first model, a mark for every recipe and width."""
+    rows = [row for row in load("recipes")["rows"] if row["seed"] == 0]
+    model = _models(rows)[0]
+    rows = sorted((row for row in rows if row["model"] == model), key=lambda row: -row["top1"])
+    low, high = (f(row["payload_bytes"] for row in rows) for f in (min, max))
+    least, most = min(row["top1"] for row in rows), max(row["top1"] for row in rows)
+
+    def at(row: Row) -> tuple[float, float]:
+        x = LEFT + 20 + (row["payload_bytes"] - low) / max(high - low, 1) * (RIGHT - LEFT - 40)
+        return x, BOTTOM - (row["top1"] - least) / max(most - least, 1e-9) * (BOTTOM - TOP)
+
+    parts = [text(WIDTH / 2, 22, f"Top-1 over payload: {NAMES[model]}", 13, "bold")]
+    for i in range(5):
+        y = BOTTOM - i / 4 * (BOTTOM - TOP)
+        parts.append(f"<line x1='{LEFT}' y1='{y:.1f}' x2='{RIGHT}' y2='{y:.1f}' stroke='#dde5ec'/>")
+        parts.append(text(LEFT - 8, y + 4, percent(least + i / 4 * (most - least)), 11, anchor="end"))
+    for share in (0.0, 0.5, 1.0):
+        x = LEFT + 20 + share * (RIGHT - LEFT - 40)
+        parts.append(text(x, BOTTOM + 20, kilobytes(round(low + share * (high - low))), 11))
+    for row in rows:
+        x, y = at(row)
+        fill, words = MARK.get(row["recipe"], LINE), f"{row['recipe']} {row['widths']}: {_shown(row)}"
+        parts.append(f"<circle cx='{x:.1f}' cy='{y:.1f}' r='5' fill='{fill}' stroke='{INK}'><title>{words}</title></circle>")
+    y = TOP
+    for row in rows[: (BOTTOM - TOP) // STEP]:
+        parts.append(text(RIGHT + 14, y, f"{row['recipe']} {row['widths']}  {percent(row['top1'])}", 10, anchor="start"))
+        y += STEP
+    return picture(WIDTH, HEIGHT, f"Accuracy against payload of every recipe, {NAMES[model]}", parts)
