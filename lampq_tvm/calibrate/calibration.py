@@ -69,10 +69,10 @@ class Calibration:
         save_stage(Path(folder) / "calibration.st", "calibration", {}, tensors)
 
     def only(self, plan: BitPlan) -> Calibration:
-        """What a plan uses of weights, and no samples."""
-        widths = {row.name: row.w_bits for row in plan.layers}
-        weights = {name: {b: q for b, q in by.items() if b == widths[name]} for name, by in self.weights.items()}
-        codes = {name: {b: c for b, c in by.items() if b == widths[name]} for name, by in self.codes.items()}
+        """What a plan uses of weights, and no samples; layers that stay float16 keep all of theirs."""
+        widths = {row.name: row.w_bits for row in plan.layers if not row.is_float}
+        weights = {name: {b: q for b, q in by.items() if b == widths.get(name, b)} for name, by in self.weights.items()}
+        codes = {name: {b: c for b, c in by.items() if b == widths.get(name, b)} for name, by in self.codes.items()}
         return dataclasses.replace(self, weights=weights, codes=codes, samples={})
 
     def probability(self, attention: str, kind: str, bits: int) -> Quantizer:

@@ -110,7 +110,8 @@ def test_quantizers_are_described():
     found = quantize(calibration, plan).quantizers
     for row in plan.layers:
         assert found[row.name]["weights"] == {"name": "symmetric", "bits": row.w_bits}
-        assert found[row.name]["input"]["name"] == "uniform" and found[row.name]["input"]["bits"] == row.a_bits
+        chosen = "uniform" if row.reads_image else calibration.activations[row.name][row.a_bits].name
+        assert found[row.name]["input"]["name"] == chosen and found[row.name]["input"]["bits"] == row.a_bits
     x = calibration.activations["head"][plan.layer("head").a_bits]
     assert found["head"]["input"] == {"name": "uniform", "bits": x.bits, "scale": x.scale, "zero": x.zero}
     for name in calibration.attention:

@@ -57,12 +57,18 @@ class Shifted(Quantizer):
         return Affine(2.0**self.shift)
 
 
+def ends(quantizer):
+    """Smallest and largest value of any quantizer of activations."""
+    far = quantizer.values(quantizer.encode([-1e6, 1e6]))
+    return float(far[0]), float(far[1])
+
+
 def test_any_evenly_spaced_codes_travel_as_they_are():
     y = carried(Shifted(5, -3))
     assert (y.kind, y.encode, y.peak, y.scale, y.zero) == (Kind.INT5, Encode(Kind.INT5), 16, 0.125, 0)
     calibration = tiny_calibration("windows")
     shifted = {
-        name: {b: Shifted.candidates(float(q.values(q.low)), float(q.values(q.high)), b)[0] for b, q in by_bits.items()}
+        name: {b: Shifted.candidates(*ends(q), b)[0] for b, q in by_bits.items()}
         for name, by_bits in calibration.activations.items()
     }
     qm = quantize(dataclasses.replace(calibration, activations=shifted), uniform_plan(calibration.model, 6, 8))
