@@ -87,10 +87,13 @@ def long() -> str:
             whole, least = _sums(part, "figure"), _sums(part, "least")
             share = ratio(whole / least) if least else None
             lines.append([f"{level} {widths}", name, own[0]["unit"], figure(whole), least and figure(least), share])
+    whole = [row for row in load("host_peers_long")["rows"] if "value" in row]
+    told = ", ".join(f"{row['runner']} {figure(row['value'])}" for row in sorted(whole, key=lambda row: row["value"]))
     return f"""## A long sequence
 
 `python -m bench.speed.limits --model {found["model"]}`: DINOv2-S at 518 x 518, 1,370 tokens, products and attention apart, with
-the same least as above.
+the same least as above. The whole model here, milliseconds on one thread
+(`python -m bench.speed.host_peers --models {whole[0]["model"]} --threads 1`): {told}.
 
 {table(["level", "calls of", "unit", "figure", "least", "ratio"], lines)}"""
 
