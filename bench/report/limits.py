@@ -119,9 +119,10 @@ def roofline() -> str:
         _, y = at(2.0**left, 2.0**power)
         parts += [_line(LEFT, y, RIGHT, y, "#dde5ec"), text(LEFT - 10, y + 4, f"{2.0**power:g}", 11, anchor="end")]
     peaks = {row["widths"]: row["peak"] for row in rows if not row["kernel"].startswith("attention")}
-    for widths, peak in peaks.items():
+    for rounded in dict.fromkeys(round(peak) for peak in peaks.values()):  # widths of one multiply-add share a line
+        peak = max(peak for peak in peaks.values() if round(peak) == rounded)
         begin, end = at(max(2.0**left, peak / memory), peak), at(2.0**right, peak)
-        words = f"register tile at {widths}: {peak:.0f}"
+        words = f"register tile at {', '.join(w for w, p in peaks.items() if round(p) == rounded)}: {peak:.0f}"
         parts += [_line(*begin, *end, LINE), text(begin[0] + 8, begin[1] - 5, words, 11, anchor="start")]
     highest, lowest = max(peaks.values()), max(2.0**bottom, memory * 2.0**left)
     parts += [_line(*at(lowest / memory, lowest), *at(highest / memory, highest), LINE)]

@@ -31,7 +31,7 @@ def recipes() -> str:
         own = [row for row in found["rows"] if row["model"] == model and row["seed"] == 0]
         columns = list(dict.fromkeys(row["widths"] for row in own))
         cells = {(row["recipe"], row["widths"]): row for row in own}
-        names = sorted({row["recipe"] for row in own}, key=lambda name: cells[name, columns[0]]["kl"])
+        names = sorted({row["recipe"] for row in own}, key=lambda name: (cells[name, columns[0]]["kl"], name))
         lines = []
         for name in names:
             made = [cells.get((name, widths)) for widths in columns]
