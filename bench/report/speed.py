@@ -149,15 +149,14 @@ def batches() -> str:
 def widths() -> str:
     """Products at every width of weights, and the largest ratio of a narrow pair to a wider one."""
     found = load("widths")["rows"]
-    columns, lines, worst = sorted({row["w_bits"] for row in found}, reverse=True), [], []
+    columns, worst = [f"{bits}/8" for bits in range(8, 1, -1)], list[str]()
+    lines = []
+    for row in found:
+        shown = [f"{row[pair]:.2f}" if row["unit"] == "ms" else figure(row[pair]) for pair in columns]
+        lines.append([row["level"], f"`{row['layer']}`", row["unit"], *shown])
     for level in dict.fromkeys(row["level"] for row in found):
-        own = [row for row in found if row["level"] == level]
-        for layer in dict.fromkeys(row["layer"] for row in own):
-            cells = [one(own, layer=layer, w_bits=bits, a_bits=8) for bits in columns]
-            shown = [f"{row['value']:.2f}" if row["unit"] == "ms" else figure(row["value"]) for row in cells]
-            lines.append([level, f"`{layer}`", cells[0]["unit"], *shown])
-        row = max(own, key=lambda r: r["slower"])
-        worst.append(f"{level} {row['slower']:.3f} (`{row['layer']}` at {row['w_bits']}/{row['a_bits']})")
+        row = max((row for row in found if row["level"] == level), key=lambda r: r["slower"])
+        worst.append(f"{level} {row['slower']:.3f} (`{row['layer']}` at {row['at']})")
     model = load("widths")["model"].replace("_", " ")
     return f"""## Fewer bits and more
 
@@ -165,4 +164,4 @@ def widths() -> str:
 least of several turns on one thread here, instructions on emulated boards. The largest ratio of any pair of
 widths from 2/2 to 8/8 to a pair with no fewer bits: {"; ".join(worst)}.
 
-{table(["level", "layer", "unit", *(f"{bits}/8" for bits in columns)], lines)}"""
+{table(["level", "layer", "unit", *columns], lines)}"""

@@ -4,7 +4,8 @@
     python -m bench.speed.widths --levels avx2
 
 On this machine milliseconds on one thread with the schedules that ship, the least of many turns that a layer's kernels
-take; on emulated boards million instructions. `slower`: the largest ratio to a pair with no fewer bits in either width.
+take; on emulated boards million instructions. `slower`: the largest ratio of a pair to one with no fewer bits in either
+width, and `at` which pair that is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.records.cpu import Records
 from lampq_tvm.targets import level_target, resolve_target
 
-COLUMNS = ("level", "layer", "w_bits", "a_bits", "unit", "value", "slower")
+COLUMNS = ("level", "layer", "unit", "8/8", "4/8", "2/8", "slower", "at")
 TURNS = 6
 BUILDS = 3  # a kernel is faster or slower by where its code and its operands lie
 
@@ -65,10 +66,10 @@ def rows(qm: QuantizedModel, level: CpuLevel) -> Iterator[dict[str, Any]]:
     for layer, pairs in reversed(layers.values()):
         times = figures(work, level, sorted({*pairs.values()}))  # what is compared is measured together
         own = {pair: times[name] for pair, name in pairs.items()}
-        for (w_bits, a_bits), value in own.items():
-            facts = {"value": round(value, 4), "slower": round(slower(own, (w_bits, a_bits)), 3)}
-            unit = "ms" if runs_here(level) else "million"
-            yield {"level": level.name, "layer": layer, "w_bits": w_bits, "a_bits": a_bits, "unit": unit, **facts}
+        worst = max(own, key=lambda pair: slower(own, pair))
+        facts = {"slower": round(slower(own, worst), 3), "at": "{}/{}".format(*worst)}
+        named = {"{}/{}".format(*pair): round(value, 4) for pair, value in own.items()}
+        yield {"level": level.name, "layer": layer, "unit": "ms" if runs_here(level) else "million", **facts, **named}
 
 
 def main() -> None:
@@ -83,7 +84,7 @@ def main() -> None:
     finish(options.output, COLUMNS, found, model=options.model, machine=machine())
     for name in options.levels:
         worst = max((row for row in found if row["level"] == name), key=lambda row: row["slower"])
-        print(f"{name}: at most {worst['slower']:.3f}x a wider pair ({worst['layer']} at {worst['w_bits']}/{worst['a_bits']})")
+        print(f"{name}: at most {worst['slower']:.3f}x a wider pair ({worst['layer']} at {worst['at']})")
 
 
 if __name__ == "__main__":
