@@ -52,20 +52,22 @@ def search_weights(weight: Tensor, moments: Tensor, bits: int, half: Tensor | No
     parts = zip(torch.split(weight, rows), torch.split(candidates, rows, 1), strict=True)
     coarse = torch.cat([torch.stack([_error(part, s, bits).square_() @ diagonal for s in scales]) for part, scales in parts], 1)
     order = torch.argsort(coarse, dim=0, stable=True)[:FINALISTS]
-    finalists = candidates.gather(0, order)
-    fine = torch.stack([_output_error(_error(weight, s, bits), moments, half) for s in finalists])
-    return SymmetricWeights(bits, finalists.gather(0, fine.argmin(0, keepdim=True))[0].double().numpy())
+    best = _best_scale(weight, candidates.gather(0, order), bits, moments, half)
+    return SymmetricWeights(bits, best.double().numpy())
 
 
 def _narrow_scale(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None, low: F32, high: F32) -> Tensor:
     """The best scale [N] of either sign: every candidate by all moments, then in small steps from the best."""
-    best, error = torch.ones(len(weight)), torch.full((len(weight),), torch.inf)
-    coarse = _scales(SymmetricWeights.candidates(low, high, bits, COARSE))
-    for steps in ((1.0,), *SCALE_STEPS):
-        for scale in coarse if len(steps) == 1 else [best * step for step in steps]:
-            found = _output_error(_error(weight, scale, bits), moments, half)
-            best, error = torch.where(found < error, scale, best), torch.minimum(found, error)
+    best = _best_scale(weight, _scales(SymmetricWeights.candidates(low, high, bits, COARSE)), bits, moments, half)
+    for steps in SCALE_STEPS:
+        best = _best_scale(weight, torch.stack([best * step for step in (1.0, *steps)]), bits, moments, half)
     return best
+
+
+def _best_scale(weight: Tensor, scales: Tensor, bits: int, moments: Tensor, half: Tensor | None) -> Tensor:
+    """Of scales [candidates, N] each row's best by all moments, [N]; the first of equals."""
+    errors = torch.stack([_output_error(_error(weight, scale, bits), moments, half) for scale in scales])
+    return scales.gather(0, errors.argmin(0, keepdim=True))[0]
 
 
 def search_asymmetric(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None = None) -> Weights:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.kinds import Kind
-from lampq_tvm.quantizers.logarithmic import TINY, TOP_SIGNED
-from lampq_tvm.quantizers.protocol import F64, Levels, Quantizer, quantizer
+from lampq_tvm.quantizers.logarithmic import TINY, TOP_SIGNED, Counting
+from lampq_tvm.quantizers.protocol import F64, Levels, quantizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +23,7 @@ ROUNDS = 40
 
 @quantizer("fitted", "activations")
 @dataclass(frozen=True, eq=False)
-class Fitted(Quantizer):
+class Fitted(Counting):
     """x is about scale * levels[code].
 
     Attributes:
@@ -68,11 +67,6 @@ class Fitted(Quantizer):
         levels = np.rint(np.sort(real) / scale).astype(np.int8)
         levels[np.abs(levels.astype(int)).argmin()] = 0
         return cls(bits, scale, np.sort(levels))
-
-    @property
-    def kind(self) -> Kind:
-        """Of its codes, which count from 0."""
-        return Kind.of_codes(self.bits)
 
     @property
     def decoder(self) -> Levels:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.kinds import Kind
 from lampq_tvm.quantizers.protocol import F64, Levels, Quantizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 U8 = npt.NDArray[np.uint8]
 TOP = 255  # the level of the largest probability
@@ -28,7 +34,27 @@ def powers(step: float, count: int) -> F64:
     return np.asarray(2.0 ** (-step * np.arange(count)))
 
 
-class Probabilities(Quantizer):
+class Counting(Quantizer):
+    """Codes of a table, which count from 0.
+
+    Attributes:
+        bits: width of the codes.
+    """
+
+    bits: int
+
+    @property
+    def kind(self) -> Kind:
+        """Of its codes."""
+        return Kind.of_codes(self.bits)
+
+    @property
+    def last(self) -> int:
+        """The largest code."""
+        return (1 << self.bits) - 1
+
+
+class Probabilities(Counting):
     """Probabilities as levels 0 .. 255 of the largest value, codes counting from 0; a frozen dataclass with these fields.
 
     Attributes:
@@ -36,18 +62,7 @@ class Probabilities(Quantizer):
         largest: value of the level 255.
     """
 
-    bits: int
     largest: float
-
-    @property
-    def kind(self) -> Kind:
-        """Of its codes, which count from 0."""
-        return Kind.of_codes(self.bits)
-
-    @property
-    def last(self) -> int:
-        """The largest code."""
-        return (1 << self.bits) - 1
 
     @property
     @abstractmethod
@@ -84,7 +99,20 @@ class Powers(Probabilities):
         return log_codes(self.share(x), self.step, self.last)
 
 
-class Shifted(Quantizer):
+@dataclass(frozen=True)
+class FixedPowers(Powers):
+    """Those whose step the kind fixes: only the largest value is chosen."""
+
+    bits: int
+    largest: float = 1.0
+
+    @classmethod
+    def candidates(cls, low: float, high: float, bits: int, fractions: Sequence[float] = (1.0,)) -> list[Self]:
+        """Fractions of the largest value."""
+        return [cls(bits, high * fraction) for fraction in fractions]
+
+
+class Shifted(Counting):
     """Activations from -shift upwards: x + shift is about largest * 2^(-step * code); levels of int8.
 
     The last code stands for 0, which gives padding and dead channels a code of their own.
@@ -95,7 +123,6 @@ class Shifted(Quantizer):
         shift: positive where there are negative values.
     """
 
-    bits: int
     largest: float
     shift: float
 
@@ -103,16 +130,6 @@ class Shifted(Quantizer):
     @abstractmethod
     def step(self) -> float:
         """Of the logarithm to the base two, from code to code."""
-
-    @property
-    def kind(self) -> Kind:
-        """Of its codes, which count from 0."""
-        return Kind.of_codes(self.bits)
-
-    @property
-    def last(self) -> int:
-        """The code of 0."""
-        return (1 << self.bits) - 1
 
     @property
     def decoder(self) -> Levels:

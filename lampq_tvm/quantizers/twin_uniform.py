@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lampq_tvm.kinds import Kind
-from lampq_tvm.quantizers.logarithmic import TINY, Probabilities
-from lampq_tvm.quantizers.protocol import F64, Levels, Quantizer, quantizer
+from lampq_tvm.quantizers.logarithmic import TINY, Counting, Probabilities
+from lampq_tvm.quantizers.protocol import F64, Levels, quantizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -57,7 +56,7 @@ class TwinUniform(Probabilities):
 
 @quantizer("twin_uniform_signed", "activations")
 @dataclass(frozen=True)
-class SignedTwinUniform(Quantizer):
+class SignedTwinUniform(Counting):
     """Codes below 2^(bits-1) stand for scale * 2^m * code, the others for -scale * (code - 2^(bits-1) + 1).
 
     Attributes:
@@ -81,11 +80,6 @@ class SignedTwinUniform(Quantizer):
             near = int(np.clip(np.rint(np.log2(step / (max(-low, TINY) / half))), 0, most))
             found += [cls(bits, step / (1 << m), m) for m in sorted(range(most + 1), key=lambda m: abs(m - near))]
         return found
-
-    @property
-    def kind(self) -> Kind:
-        """Of its codes, which count from 0."""
-        return Kind.of_codes(self.bits)
 
     @property
     def decoder(self) -> Levels:

@@ -47,8 +47,7 @@ def compensated_codes(weight: Tensor, quantizers: Mapping[int, Weights], moments
     spread = _spread(moments.double()[order][:, order], damping)
     left = weight.double()[:, order].repeat(len(found), 1)
     scale, zero = (torch.from_numpy(np.concatenate([getattr(q, side) for q in found])).double() for side in ("scale", "zero"))
-    ends = torch.tensor([q.kind.low for q in found] + [q.kind.high for q in found], dtype=torch.float64)
-    low, high = ends.repeat_interleave(len(weight)).chunk(2)
+    low, high = torch.tensor([q.range for q in found], dtype=torch.float64).T.repeat_interleave(len(weight), 1)
     codes = torch.empty(left.shape[1], len(left), dtype=torch.int8)
     places = order.tolist()
     for start in range(0, left.shape[1], BLOCK):
