@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from lampq_tvm.resources import PACKAGE
@@ -23,6 +24,8 @@ IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]*(\([^)]*\)|[
 # A module that is run, or a room whose files are found by scanning its folder, is named in quotes; a room also by itself.
 QUOTED = re.compile(rf"""["']({NAME}(?:\.\w+)+)["']""")
 OWN = re.compile(r"\b(?:Registry\b[^()]*|load_all)\([^()]*\b__(?:package|name)__")
+VERSION = re.compile(r"^Version:(.+)$", re.M)
+ASIDE_OF_NAMES = re.compile(r"#.*|[()]")
 # Distributions that are not called as what is imported of them, or that work behind it.
 DISTRIBUTIONS = {
     "PIL": ("pillow",),
@@ -65,7 +68,7 @@ def source_files(*modules: str) -> frozenset[Path]:
     found = frozenset(_modules()[name] for name in _closure(*modules))
     folders = {path.parent for path in found}
     folders -= {PACKAGE / name for name in CHOSEN}
-    return found | {path for path in _files() if path.suffix in DATA and path.parent in folders}
+    return found | {path for path in _data_files() if path.parent in folders}
 
 
 @functools.cache
@@ -80,15 +83,19 @@ def libraries(*modules: str) -> dict[str, str]:
 def library_version(name: str) -> str:
     """Version of an installed package, empty where it is missing."""
     try:
-        return version(name)
+        found = distribution(name)
     except PackageNotFoundError:
         return ""
+    line = VERSION.search(found.read_text("METADATA") or "")  # parsing the whole as a message takes longer than all else
+    return line[1].strip() if line else found.version
 
 
 def imported_names(text: str) -> Iterator[str]:
     """Dotted names that a module's text imports at some time; of `from a import b` both `a` and `a.b`, module or not."""
-    for origin, names, modules in IMPORT.findall(GUARDED.sub("", text)):
-        each = [part.split()[0] for part in re.sub(r"#.*|[()]", "", names or modules).split(",") if part.strip()]
+    for origin, names, modules in IMPORT.findall(GUARDED.sub("", text) if "TYPE_CHECKING" in text else text):
+        listed = names or modules
+        plain = ASIDE_OF_NAMES.sub("", listed) if "(" in listed or "#" in listed else listed
+        each = [part.split()[0] for part in plain.split(",") if part.strip()]
         yield from (origin, *(f"{origin}.{name}" for name in each)) if origin else each
 
 
@@ -111,14 +118,19 @@ def _imports(module: str) -> tuple[frozenset[str], frozenset[str]]:
     """(modules of this package, first names of the others) that one imports; Python runs the packages around it first."""
     text = _read(_modules()[module]).decode()
     names = set(imported_names(text))
-    rooms = set(QUOTED.findall(text))
+    rooms = set(QUOTED.findall(text)) if f'"{NAME}.' in text or f"'{NAME}." in text else set()
     if ("Registry" in text or "load_all" in text) and OWN.search(text):  # the pattern alone is slow
         rooms.add(module if _modules()[module].name == "__init__.py" else module.rpartition(".")[0])
-    inside = {name for name in _modules() if name.rpartition(".")[0] in rooms} if rooms else set()
+    inside = set().union(*(_inside().get(room, ()) for room in rooms))
     own = {name for name in names if name.partition(".")[0] == NAME} | rooms | inside
-    around = {name[:end] for name in {module, *own} for end in range(len(name)) if name[end] == "."}
+    around = {".".join(parts[:end]) for parts in map(_parts, {module, *own}) for end in range(1, len(parts))}
     others = {name.partition(".")[0] for name in names - own}
     return frozenset((own | around) & _modules().keys()), frozenset(others)
+
+
+@functools.cache
+def _parts(name: str) -> list[str]:
+    return name.split(".")
 
 
 @functools.cache
@@ -126,16 +138,32 @@ def _modules() -> dict[str, Path]:
     """The file of each of this package's modules, by dotted name."""
     found = {}
     for path in _files():
-        if path.suffix == ".py":
-            parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        if path.name.endswith(".py"):
+            name = f"{NAME}/{_place(path)}".removesuffix(".py").removesuffix("/__init__")
+            found[name.replace("/", ".")] = path
     return found
+
+
+@functools.cache
+def _inside() -> dict[str, set[str]]:
+    """The modules of each room, by dotted names."""
+    found: dict[str, set[str]] = {}
+    for name in _modules():
+        found.setdefault(name.rpartition(".")[0], set()).add(name)
+    return found
+
+
+@functools.cache
+def _data_files() -> tuple[Path, ...]:
+    """Those of `_files` that are no modules."""
+    return tuple(path for path in _files() if path.suffix in DATA)
 
 
 @functools.cache
 def _files() -> tuple[Path, ...]:
     """Every source and data file of this package."""
-    return tuple(path for path in PACKAGE.rglob("*") if path.suffix in (".py", *DATA))
+    wanted = (".py", *DATA)
+    return tuple(Path(folder, name) for folder, _, names in os.walk(PACKAGE) for name in names if name.endswith(wanted))
 
 
 @functools.cache
@@ -145,7 +173,15 @@ def _read(path: Path) -> bytes:
 
 @functools.cache
 def _digest(files: Iterable[Path]) -> str:
-    h = hashlib.sha256()
-    for path in sorted(files):
-        h.update(f"{path.relative_to(PACKAGE)}\0{len(_read(path))}\0".encode() + _read(path))
-    return h.hexdigest()
+    return hashlib.sha256(b"".join(sorted(map(_stamp, files)))).hexdigest()
+
+
+def _place(path: Path) -> str:
+    """A file's path below this package, with slashes."""
+    return str(path)[len(str(PACKAGE)) + 1 :].replace(os.sep, "/")
+
+
+@functools.cache
+def _stamp(path: Path) -> bytes:
+    """A file's name and the digest of what it holds: stages share most of their files."""
+    return f"{_place(path)}\0{hashlib.sha256(_read(path)).hexdigest()}\0".encode()
