@@ -141,7 +141,8 @@ from lampq_tvm.spread import spread
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 def compute(x):
-    print(x, flush=True)
+    sys.stdout.write(f"{x}\\n")  # in one piece: two processes share the pipe
+    sys.stdout.flush()
     for _ in range(100_000):
         torch.ones(100) + 1
         time.sleep(0.001)

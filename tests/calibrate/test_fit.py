@@ -8,7 +8,7 @@ import pytest
 from lampq_tvm.calibrate import fit
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.quantizers.protocol import quantizer
+from lampq_tvm.quantizers.protocol import QUANTIZERS, quantizer
 from lampq_tvm.quantizers.symmetric import SymmetricWeights
 from lampq_tvm.store import Units, digest, load_stage
 from tests.quantize.tiny import tiny_calibration, tiny_images, tiny_model
@@ -50,10 +50,17 @@ def test_a_kill_changes_nothing(tmp_path, monkeypatch):
         assert all(digest(arrays[k]) == digest(arrays_again[k]) for k in arrays)
 
 
-def test_weights_that_nothing_searches_are_refused_in_a_line(tmp_path):
+@pytest.fixture
+def odd_symmetric():
+    """A quantizer of weights that no search knows, for one test."""
     quantizer("odd_symmetric", "weights")(type("Odd", (SymmetricWeights,), {}))
+    yield "odd_symmetric"
+    QUANTIZERS.forget("odd_symmetric")
+
+
+def test_weights_that_nothing_searches_are_refused_in_a_line(tmp_path, odd_symmetric):
     method = recipe(
-        tmp_path / "r.toml", quantizers=[{"weights": "odd_symmetric", "activations": "uniform", "probabilities": "uniform"}]
+        tmp_path / "r.toml", quantizers=[{"weights": odd_symmetric, "activations": "uniform", "probabilities": "uniform"}]
     )
     with pytest.raises(UnsupportedError, match="unknown search for weights 'odd_symmetric'; did you mean symmetric"):
         fit.calibrate(tiny_model(depth=1), [(tiny_images(8), None)], units=Units(tmp_path), widths=(8,), recipe=method)
