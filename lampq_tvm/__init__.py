@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lampq_tvm.api import bench as bench
     from lampq_tvm.api import compile as compile
+    from lampq_tvm.api import debug as debug
     from lampq_tvm.api import doctor as doctor
     from lampq_tvm.api import eval as eval
     from lampq_tvm.api import inspect as inspect
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lampq_tvm.api.caching import cache as cache
 
 __version__ = "0.1.0"
-VERBS = ("bench", "cache", "compile", "doctor", "eval", "inspect", "load", "measure", "plan", "run")
+VERBS = ("bench", "cache", "compile", "debug", "doctor", "eval", "inspect", "load", "measure", "plan", "run")
 
 
 def __getattr__(name: str) -> Any:

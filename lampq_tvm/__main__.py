@@ -14,6 +14,7 @@ from lampq_tvm import __version__
 from lampq_tvm.cli.bench import bench
 from lampq_tvm.cli.cache import cache
 from lampq_tvm.cli.compile import compile
+from lampq_tvm.cli.debug import debug
 from lampq_tvm.cli.device import device
 from lampq_tvm.cli.doctor import doctor
 from lampq_tvm.cli.eval import eval
@@ -36,7 +37,23 @@ WITHOUT_TORCH = ("run", "bench", "device")  # verbs that never need it; eval run
 COMPILE_PACKAGES = ("torch", "torchvision", "timm", "onnx", "mip", "scipy", "packaging", "xgboost", "PIL", "ziglang")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
-for verb in (compile, plan, sensitivity, run, eval, bench, inspect, targets, recipes, tune, measure, doctor, cache, report):
+for verb in (
+    compile,
+    plan,
+    sensitivity,
+    run,
+    eval,
+    debug,
+    bench,
+    inspect,
+    targets,
+    recipes,
+    tune,
+    measure,
+    doctor,
+    cache,
+    report,
+):
     app.command(verb.__name__)(verb)
 app.add_typer(device, name="device")
 

@@ -22,7 +22,7 @@ FLOORS = (
     ("recipes",),
     ("calibrate", "records"),
     ("quantize", "sensitivity"),
-    ("lower", "oracle"),
+    ("debugging", "lower", "oracle"),
     ("compiler", "ptx", "runtime"),
     ("latency", "tune"),
     ("allocate",),

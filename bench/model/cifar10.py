@@ -25,7 +25,8 @@ def main() -> None:
     args = parser.parse_args()
     name, sizes = MODELS[args.model]
     splits = [Split(*load_split(args.data, split)) for split in ("train", "test")]
-    train(Subject(f"cifar10_{args.model}", name, sizes, *splits, shift=3, dtype=torch.float16), args)
+    dropped = 0.5 if args.model == "vit" else 0.0
+    train(Subject(f"cifar10_{args.model}", name, sizes, *splits, shift=3, dtype=torch.float16, dropped=dropped), args)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ from lampq_tvm.resources import data_dir
 from lampq_tvm.targets import Target, level_target, resolve_target
 from lampq_tvm.tune.run import tunable_kernels, tune_kernels
 
-PAIRS = {"avx2": ((8, 8), (4, 8), (4, 4)), "neon": ((8, 8), (4, 8), (4, 4), (2, 4))}  # elsewhere all widths share their kernels
+PAIRS = {
+    "avx2": ((8, 8), (6, 8), (5, 8), (4, 8), (3, 8), (4, 4)),
+    "neon": ((8, 8), (4, 8), (4, 4), (2, 4)),
+}  # elsewhere all widths share their kernels
 KINDS = {"attention": AttentionKernel, "layernorm": LayerNormKernel, "product": ProductKernel}
 networks = functools.cache(network)
 

@@ -1,7 +1,7 @@
 """One function per verb of the command line; each imports what it needs when it is called.
 
-`compile`, `plan`, `sensitivity`, `measure`, `tune` make things; `load`, `run`, `eval`, `bench`, `inspect` use an artifact;
-`targets`, `recipes` and `doctor` look around, `cache` tidies up.
+`compile`, `plan`, `sensitivity`, `measure`, `tune` make things; `load`, `run`, `eval`, `debug`, `bench`, `inspect` use an
+artifact; `targets`, `recipes` and `doctor` look around, `cache` tidies up.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lampq_tvm.api.compiling import compile as compile
+    from lampq_tvm.api.debugging import debug as debug
     from lampq_tvm.api.evaluating import eval as eval
     from lampq_tvm.api.health import doctor as doctor
     from lampq_tvm.api.looking import inspect as inspect
@@ -34,6 +35,7 @@ MODULES = {
     "load": "running",
     "run": "running",
     "eval": "evaluating",
+    "debug": "debugging",
     "bench": "running",
     "inspect": "looking",
     "targets": "looking",

@@ -36,11 +36,12 @@ KINDS = {
     "zig": "linker",
     "tracebacks": "tracebacks",
     "float-models": "float-models",
+    "calibrations": "calibrations",
     "tuning": "tuning",
     "scratch": "scratch",
     "locks": "locks",
 }
-CLEARED = (*STAGES, "board", "data", "linker", "tracebacks", "float-models")
+CLEARED = (*STAGES, "board", "data", "linker", "tracebacks", "float-models", "calibrations")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def scan(root: Path) -> Iterator[Entry]:
         yield from (_entry(folder.name, path) for path in _inside(folder) if folder.name in STAGES)
     for path in _inside(root):
         kind = next((kind for start, kind in KINDS.items() if path.name.startswith(start)), None)
-        if kind in ("tracebacks", "float-models"):
+        if kind in ("tracebacks", "float-models", "calibrations"):
             yield from (_entry(kind, file) for file in _inside(path))
         elif kind is not None:
             yield _entry(kind, path)

@@ -12,12 +12,12 @@ import numpy as np
 from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.checks import runs_here
 from lampq_tvm.api.dumping import Dump, dump_pipeline
+from lampq_tvm.api.kept import keep_note
 from lampq_tvm.api.latencies import database, tuned_records
 from lampq_tvm.api.measuring import tune_pipeline
 from lampq_tvm.api.option import taking
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.requests import CompileRequest
-from lampq_tvm.api.running import float_model_note
 from lampq_tvm.artifact.container import Artifact, pack, read_artifact, unpack, write_artifact
 from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.kinds import HERE, find_device
@@ -25,7 +25,6 @@ from lampq_tvm.errors import GateError
 from lampq_tvm.progress import note
 from lampq_tvm.records.held import held_records
 from lampq_tvm.spread import spread
-from lampq_tvm.store import write_atomic
 
 if TYPE_CHECKING:
     from lampq_tvm.runtime.runner import Runner
@@ -82,7 +81,7 @@ def build(pipeline: Pipeline) -> Artifact:
         return artifact
 
     found = pipeline.cache.get(folder, CHECKED, lambda path: read_artifact(path / CHECKED), compute, _save)
-    remember_model(pipeline)
+    remember(pipeline, found)
     return found
 
 
@@ -128,12 +127,11 @@ def _save(folder: Path, artifact: Artifact) -> None:
     write_artifact(folder / CHECKED, artifact.sections, artifact.described)
 
 
-def remember_model(pipeline: Pipeline) -> None:
-    """A note in the cache that says where the float model lies, for `eval`."""
-    pointer = float_model_note(pipeline.cache.root, pipeline.model_digest)
-    content = pipeline.import_folder.name.encode()
-    if not pointer.exists() or pointer.read_bytes() != content:
-        write_atomic(pointer, content)
+def remember(pipeline: Pipeline, artifact: Artifact) -> None:
+    """Notes in the cache that say where float model and calibration lie, for `eval` and `debug`."""
+    root = pipeline.cache.root
+    keep_note(root, "float-models", pipeline.model_digest, pipeline.import_folder)
+    keep_note(root, "calibrations", artifact.payload_digest, pipeline.network_calibration)
 
 
 def checking_device(pipeline: Pipeline) -> str | None:

@@ -83,12 +83,24 @@ class Pipeline(Stages):
         A plan of 8 bits throughout takes few of them, and its weights are rounded one by one, so no other width is fitted for
         it; below that, roundings make up for each other across all widths at once.
         """
+        narrow = self._narrow_calibration
+        return self.calibration if narrow is None else self.calibrated_at(*narrow)
+
+    @property
+    def network_calibration(self) -> Path:
+        """Where the calibration lies that the integer network is made from."""
+        narrow = self._narrow_calibration
+        return self.refit_folder(self.plan) or (self.calibration_folder if narrow is None else narrow[0])
+
+    @functools.cached_property
+    def _narrow_calibration(self) -> tuple[Path, tuple[int, ...]] | None:
+        """Folder and widths of a calibration at the plan's widths alone; None: that of all widths serves."""
         if "calibration" in vars(self) or (self.calibration_folder / "calibration.st").exists():
-            return self.calibration
+            return None
         if any((row.w_bits, row.a_bits) != (8, 8) and not row.is_float for row in self.plan.layers):
-            return self.calibration
+            return None
         widths = tuple(sorted({8, min(8, self.plan.attention_bits)}))
-        return self.calibrated_at(self.cache.folder("calibrate", self.calibration_key, widths), widths)
+        return self.cache.folder("calibrate", self.calibration_key, widths), widths
 
     @functools.cached_property
     def table(self) -> LatencyTable | None:

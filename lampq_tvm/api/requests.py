@@ -60,11 +60,16 @@ class PlanRequest(
 
     Attributes:
         output: the JSON file to write; a Python caller may do without.
+        front: a JSON file for the whole Pareto front: the plans that no other beats in cost (the first budget's) and predicted
+            loss, each with the budget that gives it.
     """
 
     output: Annotated[
         Path | None,
         Option("The JSON file to write; `compile --plan` takes it.", flags=("-o", "--output"), required=True),
+    ] = None
+    front: Annotated[
+        Path | None, Option("JSON for the Pareto front as well: cost (of the first budget) against predicted loss.")
     ] = None
 
 
@@ -169,6 +174,25 @@ class EvalRequest(ArtifactOptions, ReadingOptions, DeviceOptions, JobOptions):
     data: Annotated[Path, DATA]
     images: Annotated[int | None, Option("How many images are drawn; all where left out.")] = None
     fp32: Annotated[bool, Option("Leave out the float model.", flags=("--no-fp32",))] = True
+
+    def check(self) -> None:
+        """Refuse numbers out of range."""
+        check_range("--images", self.images, 1, LARGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebugRequest(ArtifactOptions, ReadingOptions, WeightOptions, DrawOptions, DeviceOptions, JobOptions):
+    """Of `debug`.
+
+    Attributes:
+        data: a folder of class folders or of images alone, or an `.npz`.
+        images: how many images are drawn.
+        model: the model's source where weights are given and the artifact's own name for it does not serve.
+    """
+
+    data: Annotated[Path, DATA]
+    images: Annotated[int, Option("How many images are drawn.")] = 256
+    model: Annotated[str | None, Option("The model's source, with --checkpoint; the artifact's own where left out.")] = None
 
     def check(self) -> None:
         """Refuse numbers out of range."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import re
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from lampq_tvm.api.checks import check_output, read_input, require_file
 from lampq_tvm.api.groups import check_device
+from lampq_tvm.api.kept import noted_folder
 from lampq_tvm.api.option import taking
 from lampq_tvm.api.requests import BenchRequest, RunRequest
 from lampq_tvm.api.values import MOST_THREADS, check_range
@@ -21,7 +21,7 @@ from lampq_tvm.device.kinds import find_device
 from lampq_tvm.errors import CorruptError, UnsupportedError
 from lampq_tvm.network.model import ImportedModel, InputSpec
 from lampq_tvm.progress import note
-from lampq_tvm.store import cache_dir, write_atomic
+from lampq_tvm.store import write_atomic
 from lampq_tvm.targets import resolve_target
 
 if TYPE_CHECKING:
@@ -136,27 +136,15 @@ def class_count(artifact: Artifact) -> int | None:
 
 def cached_model(artifact: Artifact) -> ImportedModel | None:
     """The float model an artifact was made from, where it is still in the cache and torch is installed."""
-    digest = artifact.manifest.get("float_model")
-    pointer = None if digest is None else float_model_note(cache_dir(), digest)
-    if pointer is None or not pointer.is_file() or importlib.util.find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None:
         return None
     try:
-        name = pointer.read_bytes().decode("ascii")
-        if re.fullmatch("[0-9a-f]{32}", name) is None:
-            raise ValueError("not the name of a folder")
-        path = cache_dir() / "stages" / "import" / name / "model.st"
-        if not path.exists():
-            return None
-        return ImportedModel.load(path)
+        folder = noted_folder("float-models", artifact.manifest.get("float_model"))
+        return None if folder is None or not (folder / "model.st").exists() else ImportedModel.load(folder / "model.st")
     except (CorruptError, OSError, ValueError) as e:
-        what = "; ".join([pointer.name, *str(e).splitlines()[:1]])
+        what = str(e).splitlines()[0]
         note(f"the float model in the cache is damaged ({what}), so it is not run beside; the next compile makes it again")
         return None
-
-
-def float_model_note(cache: Path, digest: str) -> Path:
-    """The file in the cache that names the folder of a float model."""
-    return cache / "float-models" / digest[:32]
 
 
 def float_logits(model: ImportedModel, pixels: np.ndarray) -> np.ndarray:

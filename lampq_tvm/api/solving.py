@@ -14,7 +14,7 @@ from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.data import BATCH
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.progress import track
+from lampq_tvm.progress import note, track
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units, digest
 
@@ -137,6 +137,8 @@ def close_logits(stages: Stages, candidate: BitPlan) -> Callable[[np.ndarray], n
 def solved(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) -> BitPlan:
     """The plan of least predicted loss within the budgets, refined by LampQ's update where accuracy means something."""
     program = problem(stages, table, floats)
+    if program.pairing.mode == "fixed" and stages.options.a_bits is None and {b.kind for b in program.budgets} == {"bytes"}:
+        note("a budget in bytes alone leaves activations at 8 bits: narrower ones save none (--tie or --separate narrows them)")
     if stages.options.drop is not None:
         return within_drop(stages, program)
     found = program.plan(program.solve())

@@ -19,7 +19,6 @@ from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.progress import note
-from lampq_tvm.recipes.schema import RefitOptions
 from lampq_tvm.scratch import scratch
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.table import Sensitivity
@@ -239,11 +238,10 @@ class Stages:
         Args:
             calibration: at the plan's widths at least; at all widths where None.
         """
-        options = self.options.method.refit
+        options, folder = self.options.method.refit, self.refit_folder(plan)
         calibration = calibration or self.calibration
-        if options is None or all(row.w_bits > options.widest_bits for row in plan.layers):
+        if options is None or folder is None:
             return calibration
-        folder = self._refit_folder(plan, options)
 
         def compute() -> Calibration:
             from lampq_tvm.calibrate.refit import refit
@@ -261,14 +259,18 @@ class Stages:
 
         return self.cache.get(folder, "calibration.st", Calibration.load, compute, save, folder)
 
-    def refit_key(self, plan: BitPlan) -> str:
-        """What `refitted` depends on, its sources and libraries included."""
+    def refit_folder(self, plan: BitPlan) -> Path | None:
+        """Where calibration for a plan lies; None where its weights are not fitted once more."""
         options = self.options.method.refit
-        return self.calibration_key if options is None else self._refit_folder(plan, options).name
-
-    def _refit_folder(self, plan: BitPlan, options: RefitOptions) -> Path:
+        if options is None or all(row.w_bits > options.widest_bits for row in plan.layers):
+            return None
         widths = [[row.w_bits, row.a_bits] for row in plan.layers]
         return self.cache.folder("refit", self.calibration_key, widths, options.model_dump())
+
+    def refit_key(self, plan: BitPlan) -> str:
+        """What `refitted` depends on, its sources and libraries included."""
+        folder = self.refit_folder(plan)
+        return self.calibration_key if folder is None else folder.name
 
     @property
     def sensitivity_key(self) -> tuple[str, ...]:

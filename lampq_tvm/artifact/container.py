@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lampq_tvm.artifact.manifest import check_manifest
+from lampq_tvm.artifact.manifest import PAYLOAD, check_manifest
 from lampq_tvm.errors import CorruptError, UnsupportedError
 from lampq_tvm.files import NEWER_HINT, loads_json, read_bytes, reason
 from lampq_tvm.store import write_atomic
@@ -50,6 +50,11 @@ class Artifact:
     def described(self) -> dict[str, Any]:
         """The manifest as `write_artifact` was given it."""
         return {k: v for k, v in self.manifest.items() if k not in ("schema", "sections")}
+
+    @property
+    def payload_digest(self) -> str:
+        """Hex sha256 of its constants: of what the network computes, whatever it was compiled for."""
+        return str(next(row["sha256"] for row in self.manifest["sections"] if row["name"] == PAYLOAD))
 
 
 def write_artifact(path: Path | str, sections: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ UNKNOWN = ("extra_forbidden", "union_tag_invalid")  # pydantic's names of what a
 Word = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_.:@+-]{1,100}$")]
 Digest = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
 Width = Annotated[int, pydantic.Field(ge=2, le=32)]
+Levels = Annotated[tuple[int, ...], pydantic.Field(max_length=256)]
 Bytes = Annotated[int, pydantic.Field(ge=0, le=MAX_ARENA_BYTES)]
 
 
@@ -87,7 +88,7 @@ class Manifest(Schema):
     batch: Annotated[int, pydantic.Field(ge=1, le=MAX_BATCH)]
     input: Image
     layers: tuple[LayerRow, ...]
-    quantizers: dict[Name, dict[Word, dict[Word, Word | int | float]]] = {}
+    quantizers: dict[Name, dict[Word, dict[Word, Word | int | float | Levels]]] = {}
     weights: Literal["trained", "random"]
     has_classifier: bool
     versions: dict[Word, Word]

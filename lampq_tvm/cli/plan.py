@@ -16,8 +16,8 @@ def plan(request: PlanRequest, form: Form) -> None:
     from lampq_tvm.cli.output import print_json, print_table, show_options
 
     pipeline = Pipeline(Options.of(request))
-    show_options("plan", pipeline.shown() | {"output": str(request.output)})
-    found = plan_pipeline(pipeline, request.output)
+    show_options("plan", pipeline.shown() | {"output": str(request.output), "front": str(request.front or "-")})
+    found = plan_pipeline(pipeline, request.output, request.front)
     rows = [row.model_dump() for row in found.layers]
     if form.json:
         print_json({"layers": rows, "avg_w_bits": found.avg_w_bits, "avg_a_bits": found.avg_a_bits, "notes": found.notes})

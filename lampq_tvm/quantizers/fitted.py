@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.quantizers.logarithmic import TINY, TOP_SIGNED, Counting
-from lampq_tvm.quantizers.protocol import F64, Levels, quantizer
+from lampq_tvm.quantizers.protocol import F64, Described, Levels, quantizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -67,6 +67,11 @@ class Fitted(Counting):
         levels = np.rint(np.sort(real) / scale).astype(np.int8)
         levels[np.abs(levels.astype(int)).argmin()] = 0
         return cls(bits, scale, np.sort(levels))
+
+    @property
+    def described(self) -> Described:
+        """As of every quantizer; its levels besides."""
+        return {**super().described, "levels": tuple(self.levels.tolist())}
 
     @property
     def decoder(self) -> Levels:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 F64 = npt.NDArray[np.float64]
-Described = dict[str, str | int | float]
+Described = dict[str, str | int | float | tuple[int, ...]]
 Role = Literal["weights", "activations", "operands", "probabilities"]
 
 

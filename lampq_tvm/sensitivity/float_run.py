@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -31,13 +31,16 @@ def planned_run(calibration: Calibration, plan: BitPlan) -> Callable[[Tensor], T
 class FloatRun:
     """One piece of images through the float model, with the values needed to start again at any layer.
 
+    Args:
+        replace: layers that are computed in another way, by name.
+
     Attributes:
-        output: the float model's output [B, classes].
+        output: the output [B, classes].
     """
 
     @torch.no_grad()
-    def __init__(self, model: ImportedModel, images: Tensor) -> None:
-        self.model, self.images = model, images
+    def __init__(self, model: ImportedModel, images: Tensor, replace: Mapping[str, Replacement] | None = None) -> None:
+        self.model, self.images, self.replace = model, images, replace or {}
         self.order = {op.name: i for i, op in enumerate(model.ops)}
         wanted = {name for layer in model.layers for name in live_before(model, layer.name)}
         self.values: dict[str, Tensor] = {}
@@ -47,11 +50,13 @@ class FloatRun:
             if op.name in wanted:
                 self.values[op.name] = output
 
-        self.output = run_float(model, images, observe=keep)
+        self.output = run_float(model, images, replace=self.replace, observe=keep)
 
     @torch.no_grad()
-    def with_layer(self, layer: str, function: Replacement) -> Tensor:
-        """Output [B, classes] with `function` in the place of one layer."""
+    def with_layer(self, layer: str, function: Replacement | None = None) -> Tensor:
+        """Output [B, classes] with `function` in the place of one layer; None: the layer itself, in float."""
         start = self.order[layer]
         before = {name: value for name, value in self.values.items() if self.order[name] < start}
-        return run_float(self.model, self.images, replace={layer: function}, values=before)
+        others = {name: other for name, other in self.replace.items() if name != layer}
+        replace = others if function is None else {**others, layer: function}
+        return run_float(self.model, self.images, replace=replace, values=before)

@@ -100,9 +100,9 @@ def test_a_command_line_is_the_request_of_its_keywords(tmp_path):
 def test_what_is_not_written_has_the_default_of_python(verb):
     least = {"compile": ["m", "-o", "o"], "plan": ["m", "-o", "o"], "measure": ["m", "-o", "o"], "tune": ["m"],
              "run": ["a", "--input", "i", "--output", "o"], "eval": ["a", "--data", "d"], "bench": ["a"], "inspect": ["a"],
-             "doctor": [], "cache": [], "sensitivity": ["m"]}  # fmt: skip
+             "doctor": [], "cache": [], "sensitivity": ["m"], "debug": ["a", "--data", "d"]}  # fmt: skip
     python = {verb: {"output": "o"} for verb in ("compile", "plan", "measure")}
-    python |= {"run": {"input": "i", "output": "o"}, "eval": {"data": "d"}}
+    python |= {"run": {"input": "i", "output": "o"}, "eval": {"data": "d"}, "debug": {"data": "d"}}
     first = [text for text in least[verb][:1] if not text.startswith("-")]
     assert written(REQUESTS[verb], *least[verb]) == REQUESTS[verb](*first, **python.get(verb, {}))
 

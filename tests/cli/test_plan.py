@@ -64,3 +64,16 @@ def test_sensitivity_is_what_the_plan_was_chosen_by(lampq, known, tmp_path):
     for metric in ("hawq", "relevance", "random"):
         shown = lampq("sensitivity", *known, *budget, "--metric", metric)
         assert shown.code == 0 and "blocks.1.mlp.fc2" in shown.out, shown.err
+
+
+def test_the_front_is_written(lampq, known, tmp_path):
+    """One of its points is the plan of its budget; activations stay at 8 bits under bytes alone, and that is said."""
+    common = [*known, "--no-update", "--json", "-o", tmp_path / "p.json"]
+    found = lampq("plan", *common, "--budget", "20KB", "--front", tmp_path / "front.json")
+    assert found.code == 0 and "leaves activations at 8 bits" in found.err, found.err
+    front = json.loads((tmp_path / "front.json").read_text())["front"]
+    assert len(front) > 5 and [row["payload_bytes"] for row in front] == sorted(row["figure"] for row in front)
+    point = front[len(front) // 2]
+    again = notes(lampq("plan", *common, "--budget", point["budget"]))
+    assert again["payload_bytes"] <= point["payload_bytes"] and again["predicted_loss"] <= point["loss"] * (1 + 1e-9)
+    assert lampq("plan", *common, "--budget", "4bit", "--front", tmp_path).code == 8
