@@ -18,7 +18,7 @@ from lampq_tvm.kernels.isa.level import emits
 from lampq_tvm.kernels.isa.x86 import X86Level
 
 MAX_DEPTH = 16
-SELDOM = 4  # steps of a block from which on int32 sums may as well lie in memory
+SELDOM = 8  # steps of a block from which on int32 sums may as well lie in memory
 BESIDE, TOTALS = 6, 12  # 16-bit totals that registers hold with as many int32 sums beside them, and without
 
 
