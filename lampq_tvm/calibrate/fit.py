@@ -51,7 +51,8 @@ def calibrate(
 
     Args:
         model: the float model.
-        batches: (images uint8 [B, C, H, W] at the model's size, labels); labels are unused.
+        batches: (images uint8 [B, C, H, W] at the model's size, labels); labels are unused. Gone through once, and again behind
+            each rewrite that changes what there is to see.
         units: finished work; a piece of a batch and a layer are a unit each. Belongs to one model, data set, seed and recipe.
         recipe: names rewrites, quantizers and rounding; the recipe `default` where None.
         widths: candidate widths, ascending.
@@ -64,8 +65,12 @@ def calibrate(
     """
     recipe = recipe or find_recipe()
     softmax = {op.name: recipe.fitted(op.name) for op in model.ops if isinstance(op, Attends)}
-    seen: Seen = widen(model, observe(model, batches, units, seed, count=count, jobs=jobs, shares=any(softmax.values())))
-    model, seen = rewritten(model, seen, recipe.rewrites)
+
+    def look(model: ImportedModel, after: str = "") -> Seen:
+        fitted = any(softmax.values())
+        return widen(model, observe(model, batches, units, seed, count=count, jobs=jobs, shares=fitted, after=after))
+
+    model, seen = rewritten(model, look(model), recipe.rewrites, look)
     fits = _fits(model, seen, recipe, units, widths, jobs)
     heads = {op.name: fits[op.name] for op in model.ops if isinstance(op, Attends)}
     layers = [layer for layer in model.layers if not layer.reads_image]

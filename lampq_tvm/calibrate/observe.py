@@ -81,6 +81,7 @@ def observe(
     count: int | None = None,
     jobs: int | None = None,
     shares: bool = False,
+    after: str = "",
 ) -> Observed:
     """Statistics of all images; every piece of a batch is a unit of work, so a kill loses those in flight.
 
@@ -92,6 +93,7 @@ def observe(
         count: number of all images, where it is known: then pieces keep no row that others push out of the sample.
         jobs: pieces at once; all usable cores where None.
         shares: whether probabilities are looked at too.
+        after: names of the rewrites that made the model.
 
     Raises:
         UsageError: there is no image.
@@ -100,7 +102,8 @@ def observe(
 
     def one(piece: ImagePiece) -> Arrays:
         limit = partial(_rank_limit, piece.first if count is None else count, seed, SAMPLE_ROWS)
-        name = f"observe{'-shares' if shares else ''}/{piece.first}-{piece.first + len(piece.images)}"
+        kind = "-".join(["observe", *(["shares"] if shares else []), *([after] if after else [])])
+        name = f"{kind}/{piece.first}-{piece.first + len(piece.images)}"
         return units.get(name, lambda: _statistics(model, piece, seed, limit, shares))
 
     jobs = fitting_jobs(jobs, PIECE_BYTES)

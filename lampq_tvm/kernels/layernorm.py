@@ -1,4 +1,4 @@
-"""LayerNorm in the arithmetic table's order: 32 strided lanes, halves added, centred and squared by fma."""
+"""LayerNorm and RMSNorm in the arithmetic table's order: 32 strided lanes, halves added, centred and squared by fma."""
 
 from __future__ import annotations
 
@@ -28,12 +28,21 @@ def layernorm_tiles(rows: int, isa: str) -> Tiles:
 
 
 def build_layernorm(
-    rows: int, channels: int, eps: float, to_codes: bool, isa: str, tiles: Tiles | None = None, *, table: bool = False
+    rows: int,
+    channels: int,
+    eps: float,
+    to_codes: bool,
+    isa: str,
+    tiles: Tiles | None = None,
+    *,
+    table: bool = False,
+    centred: bool = True,
 ) -> PrimFunc:
     """The kernel for any rows and channels; the last rows side by side are moved up to end with the last row.
 
     Arguments of the function, in order: x [rows, C] f32; G, B [C] f32; range [2] f32 (unused without codes), or `table` [256]
     int8; out [rows, C], int8 codes sat(rne(fma(c * r, G, B))), what the table has for them, or f32 values fma(c * r, G, B).
+    Where it is not `centred`, c is x.
     """
     tiles = tiles or layernorm_tiles(rows, isa)
     with IRBuilder() as builder:
@@ -44,6 +53,7 @@ def build_layernorm(
                 LEVELS[isa],
                 channels,
                 eps,
+                centred,
                 tiles,
                 x=argument("x", (rows, channels), "float32"),
                 gamma=argument("G", (channels,), "float32"),
@@ -67,6 +77,7 @@ class _LayerNorm:
     level: Level
     channels: int
     eps: float
+    centred: bool
     tiles: Tiles
     x: Any
     gamma: Any
@@ -86,11 +97,14 @@ class _LayerNorm:
             scalars = T.sblock_alloc_buffer((len(rows), 3), "float32")
             for r in range(len(rows)):
                 T.buffer_store(scalars, share, [r, 2])
-            ordered.add(sums, lambda c, n, r, total: total + read(self.x, c, n, rows[r]))
-            for r in range(len(rows)):
-                T.buffer_store(scalars, ordered.across(sums, r), [r, 0])
+            if self.centred:
+                ordered.add(sums, lambda c, n, r, total: total + read(self.x, c, n, rows[r]))
+                for r in range(len(rows)):
+                    T.buffer_store(scalars, ordered.across(sums, r), [r, 0])
 
             def centred(c: Expr, n: int, r: int) -> Expr:
+                if not self.centred:
+                    return read(self.x, c, n, rows[r])
                 minus = tirx.const(-1.0, "float32") * scalars[r, 2]
                 return T.fma(spread(minus, n), spread(scalars[r, 0], n), read(self.x, c, n, rows[r]))
 

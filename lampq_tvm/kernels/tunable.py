@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ class AttentionKernel(Kernel):
 
 @dataclass(frozen=True)
 class LayerNormKernel(Kernel):
-    """LayerNorm to codes, to what a table has for them, or to float32."""
+    """LayerNorm, or RMSNorm where it is not `centred`, to codes, to what a table has for them, or to float32."""
 
     rows: int
     channels: int
@@ -150,12 +151,14 @@ class LayerNormKernel(Kernel):
     to_codes: bool
     isa: str
     table: bool = False
+    centred: bool = True
 
     @property
     def key(self) -> str:
-        """Kind, sizes and eps (`layernorm_codes_r197_c192_e1em06`)."""
+        """Kind, sizes and eps (`layernorm_codes_r197_c192_e1em06`, `rmsnorm_..`)."""
         kind = "table" if self.table else "codes" if self.to_codes else "float"
-        return f"layernorm_{kind}_r{self.rows}_c{self.channels}_e{self.eps!r}".replace("-", "m").replace(".", "p")
+        norm = "layernorm" if self.centred else "rmsnorm"
+        return f"{norm}_{kind}_r{self.rows}_c{self.channels}_e{self.eps!r}".replace("-", "m").replace(".", "p")
 
     @property
     def default(self) -> Tiles:
@@ -174,4 +177,5 @@ class LayerNormKernel(Kernel):
 
     def build(self, tiles: Tiles | None = None) -> PrimFunc:
         """The function."""
-        return build_layernorm(self.rows, self.channels, self.eps, self.to_codes, self.isa, tiles, table=self.table)
+        made = functools.partial(build_layernorm, self.rows, self.channels, self.eps, self.to_codes, self.isa, tiles)
+        return made(table=self.table, centred=self.centred)

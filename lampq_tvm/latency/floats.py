@@ -6,6 +6,7 @@ never met by a slow one: moves of tokens, rotations, packing of keys and values,
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,7 +54,9 @@ def _parts(op: Op, given: Shape, made: Shape) -> Iterator[Part]:
         case Attention() | AttentionPool():
             yield from _attention(rows // made[-2] * op.heads, made[-2], given[-2], op.head_dim)
         case LayerNorm():
-            yield f"float_norm_{rows}x{made[-1]}", lambda isa: build_layernorm(rows, made[-1], op.eps, False, isa)
+            kind = "norm" if op.centred else "rms"
+            build = functools.partial(build_layernorm, rows, made[-1], op.eps, False, centred=op.centred)
+            yield f"float_{kind}_{rows}x{made[-1]}", build
         case Activation():
             yield _unary(op.kind, rows, made[-1])
         case Gate():  # its multiplication takes as long as an addition

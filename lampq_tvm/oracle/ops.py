@@ -111,31 +111,31 @@ def _halve(lanes: F32) -> F32:
     return lanes
 
 
-def normalized(x: F32, eps: float) -> F32:
-    """fl(c * r) of LayerNorm over the last axis, summed in 32 strided lanes (lane l: l, l + 32, ...)."""
+def normalized(x: F32, eps: float, centred: bool = True) -> F32:
+    """fl(c * r) of LayerNorm over the last axis, summed in 32 strided lanes (lane l: l, l + 32, ...); RMSNorm has c = x."""
     C = x.shape[-1]
     inverse = ONE / np.float32(C)
     sums = np.zeros((*x.shape[:-1], LANES), np.float32)
     for start in range(0, C, LANES):
         part = x[..., start : start + LANES]
         sums[..., : part.shape[-1]] += part
-    centred = fma32(-inverse, _halve(sums), x)
+    c = fma32(-inverse, _halve(sums), x) if centred else x
     squares = np.zeros_like(sums)
     for start in range(0, C, LANES):
-        part = centred[..., start : start + LANES]
+        part = c[..., start : start + LANES]
         squares[..., : part.shape[-1]] = fma32(part, part, squares[..., : part.shape[-1]])
     variance = fma32(_halve(squares), inverse, np.float32(eps))
-    return np.asarray(centred * (ONE / np.sqrt(variance)))
+    return np.asarray(c * (ONE / np.sqrt(variance)))
 
 
-def layer_norm_float(x: F32, G: F32, B: F32, eps: float) -> F32:
+def layer_norm_float(x: F32, G: F32, B: F32, eps: float, centred: bool = True) -> F32:
     """LayerNorm to float32: fma(fl(c * r), G[c], B[c])."""
-    return fma32(normalized(x, eps), G, B)
+    return fma32(normalized(x, eps, centred), G, B)
 
 
-def layer_norm_codes(x: F32, G: F32, B: F32, eps: float, out: Kind | int) -> npt.NDArray[Any]:
+def layer_norm_codes(x: F32, G: F32, B: F32, eps: float, out: Kind | int, centred: bool = True) -> npt.NDArray[Any]:
     """LayerNorm to codes: sat(rne(fma(fl(c * r), G[c], B[c])))."""
-    return saturate(layer_norm_float(x, G, B, eps), out)
+    return saturate(layer_norm_float(x, G, B, eps, centred), out)
 
 
 def attention(

@@ -91,16 +91,17 @@ def _fold(lanes: Tensor) -> Tensor:
     return lanes
 
 
-def normalize(x: Tensor, eps: float) -> Tensor:
-    """LayerNorm without its affine part, over the last axis, in the fixed order of sums."""
+def normalize(x: Tensor, eps: float, centred: bool = True) -> Tensor:
+    """LayerNorm (RMSNorm where it is not `centred`) without its affine part, over the last axis, in the fixed order of sums."""
     channels = x.shape[-1]
     inverse = torch.tensor(1 / channels, dtype=torch.float64).float()
-    first, *rest = _strided(x)
-    for piece in rest:
-        first = first + piece
-    centred = fma(_fold(first), -inverse, x)
-    variance = fma(squares(centred), inverse, torch.tensor(eps, dtype=torch.float64).float())
-    return centred * reciprocal(variance.double().sqrt().float())
+    if centred:
+        first, *rest = _strided(x)
+        for piece in rest:
+            first = first + piece
+        x = fma(_fold(first), -inverse, x)
+    variance = fma(squares(x), inverse, torch.tensor(eps, dtype=torch.float64).float())
+    return x * reciprocal(variance.double().sqrt().float())
 
 
 def squares(x: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ def _(kernel: LayerNormKernel) -> Case:
     rng, sizes = _random(kernel), (kernel.rows, kernel.channels)
     x = (rng.normal(0, 1, sizes) * np.where(rng.random(sizes) < 0.03, 100, 3)).astype(np.float32)
     G, B = (rng.normal(0, spread, kernel.channels).astype(np.float32) for spread in (40, 20))
-    exact = ops.layer_norm_codes(x, G, B, kernel.eps, 8) if kernel.to_codes else ops.layer_norm_float(x, G, B, kernel.eps)
+    exact = ops.layer_norm_float(x, G, B, kernel.eps, kernel.centred)
+    exact = ops.saturate(exact, 8) if kernel.to_codes else exact
     encode, exact = _encoded(kernel.table, exact, rng)
     return Case((x, G, B, encode), exact)
 

@@ -31,7 +31,14 @@ def stream(rng: np.random.Generator, rows: int, channels: int) -> np.ndarray:
 
 
 def layernorm_case(
-    isa: str, rows: int, channels: int, eps: float, bits: int | None, seed: int, tiles: Tiles | None = None
+    isa: str,
+    rows: int,
+    channels: int,
+    eps: float,
+    bits: int | None,
+    centred: bool,
+    seed: int,
+    tiles: Tiles | None = None,
 ) -> Case:
     """The case; `bits` None gives float. Where c * r is zero, B alone decides: some of it are ties."""
     rng = np.random.default_rng(seed)
@@ -39,10 +46,11 @@ def layernorm_case(
     G = (rng.normal(0, 1, channels) * (1 << (bits - 2) if bits else 1)).astype(np.float32)
     B = np.where(rng.random(channels) < 0.5, rng.integers(-9, 9, channels) + 0.5, rng.normal(0, 2, channels)).astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = ops.layer_norm_codes(x, G, B, eps, bits) if bits else ops.layer_norm_float(x, G, B, eps)
-    build = functools.partial(build_layernorm, rows, channels, eps, bits is not None, isa, tiles)
-    name = f"LayerNorm rows={rows} channels={channels} eps={eps} bits={bits} seed={seed}"
-    kernel = f"layernorm_{rows}_{channels}_{eps}_{bits is not None}_{tiles}"
+        expected = ops.layer_norm_float(x, G, B, eps, centred)
+        expected = ops.layer_norm_codes(x, G, B, eps, bits, centred) if bits else expected
+    build = functools.partial(build_layernorm, rows, channels, eps, bits is not None, isa, tiles, centred=centred)
+    name = f"LayerNorm rows={rows} channels={channels} eps={eps} bits={bits} centred={centred} seed={seed}"
+    kernel = f"layernorm_{rows}_{channels}_{eps}_{bits is not None}_{centred}_{tiles}"
     return Case(name, kernel, build, (x, G, B, data.code_range(bits or 8)), expected)
 
 
@@ -51,6 +59,7 @@ layernorms = st.tuples(
     st.one_of(st.sampled_from((1, 2, 31, 32, 33, 63, 64, 65, 192, 384, 769)), st.integers(1, 200)),
     st.sampled_from((1e-6, 1e-5, 1e-12, 0.1)),
     st.none() | st.integers(2, 8),
+    st.booleans(),
     st.integers(0, 1 << 20),
 )
 
@@ -64,7 +73,7 @@ def test_any_layernorm(machine, batch):
 def test_the_usual_sizes(machine):
     """Many rows of the widths that Vision Transformers have."""
     sizes = [(197, c, bits) for c in (192, 384) for bits in (4, 8, None)]
-    machine.check(layernorm_case(machine.isa, rows, channels, 1e-6, bits, channels) for rows, channels, bits in sizes)
+    machine.check(layernorm_case(machine.isa, rows, channels, 1e-6, bits, True, channels) for rows, channels, bits in sizes)
 
 
 def test_other_sizes(machine):
@@ -72,7 +81,7 @@ def test_other_sizes(machine):
     sizes = (Tiles(2, 1), Tiles(3, 1, unroll=2), Tiles(5, 1, unroll=4), Tiles(7, 1, unroll=8))
     shapes = ((7, 192), (19, 167), (8, 31))
     machine.check(
-        layernorm_case(machine.isa, rows, channels, 1e-6, (8, None)[(i + j) % 2], 1, tiles)
+        layernorm_case(machine.isa, rows, channels, 1e-6, (8, None)[(i + j) % 2], True, 1, tiles)
         for i, (rows, channels) in enumerate(shapes)
         for j, tiles in enumerate(sizes)
     )

@@ -42,7 +42,7 @@ def test_the_table_is_uneven():
 
 def test_layernorms(machine):
     sizes = ((1, 1), (5, 31), (7, 64), (4, 192), (3, 333))
-    machine.check(tabled_case(layernorm_case(machine.isa, *size, 1e-6, 8, size[1])) for size in sizes)
+    machine.check(tabled_case(layernorm_case(machine.isa, *size, 1e-6, 8, True, size[1])) for size in sizes)
 
 
 def test_attention(machine):

@@ -38,13 +38,14 @@ class Following:
 
     Attributes:
         codes: kind of those in memory; None for none, where there is a sum.
-        eps: of the LayerNorm.
+        eps, centred: of the LayerNorm.
         summed: it is added to a stream, and codes are made of the sum; else of the LayerNorm.
     """
 
     codes: Kind | None
     eps: float
     summed: bool = False
+    centred: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class FollowingNorm:
         else:
             assert following.codes is not None
             made = Codes.declare(rows, channels, following.codes)
-        return cls(RowNorm(product, G, B, following.eps), count, made, tiles)
+        return cls(RowNorm(product, G, B, following.eps, following.centred), count, made, tiles)
 
     def finish(self, memory: Any, threads: Threads) -> None:
         """What a block does when it has written its part; word 0 of shared memory is taken for the count."""

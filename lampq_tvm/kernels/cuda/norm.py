@@ -1,4 +1,4 @@
-"""LayerNorm of a stream's row by one warp, by the arithmetic table: each lane is one of its 32 strided lanes."""
+"""LayerNorm (or RMSNorm) of a stream's row by one warp, by the arithmetic table: each lane is one of its 32 strided lanes."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ MOST_ELEMENTS = 48  # registers of a lane that hold elements of rows
 
 @dataclass(frozen=True)
 class RowNorm:
-    """LayerNorm of rows of a stream [rows, channels] float32; `eps` as the network has it."""
+    """LayerNorm of rows of a stream [rows, channels] float32; `eps` and `centred` as the network has them."""
 
     stream: Any
     G: Any
     B: Any
     eps: float
+    centred: bool = True
 
     @property
     def channels(self) -> int:
@@ -62,12 +63,14 @@ class RowNorm:
             put(x, place, f32(0))
             with when(self._inside(j, lane)):
                 put(x, place, self.stream[rows[i], lane + j * WARP])
+        if self.centred:
+            for i, j, place in self._places(rows):
+                with when(self._inside(j, lane)):
+                    put(found, 2 * i, found[2 * i] + x[place])
+            add_across(found, range(0, 2 * len(rows), 2))
         for i, j, place in self._places(rows):
-            with when(self._inside(j, lane)):
-                put(found, 2 * i, found[2 * i] + x[place])
-        add_across(found, range(0, 2 * len(rows), 2))
-        for i, j, place in self._places(rows):
-            put(x, place, T.fma(f32(-(np.float32(1) / np.float32(self.channels))), found[2 * i], x[place]))
+            if self.centred:
+                put(x, place, T.fma(f32(-(np.float32(1) / np.float32(self.channels))), found[2 * i], x[place]))
             with when(self._inside(j, lane)):
                 put(found, 2 * i + 1, T.fma(x[place], x[place], found[2 * i + 1]))
         add_across(found, range(1, 2 * len(rows), 2))
@@ -152,9 +155,17 @@ def _nibbles(word: Expr) -> Expr:
 
 
 def build_norm(
-    rows: int, channels: int, eps: float, *, out: Kind, table: bool = False, stride: int = 1, name: str = "norm"
+    rows: int,
+    channels: int,
+    eps: float,
+    *,
+    out: Kind,
+    table: bool = False,
+    centred: bool = True,
+    stride: int = 1,
+    name: str = "norm",
 ) -> CudaKernel:
-    """LayerNorm on its own, to codes or to float.
+    """LayerNorm (RMSNorm where it is not `centred`) on its own, to codes or to float.
 
     Buffers, in order: stream [rows * stride, channels] f32; G, B [channels] f32; range [2] f32 (to codes only) or table; the
     output, codes or float16 values as [rows, words] uint32 in rows of whole 16 bytes, or [rows, channels] f32.
@@ -170,7 +181,7 @@ def build_norm(
             T.func_name(name)
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             stream = argument("stream", (rows * stride, channels), "float32")
-            norm = RowNorm(stream, argument("G", (channels,), "float32"), argument("B", (channels,), "float32"), eps)
+            norm = RowNorm(stream, argument("G", (channels,), "float32"), argument("B", (channels,), "float32"), eps, centred)
             sink = None if out is Kind.FLOAT32 else CodeSink.declare(out, table=table)
             words = channels if sink is None else -(-channels * out.bits // 128) * 4
             made = argument("out", (rows, words), "float32" if sink is None else "uint32")

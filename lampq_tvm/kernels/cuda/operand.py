@@ -114,11 +114,11 @@ class Normed:
     stage_words = 0
 
     @classmethod
-    def declare(cls, order: Order, mma: Mma, tiles: CudaTiles, eps: float) -> Normed:
+    def declare(cls, order: Order, mma: Mma, tiles: CudaTiles, eps: float, centred: bool = True) -> Normed:
         """Declare the buffers `stream` [rows, K] f32, `G`, `N` [K] f32 (factor and shift), for codes `bounds` [2] f32."""
         stream = argument("stream", (order.source_rows, order.shape.k), "float32")
         G, N = (argument(name, (order.shape.k,), "float32") for name in "GN")
-        return cls(RowNorm(stream, G, N, eps), CodeSink.declare(mma.codes, name="bounds"), order, mma, tiles)
+        return cls(RowNorm(stream, G, N, eps, centred), CodeSink.declare(mma.codes, name="bounds"), order, mma, tiles)
 
     @property
     def pitch(self) -> int:

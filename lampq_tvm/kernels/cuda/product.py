@@ -78,6 +78,7 @@ def build_product(
     table: bool = False,
     prefix: int = 0,
     norm_eps: float | None = None,
+    centred: bool = True,
     act: str = "",
     following: Following | None = None,
     gather: Gather | None = None,
@@ -98,6 +99,7 @@ def build_product(
         table: also behind `act` a table is looked up; behind `table` it always is.
         prefix: for `stream`, rows left free before each image's.
         norm_eps: eps of the LayerNorm that makes the codes; None where they lie in memory.
+        centred: whether that takes the mean out.
         act: function of the epilogue `act`.
         following: a LayerNorm of what `residual` or `float` leave, made too.
         gather: A's rows, or the stream's, are taken by an index.
@@ -105,7 +107,7 @@ def build_product(
     """
     tiles = tiles or default_tiles(shape, mma)
     table = table or shape.epilogue == "table"
-    return _Product(shape, mma, tiles, out, table, prefix, norm_eps, act, following, gather, turning, name).build()
+    return _Product(shape, mma, tiles, out, table, prefix, norm_eps, centred, act, following, gather, turning, name).build()
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class _Product:
     table: bool
     prefix: int
     norm_eps: float | None
+    centred: bool
     act: str
     following: Following | None
     gather: Gather | None
@@ -136,7 +139,7 @@ class _Product:
                 if self.norm_eps is None:
                     a: Operand = Streamed.declare(order, self.mma, tiles)
                 else:
-                    a = Normed.declare(order, self.mma, tiles, self.norm_eps)
+                    a = Normed.declare(order, self.mma, tiles, self.norm_eps, self.centred)
                 w = argument("W", (shape.n, weight_words(shape, self.mma, tiles)), "uint32")
                 columns = tiles.warp_tile[1]
                 epilogue = Epilogue.arguments(shape, self.out, self.prefix, self.act, self.turning, columns, table=self.table)

@@ -11,7 +11,7 @@ from lampq_tvm.kernels.shapes import ProductShape
 from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.groups import Group
-from lampq_tvm.lower.cuda.launch import Recipe, Value, array, encoded, text_of
+from lampq_tvm.lower.cuda.launch import Recipe, Value, array, encoded, norm_text
 from lampq_tvm.quantize.model import QAdd, QFloatNorm, QLayerNorm, QRotary, QToCodes
 
 
@@ -33,7 +33,7 @@ class After:
         if self.following is None:
             return ""
         codes = self.following.codes
-        return f"_{'a' if self.following.summed else 'n'}{codes.bits if codes else 0}e{text_of(self.following.eps)}"
+        return f"_{'a' if self.following.summed else 'n'}{codes.bits if codes else 0}{norm_text(self.following)}"
 
 
 def after_product(group: Group, shape: ProductShape, tiles: CudaTiles, c: CudaContext) -> After:
@@ -43,7 +43,7 @@ def after_product(group: Group, shape: ProductShape, tiles: CudaTiles, c: CudaCo
     if norm is not None:
         value = c.coded(norm.name, norm.encode.stored)
         params = _constants(norm, count) | encoded(norm.name, norm.encode, "next_range")
-        return After(Following(Kind(value.dtype), norm.eps), params=params, outs=(("codes", value),))
+        return After(Following(Kind(value.dtype), norm.eps, centred=norm.centred), params=params, outs=(("codes", value),))
     if post is not None:
         return _post_norm(group, post, count, c)
     if rotary is not None:
@@ -63,7 +63,12 @@ def _post_norm(group: Group, norm: QFloatNorm, count: Recipe, c: CudaContext) ->
         value = c.coded(codes.name, codes.encode.stored)
         outs, kind = [*outs, ("codes", value)], Kind(value.dtype)
         params |= {"next_affine": array(f"{codes.name}.affine")} | encoded(codes.name, codes.encode, "next_range")
-    return After(Following(kind, norm.eps, summed=True), reads={"base": total.inputs[0]}, params=params, outs=tuple(outs))
+    return After(
+        Following(kind, norm.eps, summed=True, centred=norm.centred),
+        reads={"base": total.inputs[0]},
+        params=params,
+        outs=tuple(outs),
+    )
 
 
 def _constants(norm: QLayerNorm | QFloatNorm, count: Recipe) -> dict[str, Recipe]:

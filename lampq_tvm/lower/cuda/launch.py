@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lampq_tvm.kernels.cuda.emit import CudaKernel
 from lampq_tvm.kernels.shapes import round_up
@@ -99,9 +99,26 @@ def encoded(name: str, encode: Encode, buffer: str = "range", table: str = "tabl
     return {} if encode.grid.is_float else {buffer: {"from": "values", "values": [low, high], "dtype": "float32"}}
 
 
+class Normalizes(Protocol):
+    """What is known of a LayerNorm or RMSNorm."""
+
+    @property
+    def eps(self) -> float:
+        """Added to the mean of the squares."""
+
+    @property
+    def centred(self) -> bool:
+        """Whether the mean is taken out first."""
+
+
 def text_of(eps: float) -> str:
     """A number as part of a kernel's name."""
     return f"{eps!r}".replace("-", "m").replace(".", "p")
+
+
+def norm_text(norm: Normalizes) -> str:
+    """What a norm is, as part of a kernel's name: `e1em06`, of one without a mean `q1em06`."""
+    return f"{'e' if norm.centred else 'q'}{text_of(norm.eps)}"
 
 
 def builder(build: Callable[..., CudaKernel], *args: Any, **options: Any) -> Callable[[str], CudaKernel]:

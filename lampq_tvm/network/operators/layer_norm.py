@@ -1,4 +1,4 @@
-"""LayerNorm."""
+"""LayerNorm, and RMSNorm, which leaves out the mean."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 @OPERATORS.register("LayerNorm")
 @dataclass(frozen=True)
 class LayerNorm(FloatOp):
-    """LayerNorm over channels. Tensors: `{name}.gamma` [C], `{name}.beta` [C]."""
+    """LayerNorm over channels, or without `centred` RMSNorm: x / sqrt(mean(x^2) + eps).
+
+    Tensors: `{name}.gamma` [C], `{name}.beta` [C].
+    """
 
     eps: float
+    centred: bool = True
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of its input."""
@@ -28,4 +32,7 @@ class LayerNorm(FloatOp):
         """[B, .., C] to the same."""
         import torch.nn.functional as F
 
-        return F.layer_norm(x[0], x[0].shape[-1:], tensors[f"{self.name}.gamma"], tensors[f"{self.name}.beta"], self.eps)
+        gamma, beta = tensors[f"{self.name}.gamma"], tensors[f"{self.name}.beta"]
+        if self.centred:
+            return F.layer_norm(x[0], x[0].shape[-1:], gamma, beta, self.eps)
+        return F.rms_norm(x[0], x[0].shape[-1:], gamma, self.eps) + beta

@@ -41,14 +41,14 @@ def add_norm(b: Builder, op: LayerNorm, total: Op, stream: str, factor: F64) -> 
 def norm_float(b: Builder, name: str, norm: LayerNorm, source: str, factor: F64 | float = 1.0) -> str:
     """LayerNorm of the float32 value `source`, times `factor`, called `name`."""
     gamma, beta = (b.model.tensors[f"{norm.name}.{k}"] * factor for k in ("gamma", "beta"))
-    return b.add(QFloatNorm(name, (source,), norm.eps), G=gamma.astype(np.float32), B=beta.astype(np.float32))
+    return b.add(QFloatNorm(name, (source,), norm.eps, norm.centred), G=gamma.astype(np.float32), B=beta.astype(np.float32))
 
 
 def norm_codes(b: Builder, name: str, norm: LayerNorm, source: str, y: Carried) -> str:
     """LayerNorm of the float32 value `source` to codes of y, called `name`."""
     gamma, beta = (b.model.tensors[f"{norm.name}.{k}"].astype(np.float64) for k in ("gamma", "beta"))
     G, B = constants.requantizer(gamma, beta, y.grid)
-    return b.add(QLayerNorm(name, (source,), norm.eps, y.encode), G=G, B=B, **y.tensors)
+    return b.add(QLayerNorm(name, (source,), norm.eps, y.encode, norm.centred), G=G, B=B, **y.tensors)
 
 
 @PAYLOAD.register(LayerNorm)

@@ -12,10 +12,10 @@ from lampq_tvm.quantize.reference_rules import RULES
 @RULES.register(QLayerNorm)
 def norm_codes(op: QLayerNorm, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Stream to codes."""
-    return exact.encode(exact.fma(exact.normalize(x[0], op.eps), t["G"], t["B"]), op.encode, t)
+    return exact.encode(exact.fma(exact.normalize(x[0], op.eps, op.centred), t["G"], t["B"]), op.encode, t)
 
 
 @RULES.register(QFloatNorm)
 def norm_float(op: QFloatNorm, t: dict[str, Tensor], x: list[Tensor]) -> Tensor:
     """Stream to float."""
-    return exact.fma(exact.normalize(x[0], op.eps), t["G"], t["B"])
+    return exact.fma(exact.normalize(x[0], op.eps, op.centred), t["G"], t["B"])

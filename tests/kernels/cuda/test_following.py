@@ -37,16 +37,17 @@ def check(product: Product, arch: str, tiles: CudaTiles | None = None, times: in
     acc = ops.product_acc(a, w)
     scale, b = (rng.normal(0, spread, shape.n).astype(np.float32) for spread in (3 / max(1.0, float(acc.std())), 1))
     stream = rng.normal(0, 3, acc.shape).astype(np.float32)
+    centred = shape.n % 3 > 0  # without a mean it is RMSNorm
     G, B = (rng.normal(0, spread, shape.n).astype(np.float32) for spread in (1 << (product.out_bits - 2), 1))
     wanted = {"out": ops.float_out(acc, scale, b)}
     if shape.epilogue == "residual":
         wanted["out"] = stream
         for _ in range(times):
             wanted["out"] = ops.residual(wanted["out"], acc, scale, b)
-        codes = ops.layer_norm_codes(wanted["out"], G, B, EPS, product.out_bits)
+        codes = ops.layer_norm_codes(wanted["out"], G, B, EPS, product.out_bits, centred)
     else:
         affine = np.array([1.5, -1], np.float32)
-        wanted["sum"] = ops.add(stream, ops.layer_norm_float(wanted["out"], G, B, EPS))
+        wanted["sum"] = ops.add(stream, ops.layer_norm_float(wanted["out"], G, B, EPS, centred))
         codes = ops.to_codes(wanted["sum"], affine, product.out_bits)
     buffers = {"A": pack_rows(a, mma.a_bits), "W": pack_words(w, mma.name, weight_words(shape, mma, tiles)), "S": scale, "B": b}
     buffers |= {"next_G": G, "next_B": B, "next_range": data.code_range(product.out_bits)}
@@ -55,7 +56,7 @@ def check(product: Product, arch: str, tiles: CudaTiles | None = None, times: in
     if shape.epilogue == "float":
         buffers |= {"base": stream, "next_affine": affine}
         outs["sum"] = np.zeros_like(stream)
-    following = Following(of_width(bits), EPS, summed=shape.epilogue == "float")
+    following = Following(of_width(bits), EPS, summed=shape.epilogue == "float", centred=centred)
     found = run_outs(build_product(shape, mma, following=following, tiles=tiles), arch, buffers, outs, times)
     for name, values in wanted.items():
         assert found[name].tobytes() == values.tobytes(), (product, name)

@@ -74,15 +74,15 @@ def check(case: OnGpu) -> None:
         stream = rng.normal(0, 2, a.shape).astype(np.float32)
         G, N = (rng.normal(0, scale, shape.k).astype(np.float32) for scale in (1 << (product.a_bits - 2), 1))
         buffers |= {"stream": stream, "G": G, "N": N, "bounds": data.code_range(product.a_bits)}
-        a = ops.layer_norm_codes(stream, G, N, EPS, product.a_bits)
+        a = ops.layer_norm_codes(stream, G, N, EPS, product.a_bits, shape.k % 3 > 0)
     buffers["A"], a = pack_rows(a, mma.a_bits), a[order]
     with np.errstate(over="ignore", invalid="ignore"):
         constants, wanted = epilogue_case(product, ops.product_acc(a, w), rng)
     named = dict(zip(CONSTANTS[shape.epilogue], constants, strict=True))
     bits = 4 if case.packed else 8
     before = named.pop("before", pack_rows(np.zeros_like(wanted), bits) if coded else np.zeros_like(wanted))
-    eps = EPS if case.normed else None
-    kernel = build_product(shape, mma, out=of_width(bits), tiles=tiles, norm_eps=eps, gather=case.gather)
+    norm = {"norm_eps": EPS if case.normed else None, "centred": shape.k % 3 > 0}
+    kernel = build_product(shape, mma, out=of_width(bits), tiles=tiles, gather=case.gather, **norm)
     found = run(kernel, case.arch, buffers | named, before)
     found = unpack_rows(found, shape.n, bits) if coded else found
     assert found.tobytes() == wanted.tobytes(), f"{int((found != wanted).sum())} of {wanted.size} differ: {case}"

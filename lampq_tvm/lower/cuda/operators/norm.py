@@ -5,7 +5,7 @@ from __future__ import annotations
 from lampq_tvm.kernels.cuda.norm import build_norm
 from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.context import CudaContext
-from lampq_tvm.lower.cuda.launch import Launch, array, encoded, text_of
+from lampq_tvm.lower.cuda.launch import Launch, array, encoded, norm_text
 from lampq_tvm.lower.cuda.operators import RULES
 from lampq_tvm.quantize.operators.norm import QFloatNorm, QLayerNorm
 
@@ -22,11 +22,11 @@ def lower_norm(op: QLayerNorm | QFloatNorm, c: CudaContext) -> list[Launch]:
         params |= encoded(op.name, op.encode)
     else:
         out = c.add(op.name, "float32")
-    name = f"norm_{out.dtype}_r{rows}_c{channels}_e{text_of(op.eps)}" + ("_table" if table else "")
+    name = f"norm_{out.dtype}_r{rows}_c{channels}_{norm_text(op)}" + ("_table" if table else "")
     return [
         Launch(
             name,
-            lambda name: build_norm(rows, channels, op.eps, out=Kind(out.dtype), table=table, name=name),
+            lambda name: build_norm(rows, channels, op.eps, out=Kind(out.dtype), table=table, centred=op.centred, name=name),
             {"stream": source},
             params,
             ("out", out),

@@ -16,7 +16,7 @@ from lampq_tvm.kinds import Kind
 from lampq_tvm.lower.cuda.after import after_product
 from lampq_tvm.lower.cuda.context import CudaContext
 from lampq_tvm.lower.cuda.groups import Group
-from lampq_tvm.lower.cuda.launch import Launch, Recipe, Value, array, encoded, text_of
+from lampq_tvm.lower.cuda.launch import Launch, Recipe, Value, array, encoded, norm_text
 from lampq_tvm.lower.cuda.operators import RULES
 from lampq_tvm.quantize.model import QLayerNorm, QPatchEmbed, QProduct, QRegroup, QRotary
 
@@ -42,9 +42,14 @@ class Rows:
         return None if self.norm is None else self.norm.eps
 
     @property
+    def centred(self) -> bool:
+        """Of the LayerNorm."""
+        return self.norm is None or self.norm.centred
+
+    @property
     def suffix(self) -> str:
         """Part of the kernel's name."""
-        made = "" if self.norm is None else f"_e{text_of(self.norm.eps)}"
+        made = "" if self.norm is None else f"_{norm_text(self.norm)}"
         return made if self.gather is None else f"{made}_g{self.gather.rows}_{self.gather.taken}"
 
 
@@ -74,7 +79,15 @@ def product_launch(
 
     def build(name: str) -> CudaKernel:
         made = functools.partial(build_product, shape, mma, out=kind, table=looked_up, prefix=prefix, tiles=tiles)
-        return made(norm_eps=rows.eps, act=act, gather=rows.gather, following=after.following, turning=after.turning, name=name)
+        return made(
+            norm_eps=rows.eps,
+            centred=rows.centred,
+            act=act,
+            gather=rows.gather,
+            following=after.following,
+            turning=after.turning,
+            name=name,
+        )
 
     key = f"{shape.key}_{mma.name}_o{kind.bits}" + (f"_f{prefix}" if prefix else "") + rows.suffix + act
     key += "_table" if looked_up and act else ""
