@@ -18,6 +18,8 @@ from lampq_tvm.quantize.build_rules import PAYLOAD
 from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.carried import carried
 from lampq_tvm.quantizers.protocol import find
+from lampq_tvm.quantizers.twin_log import WIDEST as TWIN_LOG_WIDEST
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.sensitivity.pairs import Pair, Pairing
 
 MS_SLACK = 1e-9  # share of a time limit by which a sum of decimal milliseconds may miss it through rounding
@@ -84,13 +86,18 @@ def table_bytes(model: ImportedModel, inputs: Mapping[str, Mapping[int, str]]) -
     return sum(max(extra(layer, *named) for named in inputs[layer.name].items()) for layer in layers)
 
 
-def zero_bytes(model: ImportedModel, weights: Mapping[str, Mapping[int, str]]) -> int:
-    """Bytes, at most, of the zero points of asymmetric weights: one a row.
+def decoding_bytes(model: ImportedModel, weights: Mapping[str, Mapping[int, str]]) -> int:
+    """Bytes, at most, of what decodes weights: a zero point a row of asymmetric ones, the levels of others.
 
     Args:
         weights: layer -> width -> name of its weights' quantizer.
     """
-    return sum(layer.out_features for layer in model.layers if AsymmetricWeights.name in weights[layer.name].values())
+
+    def most(layer: Layer) -> int:
+        each = {AsymmetricWeights.name: layer.out_features, TwinLogWeights.name: 1 << TWIN_LOG_WIDEST}
+        return max(each.get(name, 0) for name in weights[layer.name].values())
+
+    return sum(most(layer) for layer in model.layers)
 
 
 def check_latency(budgets: Sequence[Budget], table: LatencyTable | None, allow_estimates: bool) -> None:

@@ -27,7 +27,7 @@ Logits = Callable[[Stages, BitPlan], Callable[[np.ndarray], np.ndarray]]  # uint
 
 def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) -> Problem:
     """The integer program of a request; `floats` stay float16."""
-    from lampq_tvm.allocate.costs import payload_base, table_bytes, zero_bytes
+    from lampq_tvm.allocate.costs import decoding_bytes, payload_base, table_bytes
     from lampq_tvm.allocate.problem import make_problem
     from lampq_tvm.calibrate.calibration import WIDTHS
     from lampq_tvm.recipes.schema import HAVE
@@ -50,7 +50,7 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
         allow_estimates=o.allow_estimates,
         base_bytes=payload_base(stages.model, floats)
         + table_bytes(stages.model, quantizers["activations"])
-        + zero_bytes(stages.model, quantizers["weights"]),
+        + decoding_bytes(stages.model, quantizers["weights"]),
         floats=floats,
         half=stages.target.kind == "cuda",
         held=o.method.held,

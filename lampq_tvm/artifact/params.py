@@ -82,6 +82,7 @@ class Weights(Schema):
     tensor: Name
     bits: Annotated[int, pydantic.Field(ge=2, le=8)]
     zero: Name | None = None
+    levels: Name | None = None
     shape: Matrix
     padded: Matrix
     lanes: Annotated[int, pydantic.Field(ge=1, le=SLACK)]
@@ -90,11 +91,12 @@ class Weights(Schema):
     def bytes_of(self, payload: Mapping[str, Tensor]) -> int:
         """As of `Array`."""
         _check_stream(payload, self.tensor, self.bits, self.shape)
-        _check_zero(payload, self.zero, self.bits, self.shape)
+        _check_decoding(payload, self.zero, self.levels, self.bits, self.shape)
         fits = all(n <= p < n + SLACK for n, p in zip(self.shape, self.padded, strict=True))
         whole = self.padded[0] % self.lanes == 0 and self.padded[1] % self.group == 0
         _need(fits and whole, f"{self.tensor} is padded wrongly")
-        _need(self.from_ == "weights" or (self.bits, self.group, self.zero) == (2, 2, None), f"{self.tensor} has no pairs")
+        plain = (self.bits, self.group, self.zero, self.levels) == (2, 2, None, None)
+        _need(self.from_ == "weights" or plain, f"{self.tensor} has no pairs")
         return math.prod(self.padded)
 
 
@@ -105,6 +107,7 @@ class Words(Schema):
     tensor: Name
     bits: Annotated[int, pydantic.Field(ge=2, le=Kind.FLOAT16.bits)]
     zero: Name | None = None
+    levels: Name | None = None
     shape: Matrix
     layout: Literal["s8", "s4", "w4a8", "f16"]
     words: Dim
@@ -114,7 +117,7 @@ class Words(Schema):
         kind = Kind.FLOAT16 if self.layout == "f16" else Kind.INT8
         _need((self.bits <= Kind.INT8.bits) == (kind is Kind.INT8), f"{self.tensor} has another kind of words")
         _check_stream(payload, self.tensor, self.bits, self.shape, kind)
-        _check_zero(payload, self.zero, self.bits, self.shape)
+        _check_decoding(payload, self.zero, self.levels, self.bits, self.shape)
         held = self.words * PER_WORD[self.layout]
         _need(self.shape[1] <= held < self.shape[1] + SLACK, f"{self.tensor} does not fit into {self.words} words a row")
         _need(self.layout != "w4a8" or held % 32 == 0, f"{self.tensor} has no whole groups of 32")
@@ -128,13 +131,14 @@ class Correction(Schema):
     tensor: Name
     bits: Annotated[int, pydantic.Field(ge=2, le=8)]
     zero: Name | None = None
+    levels: Name | None = None
     shape: Matrix
     shift: Annotated[int, pydantic.Field(ge=-256, le=256)]
 
     def bytes_of(self, payload: Mapping[str, Tensor]) -> int:
         """As of `Array`."""
         _check_stream(payload, self.tensor, self.bits, self.shape)
-        _check_zero(payload, self.zero, self.bits, self.shape)
+        _check_decoding(payload, self.zero, self.levels, self.bits, self.shape)
         return 4 * self.shape[0]
 
 
@@ -200,11 +204,13 @@ def _check_stream(payload: Mapping[str, Tensor], name: str, bits: int, shape: Ma
     _need((tensor.dtype, tensor.count) == expected, f"{name} holds no {shape[0]} x {shape[1]} codes of {bits} bits")
 
 
-def _check_zero(payload: Mapping[str, Tensor], name: str | None, bits: int, shape: Matrix) -> None:
-    """ValueError unless zero points, where there are any, are one a row, of codes that leave room for them."""
-    if name is not None:
-        zero = _tensor(payload, name)
-        _need((zero.dtype, zero.shape) == ("I8", shape[:1]) and bits < 8, f"{name} holds no {shape[0]} zero points")
+def _check_decoding(payload: Mapping[str, Tensor], zero: str | None, levels: str | None, bits: int, shape: Matrix) -> None:
+    """ValueError unless zero points are one a row, of codes that leave room for them, or levels one a code."""
+    _need(zero is None or levels is None, "codes with zero points and with levels")
+    for name, count, what in ((zero, shape[0], "zero points"), (levels, 1 << bits, "levels")):
+        if name is not None:
+            tensor = _tensor(payload, name)
+            _need((tensor.dtype, tensor.shape) == ("I8", (count,)) and bits < 8, f"{name} holds no {count} {what}")
 
 
 def _need(condition: bool, otherwise: str) -> None:

@@ -20,12 +20,11 @@ from lampq_tvm.network.model import Attends, Function, HeadOp, ImportedModel, La
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.network.seen import Seen
 from lampq_tvm.progress import track
-from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.probabilities import best_probabilities
 from lampq_tvm.quantizers.protocol import Quantizer, find
-from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights
+from lampq_tvm.quantizers.symmetric import SymmetricHeads
 from lampq_tvm.quantizers.uniform import Uniform
-from lampq_tvm.quantizers.weights import Weights
+from lampq_tvm.quantizers.weights import weights_of
 from lampq_tvm.recipes.find import find_recipe
 from lampq_tvm.recipes.schema import Recipe
 from lampq_tvm.rewrites.rewrite import rewritten
@@ -77,7 +76,7 @@ def calibrate(
     fitted = {layer.name: fits[layer.name] for layer in model.layers}
     return Calibration(
         model=model,
-        weights={name: {b: _weights(fit, f"weight/{b}/") for b in widths} for name, fit in fitted.items()},
+        weights={name: {b: weights_of(_fields(fit, f"weight/{b}/")) for b in widths} for name, fit in fitted.items()},
         activations={
             x.name: {b: _input_quantizer(recipe, x, b).from_arrays(_fields(fitted[x.name], f"act/{b}/")) for b in widths}
             for x in layers
@@ -126,12 +125,6 @@ def fit_bytes(layer: Layer, widths: int) -> int:
 def _input_quantizer(recipe: Recipe, layer: Layer, bits: int) -> type[Quantizer]:
     """The class of a layer's input quantizer at a width."""
     return find(recipe.quantizer("activations", layer.name, layer.type, bits), "activations")
-
-
-def _weights(fit: Arrays, prefix: str) -> Weights:
-    """The quantizer of weights that a fit holds: one with zero points where it has any."""
-    arrays = _fields(fit, prefix)
-    return (AsymmetricWeights if "zero" in arrays else SymmetricWeights).from_arrays(arrays)
 
 
 def _fields(fit: Arrays, prefix: str) -> Arrays:

@@ -17,6 +17,8 @@ from torch import Tensor
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.quantizers.asymmetric import WIDEST, AsymmetricWeights
 from lampq_tvm.quantizers.symmetric import SymmetricHeads, SymmetricWeights, weight_range
+from lampq_tvm.quantizers.twin_log import WIDEST as TWIN_LOG_WIDEST
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.registry import Registry
 
@@ -93,6 +95,37 @@ def search_asymmetric(weight: Tensor, moments: Tensor, bits: int, half: Tensor |
     return best
 
 
+def search_twin_log(weight: Tensor, moments: Tensor, bits: int, half: Tensor | None = None) -> Weights:
+    """Quantizer of rows in powers of two, by the error of the layer's output; symmetric at 8 bits. Arguments as of
+    `search_weights`; one eta for all rows, as published, and each row its own fraction of its reach.
+    """
+    if bits > TWIN_LOG_WIDEST:
+        return search_weights(weight, moments, bits, half)
+    low, high = (end.double().numpy() for end in (weight.amin(1), weight.amax(1)))
+    best, least = None, np.inf
+    by_eta = itertools.groupby(TwinLogWeights.candidates(low, high, bits, COARSE), lambda q: q.levels.tobytes())
+    for _, group in by_eta:
+        tried = list(group)
+        errors = np.stack([_output_error(_level_error(weight, q), moments, half).double().numpy() for q in tried])
+        pick = errors.argmin(0)
+        total = float(errors.min(0).sum())
+        if total < least:
+            least, best = (
+                total,
+                TwinLogWeights(bits, np.stack([q.scale for q in tried])[pick, range(len(pick))], tried[0].levels),
+            )
+    assert best is not None
+    return best
+
+
+def _level_error(weight: Tensor, quantizer: TwinLogWeights) -> Tensor:
+    """What the nearest levels get wrong of weights [N, K]."""
+    levels = torch.from_numpy(quantizer.levels.astype(np.float32))
+    scale = torch.from_numpy(quantizer.scale)[:, None].float()
+    places = torch.bucketize((weight / scale).contiguous(), (levels[1:] + levels[:-1]) / 2)
+    return (levels[places] * scale).sub_(weight)
+
+
 def _shifted_error(weight: Tensor, quantizer: AsymmetricWeights) -> Tensor:
     """What its codes of weights [N, K] get wrong."""
     scale, zero = (torch.from_numpy(x)[:, None].float() for x in (quantizer.scale, quantizer.zero))
@@ -140,3 +173,4 @@ def search_heads(values: Tensor, importance: Tensor, peak: Tensor, bits: int) ->
 WEIGHT_SEARCHES: Registry[str, Callable[..., Weights]] = Registry("search for weights", None, UnsupportedError)
 WEIGHT_SEARCHES.add("symmetric", search_weights)
 WEIGHT_SEARCHES.add("asymmetric", search_asymmetric)
+WEIGHT_SEARCHES.add("twin_log", search_twin_log)

@@ -78,7 +78,7 @@ def payload(qm: QuantizedModel) -> bytes:
     packed = {f"{op.name}.{field}": kind for op in qm.ops for field, kind in op.packed.items()}
     widths = {name: kind.bits for name, kind in packed.items() if not kind.is_float}
     kept = {
-        k: with_zeros(v, qm.tensors.get(f"{k[:-1]}zero")) if k in packed else v
+        k: stored_codes(v, qm.tensors.get(f"{k[:-1]}zero"), qm.tensors.get(f"{k[:-1]}levels")) if k in packed else v
         for k, v in qm.tensors.items()
         if k not in copies
     }
@@ -87,8 +87,12 @@ def payload(qm: QuantizedModel) -> bytes:
     return stored
 
 
-def with_zeros(weights: npt.NDArray[Any], zero: npt.NDArray[np.int8] | None) -> npt.NDArray[Any]:
-    """Codes [N, K] of weights that are code - zero [N]; the weights where there are no zero points."""
+def stored_codes(
+    weights: npt.NDArray[Any], zero: npt.NDArray[np.int8] | None, levels: npt.NDArray[np.int8] | None
+) -> npt.NDArray[Any]:
+    """Codes [N, K] of weights that are code - zero [N], or levels [codes]; the weights where they are neither."""
+    if levels is not None:
+        return (np.searchsorted(levels, weights) - len(levels) // 2).astype(np.int8)
     return weights if zero is None else (weights.astype(np.int16) + zero[:, None]).astype(np.int8)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lampq_tvm.lower.kernel import Call, Recipe
 
-FIELDS = ("zero", "index", "at", "pattern", "cos", "sin", "partner")
+FIELDS = ("zero", "levels", "index", "at", "pattern", "cos", "sin", "partner")
 PART = ".part.w"  # weights of the high plane of a layer whose input takes two: those of the low one
 
 
@@ -36,4 +36,4 @@ def with_shared(calls: Sequence[Call], names: Mapping[str, str]) -> list[Call]:
 
 def renamed(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
     """A recipe whose constants are taken from where they are stored."""
-    return {k: names.get(v, v) if k in ("tensor", "zero", "at", "pattern") else v for k, v in recipe.items()}
+    return {k: names.get(v, v) if k in ("tensor", "zero", "levels", "at", "pattern") else v for k, v in recipe.items()}

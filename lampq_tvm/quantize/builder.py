@@ -22,6 +22,7 @@ from lampq_tvm.quantize.operators.to_codes import QToCodes
 from lampq_tvm.quantize.product import Product, layer_input, layer_product
 from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.carried import Carried
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 
 F32 = npt.NDArray[np.float32]
 
@@ -113,9 +114,10 @@ class Builder:
         """Integer weights and output map of a layer at its planned widths."""
         return layer_product(self.calibration, self.plan.layer(op.name))
 
-    def offset(self, op: Linear | PatchEmbed) -> bool:
-        """Whether a layer's weights have zero points below 8 bits."""
-        return any(isinstance(q, AsymmetricWeights) for q in self.calibration.weights[op.name].values())
+    def decoding(self, op: Linear | PatchEmbed) -> tuple[bool, bool]:
+        """Whether a layer's weights are decoded by zero points below 8 bits (`Weighted.offset`), or by levels (`tabled`)."""
+        kinds = {type(q) for q in self.calibration.weights[op.name].values()}
+        return AsymmetricWeights in kinds, TwinLogWeights in kinds
 
     def linear_before(self, op: Op, index: int) -> Linear:
         """The layer that computes input `index` of `op`.

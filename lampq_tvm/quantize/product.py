@@ -16,6 +16,7 @@ from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affin
 from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.carried import Carried, carried
 from lampq_tvm.quantizers.half import Float16, HalfWeights
+from lampq_tvm.quantizers.twin_log import TOP, TwinLogWeights
 from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.quantizers.weights import Weights
 
@@ -31,17 +32,20 @@ class Product:
     Attributes:
         codes: what is multiplied: int8 or float16.
         zero: [N] int8 of codes with zero points; None where there are none.
+        levels: [2^bits] int8 that codes stand for; None where they stand for themselves.
     """
 
     codes: npt.NDArray[Any]
     S: F64
     B: F64
     zero: npt.NDArray[np.int8] | None = None
+    levels: npt.NDArray[np.int8] | None = None
 
     @property
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Tensors of an operator's weights."""
-        return {"w": self.codes} if self.zero is None else {"w": self.codes, "zero": self.zero}
+        found = {"w": self.codes, "zero": self.zero, "levels": self.levels}
+        return {name: array for name, array in found.items() if array is not None}
 
     def times(self, factor: F64) -> Product:
         """The same product with its output multiplied by `factor` [N]."""
@@ -63,7 +67,7 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
     x = layer_input(calibration, row)
     weights: HalfWeights | Weights
     codes: npt.NDArray[Any]
-    zero = None
+    zero = levels = None
     if row.is_float:
         real = layer_weight(model, row.name)
         weights = HalfWeights.of_rows(real)
@@ -71,11 +75,13 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
     else:
         weights = calibration.weights[row.name][row.w_bits]
         codes = weights.multiplied(planned_codes(calibration, row.name, row.w_bits))
-        check_range(codes.shape[1], x.peak, 1 << (row.w_bits - (not weights.zero.any())), row.name)
+        levels = weights.levels if isinstance(weights, TwinLogWeights) else None
+        peak = 1 << (row.w_bits - (not weights.zero.any())) if levels is None else TOP
+        check_range(codes.shape[1], x.peak, peak, row.name)
         zero = weights.zero.astype(np.int8) if isinstance(weights, AsymmetricWeights) else None
     if op.reads_image:
-        return Product(codes, *pixel_affine(codes, weights.scale, bias, pixel_units(model, op.name)[1]), zero)
-    return Product(codes, *output_affine(codes, weights.scale, bias, x), zero)
+        return Product(codes, *pixel_affine(codes, weights.scale, bias, pixel_units(model, op.name)[1]), zero, levels)
+    return Product(codes, *output_affine(codes, weights.scale, bias, x), zero, levels)
 
 
 def layer_input(calibration: Calibration, row: LayerPlan) -> Carried:

@@ -15,10 +15,12 @@ class Weighted:
         w: kind of their codes, as the payload stores them.
         offset: whether codes below 8 bits have a zero point a row, `.zero` [N] int8: then `.w` is code - zero, which takes a
             bit more than a code.
+        tabled: whether codes below 8 bits stand for `.levels` [2^bits] int8, from the lowest code on: then `.w` are levels.
     """
 
     w: Kind
     offset: bool
+    tabled: bool
     name: str
 
     @property
@@ -32,8 +34,15 @@ class Weighted:
         return self.offset and self.w.bits < Kind.INT8.bits
 
     @property
+    def has_levels(self) -> bool:
+        """Whether codes of this width stand for levels."""
+        return self.tabled and self.w.bits < Kind.INT8.bits
+
+    @property
     def multiplied(self) -> Kind:
         """Kind of what kernels multiply."""
+        if self.has_levels:
+            return Kind.INT8
         return Kind.of_codes(self.w.bits + 1) if self.has_zeros else self.w
 
     @property
@@ -44,4 +53,6 @@ class Weighted:
     def weights(self, shape: list[int]) -> dict[str, Any]:
         """Where a recipe finds them in the payload, [N, K] = `shape`."""
         found = {"tensor": f"{self.name}.w", "bits": self.w.bits, "shape": shape}
+        if self.has_levels:
+            return {**found, "levels": f"{self.name}.levels"}
         return {**found, "zero": f"{self.name}.zero"} if self.has_zeros else found

@@ -2,7 +2,8 @@
 
 After RepQ-ViT (Li et al., ICCV 2023), in a form that no bit width enters: the common range is the mean of all channels'.
 `mosf` takes their median instead, which minimizes the sum of distances to all of them, so that a few wide channels do not widen
-it (DopQ-ViT, 2024).
+it (DopQ-ViT, 2024). `powers` brings them to the mean range by powers of two alone and without a shift, as FQ-ViT's power-of-two
+factors do (IJCAI 2022): the weights that read a channel take its factor, which is exact.
 """
 
 from __future__ import annotations
@@ -27,6 +28,19 @@ def reparameterize(model: ImportedModel, seen: Seen) -> tuple[ImportedModel, See
 def reparameterize_by_median(model: ImportedModel, seen: Seen) -> tuple[ImportedModel, Seen]:
     """The same with the median range."""
     return change_channels(model, seen, lambda x: channel_map(x, float(np.median(x.high - x.low))))
+
+
+@REWRITES.register("powers")
+def reparameterize_by_powers(model: ImportedModel, seen: Seen) -> tuple[ImportedModel, Seen]:
+    """(the same function with channels scaled by powers of two, its ranges and samples). Neither argument is changed."""
+    return change_channels(model, seen, power_map)
+
+
+def power_map(x: Input) -> tuple[F64, F64]:
+    """(zeros [K], 2^k [K]), k the nearest whole number."""
+    reach = np.maximum(np.abs(x.low), np.abs(x.high))
+    factor = np.maximum(reach / max(float(reach.mean()), 1e-12), SMALLEST)
+    return np.zeros(len(factor)), np.exp2(np.rint(np.log2(factor)))
 
 
 def channel_map(x: Input, common: float) -> tuple[F64, F64]:

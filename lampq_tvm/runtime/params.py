@@ -36,7 +36,7 @@ def kernel_params(recipes: list[dict[str, Any]], payload: Mapping[str, np.ndarra
     lanes * group]), `pairs` (of 2-bit weights: places in a table of all pairs, [Np / lanes, Kp / 2, lanes]), `words` (weights
     for a GPU, [N, words] uint32), `correction` (-shift times the sum over k of the weights, [N] int32) or `bias` (of attention
     scores: table entries put in their places, for every pattern or for every group). Where weights have a `zero` a row, [N], it
-    is taken off their codes.
+    is taken off their codes; where they have `levels`, [2^bits], their codes stand for these, from the lowest code on.
     """
     for recipe in recipes:
         match recipe["from"]:
@@ -65,6 +65,9 @@ def _codes(recipe: dict[str, Any], payload: Mapping[str, np.ndarray]) -> np.ndar
     if recipe.get("layout") == "f16":  # stored as they are
         return payload[recipe["tensor"]].reshape(recipe["shape"])
     codes = unpack_bits(payload[recipe["tensor"]], recipe["bits"], tuple(recipe["shape"]))
+    if "levels" in recipe:
+        found: np.ndarray = payload[recipe["levels"]][codes.astype(np.int64) + (1 << (recipe["bits"] - 1))]
+        return found
     if "zero" not in recipe:
         return codes
     multiplied: np.ndarray = (codes.astype(np.int16) - payload[recipe["zero"]][:, None]).astype(np.int8)

@@ -8,7 +8,9 @@ import torch
 
 from lampq_tvm.calibrate.fake import fake_quantize
 from lampq_tvm.calibrate.search import output_error, output_mixer, search_activation
-from lampq_tvm.calibrate.search_weights import _output_error, search_heads, search_weights
+from lampq_tvm.calibrate.search_weights import _output_error, search_heads, search_twin_log, search_weights
+from lampq_tvm.quantizers.symmetric import SymmetricWeights
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.quantizers.uniform import Uniform
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
@@ -95,3 +97,24 @@ def test_head_scales():
     full = search_heads(values, torch.ones(3, 8), peak, 8)
     assert np.array_equal(full.scale, (peak / 127).numpy())
     assert (search_heads(values, torch.ones(3, 8), peak, 4).scale < (peak / 7).numpy()).all()
+
+
+def test_levels_in_powers_of_two_are_fitted_to_the_weights():
+    """Never worse than the whole reach at any eta; heavy tails at 3 bits suit them better than even steps; symmetric at 8 bits."""
+    torch.manual_seed(0)
+    weight = torch.distributions.StudentT(3.0).sample((12, 64)) * 0.05
+    rows = torch.randn(256, 64)
+    moments = rows.T @ rows / 256
+    for bits in (3, 4):
+        found = search_twin_log(weight, moments, bits)
+        assert isinstance(found, TwinLogWeights)
+
+        def error(q):
+            wrong = torch.from_numpy(q.values(q.encode(weight.numpy()))).float() - weight
+            return float(((wrong @ moments) * wrong).sum())
+
+        low, high = weight.amin(1).numpy(), weight.amax(1).numpy()
+        assert all(error(found) <= error(q) * (1 + 1e-6) for q in TwinLogWeights.candidates(low, high, bits))
+        if bits == 3:
+            assert error(found) < error(search_weights(weight, moments, bits))
+    assert isinstance(search_twin_log(weight, moments, 8), SymmetricWeights)

@@ -21,7 +21,7 @@ from tests.boards import board_session, runs_here, target_of
 from tests.compiler.networks import artifact, first_difference, images, network
 
 BEST = next(isa for isa in ("vbmi", "vnni", "avx2") if runs_here(isa))
-ON_BOARDS = ("default", "lampq", "ptq4vit", "fqvit")  # zero points, a searched base, shifted ranges, powers of two
+ON_BOARDS = ("default", "lampq", "ptq4vit", "fqvit", "lrq")  # a fitted table, a searched base, shifted ranges, powers of two
 
 
 @functools.cache

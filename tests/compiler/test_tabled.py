@@ -19,20 +19,21 @@ from lampq_tvm.quantize.weighted import Weighted
 from lampq_tvm.runtime.runner import Runner
 from tests.boards import BOARDS, board_session, runs_here, target_of
 from tests.compiler.networks import artifact, calibration, first_difference, images, network
-from tests.quantizers.tabled import with_quantizer, with_zero_points
+from tests.quantizers.tabled import with_levels, with_quantizer, with_zero_points
 
-QUANTIZERS = ("squares", "powers", "zero points")  # the last of weights
+QUANTIZERS = ("squares", "powers", "zero points", "levels")  # the last two of weights
+WEIGHTS = {"zero points": with_zero_points, "levels": with_levels}
 FAMILIES = ("vit", "swin padded", "eva02", "siglip")  # look-ups behind LayerNorm, windows, gates, constant queries
 
 
 @functools.cache
 def tabled(family: str, name: str) -> QuantizedModel:
     """The network at few bits with every layer's input quantized by a quantizer of the tests, or with asymmetric weights."""
-    if name == "zero points":
+    if name in WEIGHTS:
         widths = itertools.cycle((2, 3, 4, 6))
         plan = uniform_plan(network(family), 4, 4)
         rows = [row.model_copy(update={"w_bits": next(widths)}) for row in plan.layers]
-        return quantize(with_zero_points(calibration(family)), plan.model_copy(update={"layers": tuple(rows)}))
+        return quantize(WEIGHTS[name](calibration(family)), plan.model_copy(update={"layers": tuple(rows)}))
     return quantize(with_quantizer(calibration(family), name), uniform_plan(network(family), 4, 4))
 
 
@@ -69,6 +70,20 @@ def test_the_payload_holds_codes_and_zero_points():
             assert stored[f"{op.name}.w"].size == -(-n * k * op.w_bits // 8) and stored[f"{op.name}.zero"].shape == (n,)
             codes = unpack_bits(stored[f"{op.name}.w"], op.w_bits, (n, k))
             assert np.array_equal(codes - stored[f"{op.name}.zero"][:, None].astype(int), qm.tensors[f"{op.name}.w"])
+
+
+def test_the_payload_holds_codes_and_levels():
+    """Codes at their width, a layer's levels beside them; what is multiplied are levels."""
+    qm = tabled("vit", "levels")
+    stored = load(payload(qm))
+    for op in qm.ops:
+        if isinstance(op, Weighted):
+            assert op.has_levels and op.multiplied.bits == 8
+            n, k = qm.tensors[f"{op.name}.w"].shape
+            levels = qm.tensors[f"{op.name}.levels"]
+            assert stored[f"{op.name}.w"].size == -(-n * k * op.w_bits // 8) and levels.shape == (1 << op.w_bits,)
+            codes = unpack_bits(stored[f"{op.name}.w"], op.w_bits, (n, k)).astype(int)
+            assert np.array_equal(levels[codes + len(levels) // 2], qm.tensors[f"{op.name}.w"])
 
 
 def test_planes_share_their_weights():

@@ -14,6 +14,7 @@ from lampq_tvm.kinds import Kind
 from lampq_tvm.network.pixels import layer_weight
 from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
 from lampq_tvm.quantizers.protocol import Levels, Quantizer, find, quantizer
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 
 
 class _Nearest(Quantizer):
@@ -98,3 +99,14 @@ def with_quantizer(calibration: Calibration, name: str) -> Calibration:
         for layer, by in calibration.activations.items()
     }
     return dataclasses.replace(calibration, activations=found)
+
+
+def with_levels(calibration: Calibration) -> Calibration:
+    """The calibration with weights below 8 bits in powers of two."""
+    found = {}
+    for name, by_bits in calibration.weights.items():
+        real = layer_weight(calibration.model, name)
+        low, high = real.min(1), real.max(1)
+        narrow = {b: TwinLogWeights.candidates(low, high, b)[b] for b in by_bits if b < 8}
+        found[name] = {**by_bits, **narrow}
+    return dataclasses.replace(calibration, weights=found, codes={})

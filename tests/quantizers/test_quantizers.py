@@ -19,6 +19,7 @@ from lampq_tvm.quantizers.fitted import Fitted
 from lampq_tvm.quantizers.probabilities import SHARES, softmax_table
 from lampq_tvm.quantizers.protocol import QUANTIZERS, Quantizer, find, names
 from lampq_tvm.quantizers.shift_uniform_log2 import ShiftUniformLog2
+from lampq_tvm.quantizers.twin_log import TwinLogWeights, twin_levels
 from lampq_tvm.quantizers.twin_uniform import SignedTwinUniform
 from lampq_tvm.quantizers.uniform import Uniform
 
@@ -61,6 +62,7 @@ def step_at_the_top(name: str, bits: int) -> float:
         "float16": 2.0**-11,
         "float16_weights": 2.0**-11,
         "fitted": even + 0.01,
+        "twin_log": 0.25,  # below its largest level comes half of it
     }.get(name, even if name in ("uniform", "asymmetric") else 0.01)
 
 
@@ -190,3 +192,14 @@ def test_a_plan_with_an_unknown_softmax_is_refused(tmp_path):
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(CorruptError, match=r"softmax.*unknown quantizer of probabilities 'log_sqrt3'; did you mean log_sqrt2"):
         BitPlan.load(tmp_path / "plan.json")
+
+
+def test_twin_logarithms_by_hand():
+    """3 bits, eta 0: 127 and its halves, four below zero and three above; with eta the fine ones fall together with zero."""
+    assert twin_levels(3, 0.0).tolist() == [-127, -64, -32, -16, 0, 32, 64, 127]
+    assert twin_levels(3, 1.0).tolist() == [-127, 0, 0, 0, 0, 0, 0, 127]
+    found = TwinLogWeights(3, np.array([0.01, 0.1]), twin_levels(3, 0.0))
+    weights = np.array([[1.27, 0.95, 0.96, -0.07], [-12.7, -2.3, -2.5, 1.5]])
+    assert found.multiplied(found.encode(weights)).tolist() == [[127, 64, 127, 0], [-127, -16, -32, 0]]
+    with pytest.raises(UnsupportedError, match="8 bits hold every whole number"):
+        TwinLogWeights(8, np.ones(1), twin_levels(8, 0.0))

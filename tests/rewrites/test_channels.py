@@ -9,7 +9,7 @@ from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.rewrites.channels import Input, linear_readers
 from lampq_tvm.rewrites.noisy import noise
-from lampq_tvm.rewrites.repq import channel_map, reparameterize
+from lampq_tvm.rewrites.repq import channel_map, power_map, reparameterize
 from lampq_tvm.rewrites.rewrite import REWRITES
 from lampq_tvm.rewrites.smooth import smoothing
 from lampq_tvm.store import Units
@@ -17,7 +17,7 @@ from tests.quantize.tiny import VARIANTS, tiny_images, tiny_model
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", ["repq", "mosf", "smooth", "noisy"])
+@pytest.mark.parametrize("name", ["repq", "mosf", "powers", "smooth", "noisy"])
 def test_same_function_same_statistics(name, variant, tmp_path):
     model, images = tiny_model(variant), tiny_images(20)
     before = observe(model, [(images, None)], Units(tmp_path / "a"))
@@ -86,3 +86,13 @@ def test_noise_is_gaussian_and_never_worse():
     found, ones = noise(x)
     drawn = 2 * np.random.default_rng(0).standard_normal(3) - 1
     assert np.allclose(found / drawn, (found / drawn)[0]) and (ones == 1).all()
+
+
+def test_powers_of_two():
+    """Channels come within a factor of sqrt(2) of the mean reach, by powers of two, and zero stays zero."""
+    x = Input(np.array([-1.0, -0.5, 0.0, -64]), np.array([0.5, 3.0, 0.1, 2.0]), np.zeros((1, 4), np.float32), np.ones((1, 4)))
+    centre, r = power_map(x)
+    reach = np.array([1.0, 3.0, 0.1, 64.0])
+    assert np.array_equal(np.log2(r), np.rint(np.log2(r))) and not centre.any()
+    scaled = reach / r / reach.mean()
+    assert (scaled[[0, 1, 3]] <= 2**0.5 + 1e-9).all() and (scaled[[0, 1, 3]] >= 2**-0.5 - 1e-9).all()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lampq_tvm.calibrate.rounding import I8, ROUNDINGS, Rounding
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.recipes.schema import RoundingOptions
 
@@ -23,9 +24,10 @@ BLOCK = 32
 
 
 def rounded(weight: Tensor, quantizers: Mapping[int, Weights], moments: Tensor, options: RoundingOptions) -> dict[int, I8]:
-    """Codes of the widths that are no wider than asked for: from 6 bits on plain rounding is as good."""
+    """Codes of the widths that are no wider than asked for: from 6 bits on plain rounding is as good. Levels that are not even
+    are rounded to the nearest."""
     assert options.widest_bits is not None and options.damping is not None
-    narrow = {bits: found for bits, found in quantizers.items() if bits <= options.widest_bits}
+    narrow = {b: found for b, found in quantizers.items() if b <= options.widest_bits and not isinstance(found, TwinLogWeights)}
     return compensated_codes(weight, narrow, moments, options.damping)
 
 

@@ -51,7 +51,7 @@ def coded_product(b: Builder, name: str, op: Linear, p: Product, encode: Encode,
     if len(codes) > 1:
         units = float_product(b, f"{name}.units", op, p, codes=codes)
         return b.add(QToCodes(name, (units,), encode), affine=np.array([1, 0], np.float32), **table)
-    made = QProduct(name, codes, "codes", row.w, b.input_kind(op), encode, offset=b.offset(op))
+    made = QProduct(name, codes, "codes", row.w, b.input_kind(op), encode, "", *b.decoding(op))
     return b.add(made, **p.weights, M=p.S.astype(np.float32), B=p.B.astype(np.float32), **table)
 
 
@@ -66,7 +66,7 @@ def float_product(
     parts = [(plane, f"{name}.part", PLANE * p.S, np.zeros(len(p.B))) for plane in high]
     for plane, part, S, B in (*parts, (low, name, p.S, p.B)):
         more, epilogue = ((), "float") if stream is None else ((stream,), "residual")
-        made = QProduct(part, (plane, *more), epilogue, row.w, b.input_kind(op), offset=b.offset(op))
+        made = QProduct(part, (plane, *more), epilogue, row.w, b.input_kind(op), None, "", *b.decoding(op))
         stream = b.add(made, **p.weights, S=S.astype(np.float32), B=B.astype(np.float32))
     return name
 

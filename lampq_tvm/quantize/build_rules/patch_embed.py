@@ -19,7 +19,7 @@ def stream_start(b: Builder, op: PatchEmbed) -> str:
     """Pixels to the stream."""
     p, kind = b.product(op), b.plan.layer(op.name).w
     return b.add(
-        QPatchEmbed(op.name, (IMAGE,), op.patch, kind, b.offset(op)),
+        QPatchEmbed(op.name, (IMAGE,), op.patch, kind, *b.decoding(op)),
         **p.weights,
         S=p.S.astype(np.float32),
         B=p.B.astype(np.float32),

@@ -18,7 +18,7 @@ class QPatchEmbed(Weighted, QOp):
     """Pixels to stream: r[t, n] = pos[t, n] + fma(acc, S[n], B[n]) for patch tokens, prefix rows before them.
 
     Input: pixel codes (pixel - 128) [B, C, H, W] int8. Output: stream [B, T, N] float32, T = P + patches.
-    Tensors: `.w` [N, C*p*p] int8 (k in the order c, row, column), `.zero` [N] int8 where codes have zero points,
+    Tensors: `.w` [N, C*p*p] int8 (k in the order c, row, column), `.zero` [N] int8 or `.levels` where codes have such,
     `.S` `.B` [N] f32, `.pos` [patches, N] f32
     ([1, N] where all patches get the same), `.prefix` [P, N] f32.
     """
@@ -28,6 +28,7 @@ class QPatchEmbed(Weighted, QOp):
     patch: int
     w: Kind
     offset: bool = False
+    tabled: bool = False
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """Tokens of the grid and those before them."""

@@ -17,7 +17,7 @@ from lampq_tvm.quantize.weighted import Weighted
 class QProduct(Weighted, QOp):
     """Product acc[.., n] = sum_k a[.., k] w[n, k], in integers or of float16 values in float32, then an epilogue.
 
-    Tensors: `.w` [N, K] int8 or float16, `.zero` [N] int8 where codes have zero points, and by `epilogue`:
+    Tensors: `.w` [N, K] int8 or float16, `.zero` [N] int8 or `.levels` where codes have such, and by `epilogue`:
         codes: `.M` `.B` [N] f32; fma(acc, M, B) is stored as `encode` says; its table may hold an activation function too.
         act: of a float16 layer, `.S` `.B` [N] f32, `.affine` [2] f32; x = f(fma(acc, S, B)), then codes as `QToCodes`.
         residual: inputs (codes, stream), `.S` `.B` [N] f32; stream + fma(acc, S, B), float32.
@@ -25,7 +25,7 @@ class QProduct(Weighted, QOp):
 
     Attributes:
         w, a: kinds of the weights' codes and of the input.
-        offset: as of `Weighted`.
+        offset, tabled: as of `Weighted`.
         encode: of `codes` and `act`, how codes are stored.
         act: of `act`, the activation function f.
     """
@@ -38,6 +38,7 @@ class QProduct(Weighted, QOp):
     encode: Encode | None = None
     act: str = ""
     offset: bool = False
+    tabled: bool = False
 
     @property
     def a_bits(self) -> int:
