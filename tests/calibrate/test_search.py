@@ -100,7 +100,7 @@ def test_head_scales():
 
 
 def test_levels_in_powers_of_two_are_fitted_to_the_weights():
-    """Never worse than the whole reach at any eta; heavy tails at 3 bits suit them better than even steps; symmetric at 8 bits."""
+    """Never worse than the whole reach at any eta; heavy tails at 3 bits suit them; symmetric at 8 bits."""
     torch.manual_seed(0)
     weight = torch.distributions.StudentT(3.0).sample((12, 64)) * 0.05
     rows = torch.randn(256, 64)
