@@ -13,12 +13,14 @@ from lampq_tvm.allocate.budget import Budget
 from lampq_tvm.allocate.costs import Limit, check_latency, layer_ms, limits, payload_base, plan_bytes, plan_ms
 from lampq_tvm.allocate.held import held_choices
 from lampq_tvm.allocate.ilp import Row, solve
+from lampq_tvm.allocate.interacting import refined, total_loss
 from lampq_tvm.allocate.reasons import infeasible, reason
 from lampq_tvm.bitplan import BitPlan, LayerPlan, float_pair
 from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.recipes.held import Held
+from lampq_tvm.sensitivity.interactions import Term
 from lampq_tvm.sensitivity.pairs import Pair, Pairing, slot
 from lampq_tvm.sensitivity.table import Sensitivity
 
@@ -50,7 +52,14 @@ class Problem:
 
     def try_solve(self, extra: Sequence[Row] = ()) -> list[int] | None:
         """Index of each layer's choice under the budgets and the `extra` rows, or None where there is none."""
-        return solve(self.loss, [*(limit.row for limit in self.limits), *extra])
+        rows = [*(limit.row for limit in self.limits), *extra]
+        choice = solve(self.loss, rows)
+        return refined(choice, self.choices, self.loss, rows, self.terms) if choice and self.terms else choice
+
+    @property
+    def terms(self) -> list[Term]:
+        """What pairs of layers do to each other, where it was measured."""
+        return [(i, j, r) for i, j, r in self.sensitivity.details.get("interactions", ())]
 
     def solve(self) -> list[int]:
         """Index of each layer's choice.
@@ -89,7 +98,7 @@ class Problem:
             layers=rows,
             budgets=tuple(budget.text for budget in self.budgets),
         )
-        loss = math.fsum(float(x[p]) for x, p in zip(self.loss, choice, strict=True))
+        loss = total_loss(choice, self.loss, self.terms)
         return with_figures(plan, self.base_bytes, self.latency, self.sensitivity.metric, self.pairing, loss)
 
 

@@ -83,8 +83,8 @@ class MethodOptions(Group):
     """How a model is quantized and a plan's widths are chosen.
 
     Attributes:
-        recipe: the method, by name or file. What is given of `softmax`, `metric`, `alpha`, `tied`, `a_bits` and `update` wins
-            over it; `method` is what that comes to.
+        recipe: the method, by name or file. What is given of `softmax`, `metric`, `alpha`, `tied`, `a_bits`, `update` and
+            `interactions` wins over it; `method` is what that comes to.
         tied: activations take the weights' width (`--tie`), or each layer any pair (`--separate`); None: as the recipe says, or
             metric and budgets ask (`allocate.problem.choose_pairing`).
         a_bits: one fixed width for all activations.
@@ -96,6 +96,7 @@ class MethodOptions(Group):
         metric: what sensitivity measures; `lampq` does not see activations, so it needs tied or fixed ones.
         alpha: type weights of the metric `lampq`, from the drop of accuracy or from the rise of the loss.
         update: whether to refine the plan by LampQ's error-based update.
+        interactions: whether pairs of neighbouring layers are measured too, for terms of the program.
     """
 
     recipe: Annotated[
@@ -128,6 +129,13 @@ class MethodOptions(Group):
     update: Annotated[
         bool | None,
         Option("LampQ's error-based update of the plan. [default: the recipe's]", flags=("--update/--no-update",)),
+    ] = None
+
+    interactions: Annotated[
+        bool | None,
+        Option(
+            "Measure pairs of neighbouring layers too. [default: the recipe's]", flags=("--interactions/--no-interactions",)
+        ),
     ] = None
 
     @functools.cached_property

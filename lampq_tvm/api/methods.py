@@ -74,6 +74,8 @@ def with_options(recipe: Recipe, options: MethodOptions) -> Recipe:
         changes["pairs"] = "tied" if options.tied else "separate"
     elif options.a_bits is not None:
         changes["pairs"] = "auto"
+    if options.interactions is not None:
+        changes["interactions"] = options.interactions
     if options.update is not None:
         changes["update"] = recipe.update.model_copy(update={"enabled": options.update})
     return recipe.model_copy(update={**changes, "metric": metric})
@@ -130,6 +132,7 @@ def _rows(recipe: Recipe) -> dict[str, str]:
         "rounding": _text(rounding.method, rounding.model_dump(exclude={"method"})),
         "metric": _text(metric.name, metric.model_dump(exclude={"name"}, exclude_unset=True)),
         "pairs": recipe.pairs,
+        "interactions": "on" if recipe.interactions else "off",
         "hold": " ".join(recipe.hold) or "-",
         "update": _text("on", update.model_dump(exclude={"enabled"})) if update.enabled else "off",
     }

@@ -54,7 +54,7 @@ class Options(
         """Every resolved option as text, for the table printed before work starts; the recipe's with what it comes to."""
         from lampq_tvm.api.methods import shown_recipe
 
-        recipes_own = ("bits", "softmax", "metric", "alpha", "update")
+        recipes_own = ("bits", "softmax", "metric", "alpha", "update", "interactions")
         return {name: text for name, text in super().shown().items() if name not in recipes_own} | shown_recipe(self)
 
     @property

@@ -276,7 +276,9 @@ class Stages:
     def sensitivity_key(self) -> tuple[str, ...]:
         """What sensitivity's result depends on."""
         pairs = (self.pairing.mode, str(self.pairing.a_bits))
-        return (self.calibration_key, self.sens_data.fingerprint, digest(self.options.method.metric.model_dump()), *pairs)
+        method = self.options.method
+        measured = digest(method.metric.model_dump(), *(["interactions"] if method.interactions else []))
+        return (self.calibration_key, self.sens_data.fingerprint, measured, *pairs)
 
     @functools.cached_property
     def pairing(self) -> Pairing:
@@ -306,7 +308,15 @@ class Stages:
 
             o, data, units = self.options, self.sens_data, Units(folder / "units")
             batches = data.__iter__  # called once per pass
-            found = sensitivity(self.calibration, batches, metric=o.method.metric, units=units, pairs=self.pairing, jobs=o.jobs)
+            found = sensitivity(
+                self.calibration,
+                batches,
+                metric=o.method.metric,
+                units=units,
+                pairs=self.pairing,
+                jobs=o.jobs,
+                interactions=o.method.interactions,
+            )
             check_unchanged(data, units)
             return found
 

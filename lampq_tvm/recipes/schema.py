@@ -152,6 +152,7 @@ class Recipe(Schema):
         refit: how weights are fitted once more when the plan is known; None: they are not.
         hold: layers whose widths are fixed or bounded, as `--bits` writes them; the last that matches a layer decides.
         pairs: whether activations take the weights' width (`tied`), any (`separate`), or as metric and budgets ask (`auto`).
+        interactions: whether pairs of neighbouring layers are measured too, for terms of the program.
     """
 
     version: Literal[1]
@@ -162,6 +163,7 @@ class Recipe(Schema):
     refit: RefitOptions | None = None
     metric: MetricOptions
     pairs: Literal["auto", "tied", "separate"] = "auto"
+    interactions: bool = False
     hold: tuple[str, ...] = ()
     update: UpdateOptions
 

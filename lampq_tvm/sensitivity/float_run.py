@@ -52,11 +52,14 @@ class FloatRun:
 
         self.output = run_float(model, images, replace=self.replace, observe=keep)
 
-    @torch.no_grad()
     def with_layer(self, layer: str, function: Replacement | None = None) -> Tensor:
         """Output [B, classes] with `function` in the place of one layer; None: the layer itself, in float."""
-        start = self.order[layer]
+        return self.with_layers({layer: function})
+
+    @torch.no_grad()
+    def with_layers(self, functions: Mapping[str, Replacement | None]) -> Tensor:
+        """The same with several layers."""
+        start = min(self.order[layer] for layer in functions)
         before = {name: value for name, value in self.values.items() if self.order[name] < start}
-        others = {name: other for name, other in self.replace.items() if name != layer}
-        replace = others if function is None else {**others, layer: function}
+        replace = {name: function for name, function in {**self.replace, **functions}.items() if function is not None}
         return run_float(self.model, self.images, replace=replace, values=before)

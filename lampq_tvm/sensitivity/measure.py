@@ -14,6 +14,7 @@ from lampq_tvm.network.execute import run_float
 from lampq_tvm.recipes.schema import MetricOptions
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import hits, labels_mean_something
+from lampq_tvm.sensitivity.interactions import measured_terms
 from lampq_tvm.sensitivity.metric import METRICS
 from lampq_tvm.sensitivity.pairs import Pairing
 from lampq_tvm.sensitivity.pieces import Batches, Piece, spread_pieces
@@ -35,6 +36,7 @@ def sensitivity(
     pairs: Pairing = Pairing("tied"),  # noqa: B008  (frozen)
     seed: int = 0,
     jobs: int | None = None,
+    interactions: bool = False,
 ) -> Sensitivity:
     """Loss of every layer at every pair of widths.
 
@@ -47,6 +49,7 @@ def sensitivity(
         pairs: the pairs a plan may take; `kl` measures only these, the rest is infinite.
         seed: of sampled labels.
         jobs: pieces of images computed at once; all usable cores where None. The result does not depend on it.
+        interactions: whether pairs of neighbouring layers are measured too (`sensitivity.interactions`), for the details.
 
     Raises:
         UsageError: there is no such metric, a width is out of range, or there are no images.
@@ -60,6 +63,8 @@ def sensitivity(
     details: dict[str, Any] = {"images": images, "float_accuracy": accuracy, "labels": known, "pairs": pairs.mode}
     details["labels_used"] = accuracy is not None
     loss, more = measured.measure(context)
+    if interactions:
+        details["interactions"] = measured_terms(context)
     return Sensitivity(metric.name, measured.sees_activations, names, widths, loss, {**details, **more})
 
 

@@ -66,6 +66,17 @@ def test_sensitivity_is_what_the_plan_was_chosen_by(lampq, known, tmp_path):
         assert shown.code == 0 and "blocks.1.mlp.fc2" in shown.out, shown.err
 
 
+def test_interactions_are_measured_and_counted(lampq, known, tmp_path):
+    """The plan's figure has their terms; the table's details hold them; it keeps its budget."""
+    common = [*known, "--budget", "4bit", "--no-update", "--json"]
+    plain = notes(lampq("plan", *common, "-o", tmp_path / "p.json"))
+    found = notes(lampq("plan", *common, "--interactions", "-o", tmp_path / "q.json"))
+    told = lampq("sensitivity", *known, "--budget", "4bit", "--interactions", "--json")
+    terms = json.loads(told.out.splitlines()[-1])["details"]["interactions"]
+    assert found["avg_w_bits"] <= 4 and len(terms) > 10 and all(-2 <= r <= 2 for _, _, r in terms)
+    assert found["predicted_loss"] != plain["predicted_loss"]
+
+
 def test_the_front_is_written(lampq, known, tmp_path):
     """One of its points is the plan of its budget; activations stay at 8 bits under bytes alone, and that is said."""
     common = [*known, "--no-update", "--json", "-o", tmp_path / "p.json"]
