@@ -58,7 +58,7 @@ def foreign(method: str, widths: str, own: Subject, exact: np.ndarray, folder: P
     """A library's row; one with `left` alone where it does not go so far."""
     start = time.perf_counter()
     try:
-        command = [str(LIBRARIES.python()), str(SCRIPT), method, str(folder), *widths.split("/")]
+        command = [str(LIBRARIES.python()), "-P", str(SCRIPT), method, str(folder), *widths.split("/")]
         execute(["env", f"PYTHONPATH={Path(timm.__file__).parents[1]}", *command], METHODS[method])
     except DeviceError as e:
         return {"left": str(e).partition("(")[2].rstrip(")") or str(e)}

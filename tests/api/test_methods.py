@@ -39,7 +39,7 @@ def test_the_list_begins_with_the_default():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"rewrites": ["repk"]}, "unknown rewrite 'repk'; did you mean repq?"),
+        ({"rewrites": ["repk"]}, "unknown rewrite 'repk'; did you mean repq"),
         ({"quantizers": [{**ALL, "weights": "symetric"}]}, "'symetric'; did you mean symmetric"),
         ({"quantizers": [ALL, {"probabilities": "log3"}]}, "'log3'; did you mean log2"),
         ({"rounding": {"method": "neareat"}}, "unknown rounding 'neareat'; did you mean nearest?"),
