@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.run import Pieces, arguments, finish, machine
-from bench.common.subjects import CIFAR, Subject, evaluated, float_answers, subject
+from bench.common.subjects import CIFAR, Subject, depends, evaluated, float_answers, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.recipes.find import find_recipe, shipped
-from lampq_tvm.stage_cache import code_key
 
 COLUMNS = ("model", "recipe", "widths", "attention", "seed", "top1", "drop", "kl", "agreement", "payload_bytes", "seconds")
 CHOOSING = ("default", "lampq", "vtptq")  # recipes that choose widths as well
@@ -38,14 +37,6 @@ def requests(args: argparse.Namespace, subject: Subject) -> Iterator[tuple[str, 
                 budget = {"budgets": (widths,)} if widths.endswith("bit") else {}
                 shared = {"calib_images": args.calib_images, "sens_images": args.sens_images, "recipe": recipe, "seed": seed}
                 yield recipe, widths, seed, Options(**subject.options, **shared, **budget, attention_bits=args.attention_bits)
-
-
-def depends(pipeline: Pipeline, widths: str) -> list[Any]:
-    """What a row depends on: keys and code of the stages up to the integer network, which kernels compute to the bit."""
-    method = pipeline.options.method
-    stages = ["quantize", *(["refit"] if method.refit else []), *([] if "/" in widths else ["sensitivity", "plan"])]
-    code = [code_key(stage) for stage in stages]
-    return [pipeline.calibration_key, pipeline.sens_data.fingerprint, method.model_dump(), widths, code]
 
 
 def sharing() -> dict[str, list[str]]:

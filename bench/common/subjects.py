@@ -21,6 +21,7 @@ from lampq_tvm.api.running import float_logits, load
 from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.recipes.find import find_recipe
 from lampq_tvm.spread import one_thread
+from lampq_tvm.stage_cache import code_key
 
 BATCH = 250
 CIFAR = {"cifar10_vit": "vit_tiny_patch16_224", "cifar10_swin": "swin_tiny_patch4_window7_224"}
@@ -74,6 +75,14 @@ def divergence(exact: np.ndarray, found: np.ndarray) -> float:
     """Mean KL(float || artifact) of logits [N, classes]."""
     a, b = (x - np.logaddexp.reduce(x, 1, keepdims=True) for x in (exact.astype(np.float64), found.astype(np.float64)))
     return float((np.exp(a) * (a - b)).sum(1).mean())
+
+
+def depends(pipeline: Pipeline, widths: str) -> list[Any]:
+    """What a row depends on: keys and code of the stages up to the integer network, which kernels compute to the bit."""
+    method = pipeline.options.method
+    stages = ["quantize", *(["refit"] if method.refit else []), *([] if "/" in widths else ["sensitivity", "plan"])]
+    code = [code_key(stage) for stage in stages]
+    return [pipeline.calibration_key, pipeline.sens_data.fingerprint, method.model_dump(), widths, code]
 
 
 def evaluated(options: Options, widths: str, folder: Path, own: Subject, exact: np.ndarray) -> dict[str, Any]:

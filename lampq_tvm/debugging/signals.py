@@ -69,13 +69,14 @@ def input_quantizer(described: Described) -> Quantizer:
 
 
 def value_range(quantizer: Quantizer) -> tuple[float, float]:
-    """Smallest and largest value that codes stand for, half a step of an even quantizer beyond them."""
+    """Smallest and largest value that codes stand for, and half a step beyond them: what lies further out is cut off."""
     if isinstance(quantizer, Float16):
         return -np.inf, np.inf
     y = carried(quantizer)
     codes = np.arange(y.kind.low, y.kind.high + 1) if y.levels is None else np.arange(len(y.levels))
-    values, margin = quantizer.values(codes), y.scale / 2 if y.levels is None else 0.0
-    return float(values.min()) - margin, float(values.max()) + margin
+    values = np.unique(quantizer.values(codes))
+    steps = np.diff(values) / 2 if len(values) > 1 else np.zeros(1)
+    return float(values[0] - steps[0]), float(values[-1] + steps[-1])
 
 
 def read_by(model: ImportedModel, row: LayerPlan, quantizer: Quantizer, trace: Values) -> F64 | None:

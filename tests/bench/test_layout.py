@@ -14,7 +14,8 @@ from lampq_tvm.resources import PACKAGE
 ROOT = PACKAGE.parent
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted((ROOT / "bench").rglob("*.py"))}
 # Run where this project is not: in a peer's environment or on a board.
-SCRIPTS = {"bench.common.worker", "bench.common.peers.litert_convert", "bench.common.peers.openvino_convert"}
+PEERS = "bench.common.peers"
+SCRIPTS = {"bench.common.worker", *(f"{PEERS}.{name}" for name in ("litert_convert", "openvino_convert", "foreign_quantize"))}
 
 
 def is_bench(path: Path) -> bool:

@@ -1,0 +1,64 @@
+"""Who chooses the widths, and other libraries beside ours: sections of the page of results."""
+
+from __future__ import annotations
+
+from bench.report.recipes import NAMES
+from bench.report.tables import Row, bold, load, percent, table
+
+BASES = {"lampq": "AdaLog's quantizers", "default": "`default`'s quantizers"}
+
+
+def _shown(row: Row) -> str:
+    difference, low, high = row["above"]
+    told = "" if not any(row["above"]) else f", {difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f"{percent(row['top1'])}, {row['kl']:.3f}{told}"
+
+
+def allocations() -> str:
+    """Metrics and LampQ's parts on two bases."""
+    found, parts = load("allocations"), []
+    for model in dict.fromkeys(row["model"] for row in found["rows"]):
+        own = [row for row in found["rows"] if row["model"] == model]
+        columns = list(dict.fromkeys((row["base"], row["bits"]) for row in own))
+        cells = {(row["widths by"], row["base"], row["bits"]): row for row in own}
+        names = list(dict.fromkeys(row["widths by"] for row in own))
+        lines = [
+            bold([name, *((row := cells.get((name, *c))) and _shown(row) for c in columns)], name == "lampq, update")
+            for name in names
+        ]
+        head = ["widths by", *(f"{BASES[base]}, {bits} bits" for base, bits in columns)]
+        parts.append(f"{NAMES[model]}:\n\n" + table(head, lines))
+    tables = "\n\n".join(parts)
+    return f"""## Who chooses the widths
+
+`python -m bench.accuracy.allocations`: top-1 of compiled artifacts on {found["images"]:,} test images and the mean
+divergence from float's answers; then by how many points LampQ's widths (its metric and its update) lie above, with the 95 %
+interval of the paired bootstrap. Activations have the weights' width; `one width`: the same for all layers.
+
+{tables}"""
+
+
+def libraries() -> str:
+    """Brevitas, Model-Optimizer, NNCF and ONNX Runtime."""
+    found = load("accuracy_peers")
+    rows, parts = found["rows"], []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        columns = list(dict.fromkeys(row["widths"] for row in own))
+        cells = {(row["library"], row["widths"]): row for row in own}
+        lines = []
+        for name in dict.fromkeys(row["library"] for row in own):
+            made = [cells[name, c] for c in columns]
+            told = [f"{percent(r['top1'])} ({r['drop']:.2f}), {r['kl']:.3f}" if "top1" in r else "-" for r in made]
+            lines.append(bold([name, *told, made[0]["left"]], name == "lampq-tvm"))
+        parts.append(f"{NAMES[model]}:\n\n" + table(["library", *columns, "stays in float"], lines))
+    tables = "\n\n".join(parts)
+    versions = ", ".join(f"{name} {version}" for name, version in found["libraries"].items())
+    return f"""## Other libraries without training
+
+`python -m bench.accuracy.peers`: the same model, {found["calib_images"]} calibration images and {found["images"]:,} test
+images; top-1, in brackets the points lost to float, behind the comma the mean divergence from float's answers. Ours is
+`default` from its artifact, with attention's products at 8 bits; theirs ({versions}) are played in floats, but for ONNX
+Runtime's; `-`: it goes no further than 8/8.
+
+{tables}"""
