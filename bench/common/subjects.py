@@ -85,8 +85,8 @@ def depends(pipeline: Pipeline, widths: str) -> list[Any]:
     return [pipeline.calibration_key, pipeline.sens_data.fingerprint, method.model_dump(), widths, code]
 
 
-def evaluated(options: Options, widths: str, folder: Path, own: Subject, exact: np.ndarray) -> dict[str, Any]:
-    """Compile a model at widths `W/A`, or at those that its budget gives, and evaluate the artifact on the test images."""
+def compiled(options: Options, widths: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The artifact of a model at widths `W/A`, or at those that its budget gives; its bytes, seconds and widths."""
     start, plan_file = time.perf_counter(), None
     if "/" in widths:
         plan_file = folder / "plan.json"
@@ -95,7 +95,16 @@ def evaluated(options: Options, widths: str, folder: Path, own: Subject, exact: 
         uniform_plan(model, *map(int, widths.split("/")), options.attention_bits, softmax).save(plan_file)
     pipeline = Pipeline(options, plan_file)
     artifact = compile_pipeline(pipeline, folder / "row.lampq")
-    seconds = time.perf_counter() - start
+    return artifact, {
+        "payload_bytes": inspect(artifact)["payload_bytes"],
+        "seconds": round(time.perf_counter() - start, 1),
+        "plan": [[layer.name, layer.w_bits, layer.a_bits] for layer in pipeline.plan.layers],
+    }
+
+
+def evaluated(options: Options, widths: str, folder: Path, own: Subject, exact: np.ndarray) -> dict[str, Any]:
+    """Compile a model and evaluate the artifact on the test images."""
+    artifact, facts = compiled(options, widths, folder)
     found = logits_of(load(artifact), own.images)
     right, float_right = (float((x.argmax(1) == own.labels).mean()) for x in (found, exact))
     return {
@@ -103,8 +112,6 @@ def evaluated(options: Options, widths: str, folder: Path, own: Subject, exact: 
         "drop": round(100 * (float_right - right), 3),
         "kl": round(divergence(exact, found), 5),
         "agreement": float((found.argmax(1) == exact.argmax(1)).mean()),
-        "payload_bytes": inspect(artifact)["payload_bytes"],
-        "seconds": round(seconds, 1),
         "right": np.packbits(found.argmax(1) == own.labels).tobytes().hex(),
-        "plan": [[layer.name, layer.w_bits, layer.a_bits] for layer in pipeline.plan.layers],
+        **facts,
     }

@@ -1,0 +1,91 @@
+"""A trained ViT-S/14 at 224 x 224 on photos: how near an artifact's features stay to the float model's.
+
+    python -m bench.model.vit_s14 --work FOLDER
+    python -m bench.accuracy.features --weights FOLDER/vit_s14.safetensors --photos FOLDER     (bench/results/features.json)
+
+Half of the photos calibrate, the others are looked at. `cosine`: mean over photos of that between both features; `error`: of
+their difference, over the float one's size; `agreement`: share of photos whose nearest other photo, by cosine, stays the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.common.run import Pieces, arguments, finish, machine
+from bench.common.subjects import compiled, depends, logits_of
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.running import float_logits, load
+from lampq_tvm.data import open_dataset
+from lampq_tvm.spread import one_thread
+
+COLUMNS = ("recipe", "widths", "cosine", "error", "agreement", "payload_bytes", "seconds")
+MODEL = "vit_small_patch14_dinov2"
+RECIPES = ("default", "gptq", "repq", "nearest")
+WIDTHS = ("8/8", "4/8", "4/4", "3/8")
+
+
+def halves(photos: Path, folder: Path) -> tuple[Path, Path]:
+    """Folders of links to every other photo: those that calibrate, and the rest."""
+    files = sorted(path for path in photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    found = folder / "calibration", folder / "test"
+    for i, path in enumerate(files):
+        link = found[i % 2] / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    return found
+
+
+def figures(exact: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """Of features [N, C]."""
+    units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (exact.astype(np.float64), found.astype(np.float64))]
+    nearest = [np.argmax(u @ u.T - 2 * np.eye(len(u)), axis=1) for u in units]
+    return {
+        "cosine": round(float((units[0] * units[1]).sum(1).mean()), 5),
+        "error": round(float(np.linalg.norm(found - exact) / np.linalg.norm(exact)), 4),
+        "agreement": float((nearest[0] == nearest[1]).mean()),
+    }
+
+
+def row(options: Options, widths: str, folder: Path, images: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
+    """One recipe at one pair of widths, from its artifact."""
+    artifact, facts = compiled(options, widths, folder)
+    return figures(exact, logits_of(load(artifact), images)) | {k: facts[k] for k in ("payload_bytes", "seconds")}
+
+
+def main() -> None:
+    """Command line."""
+    parser = arguments(__doc__, "features")
+    parser.add_argument("--weights", type=Path, required=True, help="what bench.model.vit_s14 wrote")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of image files")
+    parser.add_argument("--recipes", nargs="+", default=RECIPES)
+    parser.add_argument("--widths", nargs="+", default=WIDTHS)
+    parser.add_argument("--calib-images", type=int, default=128)
+    args: argparse.Namespace = parser.parse_args()
+    calibration, test = halves(args.photos, args.work)
+    base: dict[str, Any] = {"model": MODEL, "checkpoint": args.weights, "data": calibration, "calib_images": args.calib_images}
+    model = Pipeline(Options(**base, model_args={"img_size": 224, "num_classes": 0})).model
+    images = np.concatenate([pixels for pixels, _ in open_dataset(test, model.input)])
+    with one_thread():
+        exact = logits_of(partial(float_logits, model), images)
+    rows = []
+    for recipe in args.recipes:
+        for widths in args.widths:
+            options = Options(**base, model_args={"img_size": 224, "num_classes": 0}, recipe=recipe)
+            pieces = Pieces(args.work, *depends(Pipeline(options), widths), own=False)
+            made = partial(row, options, widths, args.work, images, exact)
+            found = {"recipe": recipe, "widths": widths, **pieces.get(f"{recipe}-{widths.replace('/', '-')}", made)}
+            print(found, file=sys.stderr, flush=True)
+            rows.append(found)
+    finish(args.output, COLUMNS, rows, machine=machine(), photos=len(images), calib_images=args.calib_images)
+
+
+if __name__ == "__main__":
+    main()
