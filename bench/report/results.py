@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 
-from bench.report import accuracy, cuda, estimates, limits, recipes, speed, trust, workstation
+from bench.report import accuracy, allocations, cuda, estimates, limits, recipes, speed, trust, workstation
 from bench.report.tables import load
 
 SECTIONS = (
     trust.equal_bits,
     accuracy.fashion_mnist,
     recipes.recipes,
+    allocations.libraries,
     speed.host,
     speed.arm,
     speed.lookups,
