@@ -37,6 +37,7 @@ def _softmax(name: str) -> str:
 
 
 Width = Annotated[int, pydantic.AfterValidator(_width)]
+CodeWidth = Annotated[int, pydantic.Field(ge=2, le=8)]
 Softmax = Annotated[str, pydantic.AfterValidator(_softmax)]
 
 
@@ -89,7 +90,7 @@ class BitPlan(Schema):
 
     Attributes:
         model: the source it was made for.
-        attention_bits: width of q, k, v and p; 16 for float16.
+        attention_bits: width of q, k, v and p; 16 for float16; by attention where they differ, 2 to 8 each.
         softmax: name of the quantizer of p; by attention where they differ.
         layers: in the order of the layer table.
         budgets: the budgets it was made for, as given.
@@ -98,7 +99,7 @@ class BitPlan(Schema):
 
     version: Literal[1] = 1
     model: str
-    attention_bits: Width = 8
+    attention_bits: Width | dict[str, CodeWidth] = 8
     softmax: Softmax | dict[str, Softmax] = "uniform"
     layers: tuple[LayerPlan, ...]
     budgets: tuple[str, ...] = ()
@@ -112,16 +113,27 @@ class BitPlan(Schema):
         """Quantizer of an attention's p."""
         return self.softmax if isinstance(self.softmax, str) else self.softmax[attention]
 
+    def attention_of(self, attention: str) -> Kind:
+        """Kind of an attention's q, k, v and p."""
+        bits = self.attention_bits
+        return of_width(bits if isinstance(bits, int) else bits[attention])
+
     @property
-    def attention(self) -> Kind:
-        """Kind of q, k and v."""
-        return of_width(self.attention_bits)
+    def float_attention(self) -> bool:
+        """Whether attention stays float16."""
+        return self.attention_bits == PLAN_FLOAT_BITS
+
+    @property
+    def attention_widths(self) -> tuple[int, ...]:
+        """Of all attentions, each once."""
+        bits = self.attention_bits
+        return (bits,) if isinstance(bits, int) else tuple(sorted(set(bits.values())))
 
     @property
     def floats(self) -> tuple[str, ...]:
         """What stays float16: names of layers, and `attention`."""
         names = tuple(row.name for row in self.layers if row.is_float)
-        return (*names, "attention") if self.attention.is_float else names
+        return (*names, "attention") if self.float_attention else names
 
     def with_floats(self, names: Collection[str]) -> BitPlan:
         """The plan with some layers left in float16."""
@@ -168,10 +180,12 @@ class BitPlan(Schema):
             if (row.type, row.params) != (layers[row.name].type, layers[row.name].params):
                 raise CorruptError(f"layer {row.name!r} has another type or size in this model", where=where)
         attentions = {op.name for op in model.ops if isinstance(op, Attends)}
-        if not isinstance(self.softmax, str) and attentions != set(self.softmax):
-            extra, unnamed = set(self.softmax) - attentions, attentions - set(self.softmax)
-            what = f"the model has no attention {min(extra)!r}" if extra else f"softmax does not name {min(unnamed)!r}"
-            raise CorruptError(what, where=where, hint="softmax is one quantizer, or one for each attention")
+        for field, one in (("softmax", "quantizer"), ("attention_bits", "width")):
+            given = getattr(self, field)
+            if isinstance(given, dict) and attentions != set(given):
+                extra, unnamed = set(given) - attentions, attentions - set(given)
+                what = f"the model has no attention {min(extra)!r}" if extra else f"{field} does not name {min(unnamed)!r}"
+                raise CorruptError(what, where=where, hint=f"{field} is one {one}, or one for each attention")
 
 
 def float_pair(layer_type: str) -> tuple[int, int]:
@@ -184,7 +198,11 @@ def _float_widths(layer_type: str) -> dict[str, int]:
 
 
 def uniform_plan(
-    model: ImportedModel, w_bits: int, a_bits: int, attention_bits: int = 8, softmax: str | dict[str, str] = "uniform"
+    model: ImportedModel,
+    w_bits: int,
+    a_bits: int,
+    attention_bits: int | dict[str, int] = 8,
+    softmax: str | dict[str, str] = "uniform",
 ) -> BitPlan:
     """The plan with every layer at w_bits / a_bits (the image stays at 8)."""
     rows = tuple(

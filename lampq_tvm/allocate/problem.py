@@ -46,7 +46,7 @@ class Problem:
     loss: list[np.ndarray]
     limits: list[Limit]
     base_bytes: int
-    attention_bits: int
+    attention_bits: int | dict[str, int]
     softmax: str | dict[str, str]
     time_counts: bool
 
@@ -191,7 +191,7 @@ def make_problem(
     latency: LatencyTable | None = None,
     tied: bool | None = None,
     a_bits: int | None = None,
-    attention_bits: int = 8,
+    attention_bits: int | dict[str, int] = 8,
     softmax: str | dict[str, str] = "uniform",
     allow_estimates: bool = False,
     base_bytes: int | None = None,

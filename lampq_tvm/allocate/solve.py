@@ -21,7 +21,7 @@ def allocate(
     latency: LatencyTable | None = None,
     tied: bool | None = None,
     a_bits: int | None = None,
-    attention_bits: int = 8,
+    attention_bits: int | dict[str, int] = 8,
     softmax: str | dict[str, str] = "uniform",
     allow_estimates: bool = False,
     base_bytes: int | None = None,

@@ -89,6 +89,7 @@ class MethodOptions(Group):
             metric and budgets ask (`allocate.problem.choose_pairing`).
         a_bits: one fixed width for all activations.
         attention_bits: width of q, k, v and p; 16 leaves them float16.
+        attention_budget: average width of q, k, v and p, weighted by multiply-adds: each attention's is then chosen.
         bits: layers held by pattern (`head=8/8`, `*.fc2=4..8/8`): widths of weights and activations, fixed or bounded before
             the program; the last that matches decides, behind those of the recipe.
         float_layers: patterns (`*.fc2`) of layers that stay float16.
@@ -106,6 +107,10 @@ class MethodOptions(Group):
     tied: Annotated[bool | None, Option("Activations take the weights' width, or any.", flags=("--tie/--separate",))] = None
     a_bits: Annotated[int | None, Option("One fixed width for all activations.")] = None
     attention_bits: Annotated[int, Option("Width of q, k, v and of the attention weights; 16: float16.")] = 8
+    attention_budget: Annotated[
+        float | None,
+        Option("Average width of attention's operands, each attention's chosen; instead of --attention-bits."),
+    ] = None
     bits: Annotated[
         tuple[str, ...],
         Option(
@@ -167,6 +172,11 @@ class MethodOptions(Group):
         if self.attention_bits not in (*range(2, 9), PLAN_FLOAT_BITS):
             what = f"{self.attention_bits} is out of range"
             raise UsageError(what, where="--attention-bits", hint=f"give 2..8, or {PLAN_FLOAT_BITS} for float16")
+        if self.attention_budget is not None and self.attention_bits != 8:
+            raise UsageError("--attention-bits and --attention-budget exclude each other", hint="give one of them")
+        if self.attention_budget is not None and not 2 <= self.attention_budget <= 8:
+            what = f"{self.attention_budget:g} is out of range"
+            raise UsageError(what, where="--attention-budget", hint="give 2..8, for example 6")
         if self.tied is not None and self.a_bits is not None:
             raise UsageError("--tie or --separate and --a-bits exclude each other", hint="give one of them")
         self._check_metric()

@@ -169,7 +169,7 @@ def _calibrated_again(request: DebugRequest, opened: Artifact, plan: BitPlan) ->
         **{name: value for name, value in given.items() if name in names and name != "model"},
         model=request.model or opened.manifest["model"].removeprefix("timm:"),
         recipe=plan.notes.get("recipe", DEFAULT),
-        attention_bits=plan.attention_bits,
+        attention_bits=plan.attention_bits if isinstance(plan.attention_bits, int) else 8,
     )
     with scratch("debug") as place:
         write_atomic(Path(place) / "plan.json", opened.sections["plan.json"])

@@ -99,7 +99,7 @@ class Pipeline(Stages):
             return None
         if any((row.w_bits, row.a_bits) != (8, 8) and not row.is_float for row in self.plan.layers):
             return None
-        widths = tuple(sorted({8, min(8, self.plan.attention_bits)}))
+        widths = tuple(sorted({8, *(min(8, bits) for bits in self.plan.attention_widths)}))
         return self.cache.folder("calibrate", self.calibration_key, widths), widths
 
     @functools.cached_property
@@ -191,8 +191,13 @@ class Pipeline(Stages):
         """The widths that the budgets ask for."""
         o = self.options
         if (o.is_uniform8 and self.given_table is None) or o.is_uniform16:
-            bits, attention = (PLAN_FLOAT_BITS, PLAN_FLOAT_BITS) if o.is_uniform16 else (8, o.attention_bits)
-            plan = uniform_plan(self.model, bits, bits, attention, o.method.probabilities(self.model, attention))
+            if o.is_uniform16:
+                softmax = o.method.probabilities(self.model, PLAN_FLOAT_BITS)
+                plan = uniform_plan(self.model, PLAN_FLOAT_BITS, PLAN_FLOAT_BITS, PLAN_FLOAT_BITS, softmax)
+            else:
+                from lampq_tvm.api.solving import attention_choice
+
+                plan = uniform_plan(self.model, 8, 8, *attention_choice(self))
             plan = plan if o.is_uniform16 else plan.with_floats(self.floats)
             return plan.model_copy(update={"budgets": tuple(b.text for b in o.parsed_budgets)})
         from lampq_tvm.api.solving import solved

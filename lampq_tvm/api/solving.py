@@ -33,6 +33,7 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
     from lampq_tvm.recipes.schema import HAVE
 
     o = stages.options
+    attention_bits, softmax = attention_choice(stages)
     quantizers = {
         role: {x.name: {b: o.method.quantizer(role, x.name, x.type, b) for b in WIDTHS} for x in stages.model.layers}
         for role in HAVE
@@ -45,8 +46,8 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
         latency=table,
         tied=stages.tied,
         a_bits=o.a_bits,
-        attention_bits=o.attention_bits,
-        softmax=o.method.probabilities(stages.model, o.attention_bits),
+        attention_bits=attention_bits,
+        softmax=softmax,
         allow_estimates=o.allow_estimates,
         base_bytes=payload_base(stages.model, floats)
         + table_bytes(stages.model, quantizers["activations"])
@@ -55,6 +56,21 @@ def problem(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...])
         half=stages.target.kind == "cuda",
         held=o.method.held,
     )
+
+
+def attention_choice(stages: Stages) -> tuple[int | dict[str, int], str | dict[str, str]]:
+    """Widths of the attentions' operands, and the quantizers of p: as given, or under `--attention-budget` chosen for each.
+
+    Raises:
+        InfeasibleError: no widths keep the budget.
+    """
+    o = stages.options
+    if o.attention_budget is None:
+        return o.attention_bits, o.method.probabilities(stages.model, o.attention_bits)
+    from lampq_tvm.allocate.attention import allocate_attention
+
+    bits = allocate_attention(stages.model, stages.attention_sensitivity, o.attention_budget)
+    return bits, {name: o.method.probabilities_by_attention(stages.model, b)[name] for name, b in bits.items()}
 
 
 def within_drop(stages: Stages, program: Problem) -> BitPlan:

@@ -324,6 +324,23 @@ class Stages:
         return self.cache.file(folder, "sensitivity.st", Sensitivity, compute)
 
     @functools.cached_property
+    def attention_sensitivity(self) -> Sensitivity:
+        """What bits of the attentions' operands are worth."""
+        o, data = self.options, self.sens_data
+        softmax = {b: o.method.probabilities_by_attention(self.model, b) for b in WIDTHS}
+        folder = self.cache.folder("sensitivity", "attention", self.calibration_key, data.fingerprint, softmax)
+
+        def compute() -> Sensitivity:
+            from lampq_tvm.sensitivity.attentions import attention_losses
+
+            units = Units(folder / "units")
+            found = attention_losses(self.calibration, data.__iter__, softmax=softmax, units=units, jobs=o.jobs)
+            check_unchanged(data, units)
+            return found
+
+        return self.cache.file(folder, "sensitivity.st", Sensitivity, compute)
+
+    @functools.cached_property
     def given_table(self) -> LatencyTable | None:
         """The latency table that the request names."""
         path = self.options.latency_table

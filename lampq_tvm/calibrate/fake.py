@@ -16,9 +16,11 @@ from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.kinds import of_width
 from lampq_tvm.network.execute import Replacement, model_tensors, run_op
 from lampq_tvm.network.op import Op
+from lampq_tvm.network.operators.attention import Attends
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.quantizers.carried import CODES, carried
 from lampq_tvm.quantizers.half import LARGEST, Float16, HalfWeights
+from lampq_tvm.quantizers.probabilities import NATS, STEPS, softmax_table
 from lampq_tvm.quantizers.protocol import Quantizer
 
 
@@ -62,6 +64,31 @@ def fake_quantize_layer(
         quantizer = calibration.activations[layer][a_bits]
         fake = functools.partial(fake_quantize, quantizer=quantizer)
     return values.astype(np.float32), fake
+
+
+def quantized_attention(calibration: Calibration, name: str, bits: int, softmax: str) -> Replacement:
+    """An attention with q, k and v at `bits`, its probabilities as the softmax's table of that width holds them.
+
+    Args:
+        softmax: name of the quantizer of p.
+    """
+    known, scales = model_tensors(calibration.model), calibration.attention[name][bits]
+    table = torch.from_numpy(softmax_table(calibration.probability(name, softmax, bits)).astype(np.float32))
+    low, high = scales.range
+
+    def run(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Compute it from fake-quantized values."""
+        assert isinstance(op, Attends)
+        steps = torch.from_numpy(scales.scale).float()[:, :, None, None]
+        parts = zip(op.operands(inputs[0], known), steps, strict=True)
+        q, k, v = ((x / step).round().clamp(low, high) * step for x, step in parts)
+        scores, bias = op.scale * (q @ k.transpose(-1, -2)), op.bias(known)
+        scores = scores if bias is None else scores + bias
+        index = ((scores.amax(-1, keepdim=True) - scores) * (STEPS / NATS)).round().clamp(max=STEPS)
+        p = table[index.int()]
+        return op.joined((p @ v) / p.sum(-1, keepdim=True), inputs[0])
+
+    return run
 
 
 def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_bits: int | None) -> Replacement:

@@ -22,9 +22,10 @@ def described(calibration: Calibration, plan: BitPlan) -> Quantizers:
         weights: Described = {"name": HalfWeights.name} if row.is_float else fitted[row.w_bits].described
         found[row.name] = {"weights": weights, "input": layer_input(calibration, row).quantizer.described}
     for name, by_bits in calibration.attention.items():
-        if plan.attention.is_float:
+        kind = plan.attention_of(name)
+        if kind.is_float:
             found[name] = {"operands": Float16().described}
         else:
-            p = calibration.probability(name, plan.softmax_of(name), plan.attention.bits)
-            found[name] = {"operands": by_bits[plan.attention.bits].described, "probabilities": p.described}
+            p = calibration.probability(name, plan.softmax_of(name), kind.bits)
+            found[name] = {"operands": by_bits[kind.bits].described, "probabilities": p.described}
     return found

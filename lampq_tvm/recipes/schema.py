@@ -200,11 +200,14 @@ class Recipe(Schema):
 
     def probabilities(self, model: ImportedModel, bits: int) -> str | dict[str, str]:
         """Quantizer of p at a width: one name where all attentions have the same, else by attention; float16 asks as 8 bits."""
-        names = [op.name for op in model.ops if isinstance(op, Attends)]
-        width = min(bits, EVERY_WIDTH[-1])
-        found = {name: self.quantizer("probabilities", name, ATTENTION, width) for name in names or [ATTENTION]}
-        kinds = set(found.values())
+        found = self.probabilities_by_attention(model, bits)
+        kinds = set(found.values()) or {self.quantizer("probabilities", ATTENTION, ATTENTION, min(bits, EVERY_WIDTH[-1]))}
         return kinds.pop() if len(kinds) == 1 else found
+
+    def probabilities_by_attention(self, model: ImportedModel, bits: int) -> dict[str, str]:
+        """The same for each attention."""
+        names = [op.name for op in model.ops if isinstance(op, Attends)]
+        return {name: self.quantizer("probabilities", name, ATTENTION, min(bits, EVERY_WIDTH[-1])) for name in names}
 
     def unmatched(self, model: ImportedModel) -> list[str]:
         """Patterns of names that no layer and no attention of a model matches."""

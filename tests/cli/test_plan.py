@@ -88,3 +88,28 @@ def test_the_front_is_written(lampq, known, tmp_path):
     again = notes(lampq("plan", *common, "--budget", point["budget"]))
     assert again["payload_bytes"] <= point["payload_bytes"] and again["predicted_loss"] <= point["loss"] * (1 + 1e-9)
     assert lampq("plan", *common, "--budget", "4bit", "--front", tmp_path).code == 8
+
+
+def test_attentions_have_widths_of_their_own(lampq, known, tmp_path):
+    """They keep their budget, are compiled and run as the reference says (the gate), and a plan file holds them."""
+    common = [*known, "--budget", "8bit", "--attention-budget", "5"]
+    found = lampq("plan", *common, "-o", tmp_path / "p.json", "--json")
+    assert found.code == 0, found.err
+    plan = json.loads((tmp_path / "p.json").read_text())
+    widths = plan["attention_bits"]
+    assert set(widths) == {"blocks.0.attn", "blocks.1.attn"} and sum(widths.values()) <= 10
+    plan["attention_bits"] = {"blocks.0.attn": 4, "blocks.1.attn": 6}
+    (tmp_path / "q.json").write_text(json.dumps(plan))
+    made = lampq("compile", *known, "--plan", tmp_path / "q.json", "-o", tmp_path / "a.lampq")
+    assert made.code == 0, made.err
+    rows = json.loads(lampq("inspect", tmp_path / "a.lampq", "--json").out.splitlines()[-1])["layers"]
+    assert {row["name"]: row["w_bits"] for row in rows if row["type"] == "scores"} == {
+        "blocks.0.attn.scores": 4, "blocks.1.attn.scores": 6
+    }  # fmt: skip
+    plan["attention_bits"] = {"blocks.0.attn": 4}
+    (tmp_path / "r.json").write_text(json.dumps(plan))
+    wrong = lampq("compile", *known, "--plan", tmp_path / "r.json", "-o", tmp_path / "b.lampq")
+    assert wrong.code == 7 and "attention_bits does not name 'blocks.1.attn'" in wrong.line
+    for argv in (["--attention-bits", "4"], []):
+        twice = lampq("plan", *known, "--attention-budget", "5" if argv else "9", *argv, "-o", tmp_path / "s.json")
+        assert twice.code == 2 and "--attention-b" in twice.line

@@ -40,6 +40,10 @@ class Attends(HeadOp):
         found, bias = self.scale * (q @ k.transpose(-1, -2)), self.bias(tensors)
         return found if bias is None else found + bias
 
+    @abstractmethod
+    def joined(self, mixed: Tensor, x: Tensor) -> Tensor:
+        """The heads of what `mixed` gives side by side; x is the input."""
+
     def mixed(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Values by their probabilities, [.., heads, queries, head_dim]."""
         import torch.nn.functional as F
@@ -67,7 +71,11 @@ class Attention(Attends):
 
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Fused qkv [B, (windows,) T, 3 * heads * head_dim] to [B, (windows,) T, heads * head_dim]."""
-        return self.mixed(x[0], tensors).transpose(2, 3).reshape(*x[0].shape[:-1], self.heads * self.head_dim)
+        return self.joined(self.mixed(x[0], tensors), x[0])
+
+    def joined(self, mixed: Tensor, x: Tensor) -> Tensor:
+        """[.., groups, heads, T, head_dim] to [B, (windows,) T, heads * head_dim]."""
+        return mixed.transpose(2, 3).reshape(*x.shape[:-1], self.heads * self.head_dim)
 
     def operands(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Each [B * windows / groups, groups, heads, T, head_dim]."""
@@ -99,7 +107,11 @@ class AttentionPool(Attends):
 
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Fused kv [B, T, 2 * heads * head_dim] to [B, L, heads * head_dim]."""
-        return self.mixed(x[0], tensors).transpose(1, 2).flatten(2)
+        return self.joined(self.mixed(x[0], tensors), x[0])
+
+    def joined(self, mixed: Tensor, x: Tensor) -> Tensor:
+        """[B, heads, L, head_dim] to [B, L, heads * head_dim]."""
+        return mixed.transpose(1, 2).flatten(2)
 
     def operands(self, x: Tensor, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Each [B, heads, tokens, head_dim]."""

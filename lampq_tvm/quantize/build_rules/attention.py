@@ -30,7 +30,7 @@ def attention(b: Builder, op: Attention, wanted: Wanted) -> str:
     bias: dict[str, npt.NDArray[Any]] = {}
     if op.groups:
         real = b.model.tensors[f"{op.name}.bias"]
-        if b.plan.attention.is_float:
+        if b.plan.float_attention:
             added: npt.NDArray[Any] = scores.exponent_bias(real)
         else:
             scales = scores.raised_scales(scales, op.scale)
@@ -40,7 +40,7 @@ def attention(b: Builder, op: Attention, wanted: Wanted) -> str:
     rule = HEADS.get(type(source))
     if rule is None:
         raise no_rule(op, source)
-    sizes, y = (op.heads, op.head_dim, b.plan.attention), wanted.y
+    sizes, y = (op.heads, op.head_dim, b.plan.attention_of(op.name)), wanted.y
     made = QAttention(wanted.name, (rule(b, source, op, scales),), *sizes, y.encode, op.groups)
     return b.add(made, **_softmax(b, op, scales, y.grid), **bias, **y.tensors)
 
@@ -48,7 +48,7 @@ def attention(b: Builder, op: Attention, wanted: Wanted) -> str:
 @CODES.register(AttentionPool)
 def attention_pool(b: Builder, op: AttentionPool, wanted: Wanted) -> str:
     """Codes of the mixed values, from codes of k and v and of the queries, which no image changes."""
-    kind, kv, y = b.plan.attention, b.linear_before(op, 0), wanted.y
+    kind, kv, y = b.plan.attention_of(op.name), b.linear_before(op, 0), wanted.y
     scales = _head_scales(b, op, b.tokens(kv.name))
     queries = Float16() if kind.is_float else SymmetricHeads(kind.bits, scales[0][:, None])
     codes = product_codes(b, kv, op, scales[1:])
@@ -59,7 +59,7 @@ def attention_pool(b: Builder, op: AttentionPool, wanted: Wanted) -> str:
 
 def _head_scales(b: Builder, op: Attention | AttentionPool, tokens: int) -> F64:
     """Scales [3, heads] of q, k and v; ones where they stay float16."""
-    kind = b.plan.attention
+    kind = b.plan.attention_of(op.name)
     if kind.is_float:
         return np.ones((3, op.heads))
     largest = -kind.low
@@ -71,11 +71,12 @@ def _head_scales(b: Builder, op: Attention | AttentionPool, tokens: int) -> F64:
 def _softmax(b: Builder, op: Attention | AttentionPool, scales: F64, y: Quantizer) -> dict[str, npt.NDArray[Any]]:
     """Constants of the softmax and of what follows the values."""
     found: dict[str, npt.NDArray[Any]] = {}
-    if b.plan.attention.is_float:
+    kind = b.plan.attention_of(op.name)
+    if kind.is_float:
         found["S"] = constants.exponent_scale(op.heads, op.scale)
     else:
         found["S"] = constants.score_scale(scales[0], scales[1], op.scale)
-        found["P"] = softmax_table(b.calibration.probability(op.name, b.plan.softmax_of(op.name), b.plan.attention_bits))
+        found["P"] = softmax_table(b.calibration.probability(op.name, b.plan.softmax_of(op.name), kind.bits))
     found["M"] = np.repeat(scales[2] / y.decoder.scale, op.head_dim).astype(np.float32)
     found["B"] = np.full(op.heads * op.head_dim, y.decoder.zero, np.float32)
     return found

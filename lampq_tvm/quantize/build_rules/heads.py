@@ -23,7 +23,7 @@ def unit_heads(b: Builder, op: UnitHeads, attention: Attention, scales: F64) -> 
     """The temperature is part of q's scale."""
     inverse = 1 / scales
     inverse[0] *= b.model.tensors[f"{op.name}.scale"]
-    source, encode = b.real(op.inputs[0]), Encode(b.plan.attention)
+    source, encode = b.real(op.inputs[0]), Encode(b.plan.attention_of(attention.name))
     unit = QUnitHeads(op.name, (source,), attention.heads, attention.head_dim, op.eps, encode)
     return b.add(unit, inv=inverse.astype(np.float32))
 
@@ -31,7 +31,7 @@ def unit_heads(b: Builder, op: UnitHeads, attention: Attention, scales: F64) -> 
 @HEADS.register(Rotary)
 def rotary(b: Builder, op: Rotary, attention: Attention, scales: F64) -> str:
     """Angles as the model has them."""
-    source, encode = b.real(op.inputs[0]), Encode(b.plan.attention)
+    source, encode = b.real(op.inputs[0]), Encode(b.plan.attention_of(attention.name))
     made = QRotary(op.name, (source,), attention.heads, attention.head_dim, encode)
     fields = {k: b.model.tensors[f"{op.name}.{k}"] for k in ("cos", "sin", "partner")}
     return b.add(made, inv=(1 / scales).astype(np.float32), **fields)

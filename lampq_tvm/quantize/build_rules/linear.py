@@ -39,7 +39,9 @@ def product_codes(b: Builder, op: Linear, attention: Op, scales: F64) -> str:
     """Symmetric codes of a layer's output with one scale [parts, heads] for each head of each part."""
     p = b.product(op)
     per_output = np.repeat(scales.reshape(-1), len(p.S) // scales.size)
-    return coded_product(b, op.name, op, p.mapped(p.S / per_output, p.B / per_output), Encode(b.plan.attention))
+    return coded_product(
+        b, op.name, op, p.mapped(p.S / per_output, p.B / per_output), Encode(b.plan.attention_of(attention.name))
+    )
 
 
 def coded_product(b: Builder, name: str, op: Linear, p: Product, encode: Encode, **table: npt.NDArray[Any]) -> str:
