@@ -39,6 +39,7 @@ BARE = (
     "ninja", "requests", "urllib3", "idna", "certifi", "charset-normalizer", "pandas", "pytz", "rich", "pygments",
 )  # fmt: skip
 LIBRARIES = Environment(("tabulate",), BARE)
+PACKAGES = ("brevitas", "nvidia-modelopt", "nncf")
 METHODS = {"brevitas": "Brevitas, GPTQ", "modelopt": "Model-Optimizer", "nncf": "NNCF", "onnxruntime": "ONNX Runtime"}
 LEFT = "residual stream, norms' sums"
 
@@ -56,12 +57,15 @@ def write(own: Subject, options: Options, folder: Path) -> None:
 
 def foreign(method: str, widths: str, own: Subject, exact: np.ndarray, folder: Path) -> dict[str, Any]:
     """A library's row; one with `left` alone where it does not go so far."""
-    start = time.perf_counter()
+    start, python = time.perf_counter(), str(LIBRARIES.python())
+    command = [python, "-P", str(SCRIPT), method, str(folder), *widths.split("/")]
     try:
-        command = [str(LIBRARIES.python()), "-P", str(SCRIPT), method, str(folder), *widths.split("/")]
         execute(["env", f"PYTHONPATH={Path(timm.__file__).parents[1]}", *command], METHODS[method])
     except DeviceError as e:
-        return {"left": str(e).partition("(")[2].rstrip(")") or str(e)}
+        _, told, why = str(e).partition("no further: ")
+        if not told:  # it failed
+            raise
+        return {"left": why.rstrip(")")}
     found = np.load(folder / "logits.npy")
     figures = answers(found, exact, own) | {"left": json.loads((folder / "left.json").read_text())}
     return figures | {"seconds": round(time.perf_counter() - start, 1)}
@@ -99,12 +103,12 @@ def main() -> None:
             made |= {method: partial(foreign, method, widths, own, exact, folder) for method in METHODS}
             for library, compute in made.items():
                 pieces = Pieces(args.work, key, own=library == "ours")
-                found = pieces.get(f"{name}-{library}-{widths.replace('/', '-')}", compute, SCRIPT.read_text())
+                versions = [] if library == "ours" else [LIBRARIES.version(package) for package in PACKAGES]
+                found = pieces.get(f"{name}-{library}-{widths.replace('/', '-')}", compute, SCRIPT.read_text(), versions)
                 rows.append({"model": name, "library": METHODS.get(library, "lampq-tvm"), "widths": widths, **found})
                 print(name, library, widths, found.get("top1"), file=sys.stderr, flush=True)
-    names = ("brevitas", "nvidia-modelopt", "nncf")
     finish(args.output, COLUMNS, rows, machine=facts, images=args.images, calib_images=args.calib_images,
-           libraries={name: LIBRARIES.version(name) for name in names})  # fmt: skip
+           libraries={name: LIBRARIES.version(name) for name in PACKAGES})  # fmt: skip
 
 
 if __name__ == "__main__":

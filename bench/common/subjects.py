@@ -20,6 +20,7 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_logits, load
 from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.recipes.find import find_recipe
+from lampq_tvm.sources import source_digest
 from lampq_tvm.spread import one_thread
 from lampq_tvm.stage_cache import code_key
 
@@ -81,7 +82,8 @@ def depends(pipeline: Pipeline, widths: str) -> list[Any]:
     """What a row depends on: keys and code of the stages up to the integer network, which kernels compute to the bit."""
     method = pipeline.options.method
     stages = ["quantize", *(["refit"] if method.refit else []), *([] if "/" in widths else ["sensitivity", "plan"])]
-    code = [code_key(stage) for stage in stages]
+    code: list[Any] = [code_key(stage) for stage in stages]
+    code += [] if "/" in widths else [source_digest("allocate.problem", "allocate.update")]
     return [pipeline.calibration_key, pipeline.sens_data.fingerprint, method.model_dump(), widths, code]
 
 

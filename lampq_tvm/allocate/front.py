@@ -15,6 +15,7 @@ from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import UsageError
 
 STEPS = 40
+SLACK = 1e-9  # share of a limit that rounding may take
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,14 @@ def _end(program: Problem, limit: Limit, pick: Callable[[np.ndarray], float]) ->
 
 
 def _moved(limit: Limit, value: float) -> Limit:
-    return replace(limit, row=Row(limit.row.cost, value * limit.unit - limit.base))
+    return replace(limit, row=Row(limit.row.cost, value * limit.unit * (1 + SLACK) - limit.base))
 
 
 def _point(program: Problem, moved: Sequence[Limit], choice: Sequence[int]) -> Point:
     figures = [limit.figure(limit.row.total(choice)) for limit in moved]
-    budget = moved[0].budget if moved[0].budget.a_value is None else replace(moved[0].budget, a_value=None)
-    plan = program.plan(choice)
-    return Point(figure_text(budget, figures), max(figures), float(plan.notes["predicted_loss"]), plan)
+    budget, plan = moved[0].budget, program.plan(choice)
+    text = figure_text(budget, figures if budget.a_value is None else [*figures, budget.a_value])
+    return Point(text, max(figures), float(plan.notes["predicted_loss"]), plan)
 
 
 def _undominated(points: Sequence[Point]) -> list[Point]:

@@ -57,9 +57,9 @@ def _images(request: DebugRequest, opened: Artifact) -> Dataset:
     classes = class_count(opened) if opened.manifest["has_classifier"] else None
     known = classes is not None
     whole = open_dataset(request.data, input_spec(opened), classes=classes, labels_used=known, how=request.reading)
-    found = whole.sample(request.images)
+    found = whole.sample(request.images, request.seed)
     found.verify()
-    return found
+    return found if known else dataclasses.replace(found, labels=None)
 
 
 @at_work()
@@ -67,7 +67,7 @@ def _debug(request: DebugRequest, opened: Artifact, data: Dataset) -> dict[str, 
     """Measure and sort."""
     from lampq_tvm.debugging.widening import Widening
 
-    plan = BitPlan.model_validate_json(opened.sections["plan.json"])
+    plan = _plan(opened)
     calibration = _with_own_inputs(_calibration(request, opened, plan), opened, plan)
     signals = _signals(request, opened, calibration, plan, data)
     widening, count = Widening(calibration, plan), -(-len(data) // PIECE)
@@ -96,6 +96,17 @@ def _debug(request: DebugRequest, opened: Artifact, data: Dataset) -> dict[str, 
     rows.sort(key=lambda row: -float(str(row["kl_won"])))
     n = total.count
     return {"n": n, "top1": float(total.right[0]) / n, "fp32_top1": total.float_right / n, "layers": rows}
+
+
+def _plan(opened: Artifact) -> BitPlan:
+    """The artifact's plan.
+
+    Raises:
+        CorruptError, UnsupportedError: as of `BitPlan.load`.
+    """
+    with scratch("debug") as place:
+        write_atomic(Path(place) / "plan.json", opened.sections["plan.json"])
+        return BitPlan.load(Path(place) / "plan.json")
 
 
 def _signals(
@@ -134,8 +145,9 @@ def _with_own_inputs(calibration: Calibration, opened: Artifact, plan: BitPlan) 
     activations = {name: dict(by_bits) for name, by_bits in calibration.activations.items()}
     for row in plan.layers:
         described = opened.manifest["quantizers"].get(row.name, {}).get("input")
-        if described is not None and not row.reads_image and not row.is_float:
-            activations[row.name][row.a_bits] = input_quantizer(described)
+        found = None if described is None or row.reads_image or row.is_float else input_quantizer(described)
+        if found is not None:
+            activations[row.name][row.a_bits] = found
     return dataclasses.replace(calibration, activations=activations)
 
 
@@ -166,9 +178,9 @@ def _calibrated_again(request: DebugRequest, opened: Artifact, plan: BitPlan) ->
     given = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
     names = {field.name for field in dataclasses.fields(Options)}
     options = Options(
-        **{name: value for name, value in given.items() if name in names and name != "model"},
+        **{name: value for name, value in given.items() if name in names and name not in ("model", "recipe")},
         model=request.model or opened.manifest["model"].removeprefix("timm:"),
-        recipe=plan.notes.get("recipe", DEFAULT),
+        recipe=request.recipe or plan.notes.get("recipe", DEFAULT),
         attention_bits=plan.attention_bits if isinstance(plan.attention_bits, int) else 8,
     )
     with scratch("debug") as place:

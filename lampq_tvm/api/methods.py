@@ -11,6 +11,7 @@ from lampq_tvm.progress import note
 from lampq_tvm.quantizers.protocol import find as find_quantizer
 from lampq_tvm.recipes.find import DEFAULT, find_recipe, recipe_file, shipped
 from lampq_tvm.recipes.schema import EVERY_WIDTH, ROLES, MetricOptions, QuantizerRule, Recipe
+from lampq_tvm.store import digest
 
 if TYPE_CHECKING:
     from lampq_tvm.api.choosing import MethodOptions
@@ -98,16 +99,22 @@ def signed(plan: BitPlan, options: Options, model: ImportedModel) -> BitPlan:
 
     Metric, pairs and update leave their trace in the plan itself.
     """
-    key = options.method.calibration_key(model)
-    if key == find_recipe().calibration_key(model):
+    key = _recipe_key(options.method, model)
+    if key == _recipe_key(find_recipe(), model):
         return plan
     return plan.model_copy(update={"notes": {**plan.notes, "recipe": recipe_file(options.recipe).stem, "recipe_key": key}})
 
 
+def _recipe_key(recipe: Recipe, model: ImportedModel) -> str:
+    """Of all that decides about codes and ranges."""
+    refit = recipe.refit
+    return digest(recipe.calibration_key(model), None if refit is None else refit.model_dump())
+
+
 def note_other_recipe(plan: BitPlan, options: Options, model: ImportedModel) -> None:
     """Say where a plan was made for layers that are quantized in another way than this request does it."""
-    made_for = plan.notes.get("recipe_key", find_recipe().calibration_key(model))
-    if made_for != options.method.calibration_key(model):
+    made_for = plan.notes.get("recipe_key", _recipe_key(find_recipe(), model))
+    if made_for != _recipe_key(options.method, model):
         made = printable(str(plan.notes.get("recipe", DEFAULT))[:80])
         note(f"warning: the plan was made under the recipe {made}, and this is {options.recipe}; --recipe says which to take")
 

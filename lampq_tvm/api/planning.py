@@ -13,6 +13,7 @@ from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.requests import PlanRequest
 from lampq_tvm.bitplan import BitPlan
+from lampq_tvm.errors import UsageError
 from lampq_tvm.store import write_atomic
 
 
@@ -32,14 +33,14 @@ def plan_pipeline(pipeline: Pipeline, output: Path | None, front: Path | None = 
     pipeline.check(output)
     if front is not None:
         check_output(front)
+        if not pipeline.options.parsed_budgets:
+            raise UsageError("a front needs a budget to move", where="--front", hint="give a --budget, for example 4bit")
     found = pipeline.plan
-    points = None if front is None else front_rows(pipeline)
     if output is not None:
         found.save(output)
     if front is not None:
-        write_atomic(
-            front, (json.dumps({"version": 1, "model": pipeline.model.source, "front": points}, indent=1) + "\n").encode()
-        )
+        content = json.dumps({"version": 1, "model": pipeline.model.source, "front": front_rows(pipeline)}, indent=1)
+        write_atomic(front, f"{content}\n".encode())
     return found
 
 

@@ -188,11 +188,13 @@ class DebugRequest(ArtifactOptions, ReadingOptions, WeightOptions, DrawOptions, 
         data: a folder of class folders or of images alone, or an `.npz`.
         images: how many images are drawn.
         model: the model's source where weights are given and the artifact's own name for it does not serve.
+        recipe: that it was compiled by, where weights are given and its plan does not say so.
     """
 
     data: Annotated[Path, DATA]
     images: Annotated[int, Option("How many images are drawn.")] = 256
     model: Annotated[str | None, Option("The model's source, with --checkpoint; the artifact's own where left out.")] = None
+    recipe: Annotated[str | None, Option("With --checkpoint: the recipe it was compiled by; the plan's where left out.")] = None
 
     def check(self) -> None:
         """Refuse numbers out of range."""

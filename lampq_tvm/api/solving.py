@@ -154,7 +154,7 @@ def solved(stages: Stages, table: LatencyTable | None, floats: tuple[str, ...]) 
     """The plan of least predicted loss within the budgets, refined by LampQ's update where accuracy means something."""
     program = problem(stages, table, floats)
     if program.pairing.mode == "fixed" and stages.options.a_bits is None and {b.kind for b in program.budgets} == {"bytes"}:
-        note("a budget in bytes alone leaves activations at 8 bits: narrower ones save none (--tie or --separate narrows them)")
+        note("a budget in bytes alone leaves activations at 8 bits: narrower ones save none (--tie or --a-bits narrows them)")
     if stages.options.drop is not None:
         return within_drop(stages, program)
     found = program.plan(program.solve())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,14 +59,16 @@ class Signal:
         return self.outside / self.count if self.count else None
 
 
-def input_quantizer(described: Described) -> Quantizer:
-    """The quantizer that a manifest tells of.
+def input_quantizer(described: Described) -> Quantizer | None:
+    """The quantizer that a manifest tells of; None where it leaves out some of its parameters.
 
     Raises:
         UsageError: there is none of that name.
     """
     arrays = {name: np.asarray(value) for name, value in described.items() if name != "name"}
-    return QUANTIZERS.find(str(described["name"]), where="the manifest").from_arrays(arrays)
+    kind = QUANTIZERS.find(str(described["name"]), where="the manifest")
+    needed = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind.from_arrays(arrays) if set(arrays) == needed else None
 
 
 def value_range(quantizer: Quantizer) -> tuple[float, float]:

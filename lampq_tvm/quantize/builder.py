@@ -115,9 +115,13 @@ class Builder:
         return layer_product(self.calibration, self.plan.layer(op.name))
 
     def decoding(self, op: Linear | PatchEmbed) -> tuple[bool, bool]:
-        """Whether a layer's weights are decoded by zero points below 8 bits (`Weighted.offset`), or by levels (`tabled`)."""
-        kinds = {type(q) for q in self.calibration.weights[op.name].values()}
-        return AsymmetricWeights in kinds, TwinLogWeights in kinds
+        """Whether a layer's weights are decoded by zero points below 8 bits (`Weighted.offset`), or by levels (`tabled`).
+
+        At 8 bits, where they are neither, it says what the layer's other widths are, for times of these.
+        """
+        by_bits, row = self.calibration.weights[op.name], self.plan.layer(op.name)
+        found = by_bits.values() if row.is_float or row.w_bits == Kind.INT8.bits else [by_bits[row.w_bits]]
+        return tuple(any(isinstance(q, kind) for q in found) for kind in (AsymmetricWeights, TwinLogWeights))  # type: ignore[return-value]
 
     def linear_before(self, op: Op, index: int) -> Linear:
         """The layer that computes input `index` of `op`.

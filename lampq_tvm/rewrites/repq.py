@@ -33,7 +33,7 @@ def reparameterize_by_median(model: ImportedModel, seen: Seen) -> tuple[Imported
 @REWRITES.register("powers")
 def reparameterize_by_powers(model: ImportedModel, seen: Seen) -> tuple[ImportedModel, Seen]:
     """(the same function with channels scaled by powers of two, its ranges and samples). Neither argument is changed."""
-    return change_channels(model, seen, power_map)
+    return change_channels(model, seen, power_map, values=False)
 
 
 def power_map(x: Input) -> tuple[F64, F64]:

@@ -44,10 +44,14 @@ def rotate(model: ImportedModel, seen: Seen) -> tuple[ImportedModel, Seen | None
 
 @REWRITES.register("rotate_chosen")
 def rotate_chosen(model: ImportedModel, seen: Seen) -> tuple[ImportedModel, Seen | None]:
-    """(the same function, turned where that rounds better, None)."""
+    """(the same function, turned where that rounds better, None; as it was where nothing does)."""
     stream, tensors = residual_stream(model), dict(model.tensors)
     wanted = [attention for attention in turnable(model) if values_gain(model, seen, attention)]
-    if stream is not None and stream_gains(model, seen, stream):
+    if stream is not None and not stream_gains(model, seen, stream):
+        stream = None
+    if stream is None and not wanted:
+        return model, seen
+    if stream is not None:
         model = turn_stream(model, tensors, stream)
     for attention in wanted:
         turn_values(model, tensors, attention)

@@ -24,7 +24,10 @@ class Stream:
 
 
 def residual_stream(model: ImportedModel) -> Stream | None:
-    """The stream; None where something else than a norm in front of layers reads it, or anything but a layer writes it."""
+    """The stream; None where something else than a LayerNorm in front of layers reads it, or anything but a layer writes it.
+
+    An RMSNorm sees the mean, which cannot be taken out then.
+    """
     members: set[str] = set()
     patches, sums, norms = [], dict[str, str](), dict[str, tuple[str, ...]]()
     for op in model.ops:
@@ -38,7 +41,7 @@ def residual_stream(model: ImportedModel) -> Stream | None:
             sums[op.name] = branch.name
         elif isinstance(op, LayerNorm) and carries:
             norms[op.name] = tuple(linear_readers(model, op.name))
-            if not norms[op.name]:
+            if not norms[op.name] or not op.centred:
                 return None
             continue
         elif not (isinstance(op, TakeToken | MeanTokens) and carries):

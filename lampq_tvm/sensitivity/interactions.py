@@ -23,6 +23,7 @@ from lampq_tvm.sensitivity.pieces import Piece, spread_pieces
 F64 = npt.NDArray[np.float64]
 PROBE = 3  # bits at which pairs are measured, or the nearest that a plan may take
 REACH = 4  # layers: a pair's places in the layer table lie no further apart
+LEAST = 0.1  # share of the layers' own losses that no terms take away
 Term = tuple[int, int, float]  # places of two layers, r
 
 
@@ -49,7 +50,21 @@ def measured_terms(context: Context) -> list[Term]:
     alone, together = np.maximum(total[: len(layers)], 1e-12), total[len(layers) :]
     scale = [np.sqrt(alone[i] * alone[j]) for i, j in pairs]
     ratios = [(both - alone[i] - alone[j]) / s for (i, j), both, s in zip(pairs, together, scale, strict=True)]
-    return [(i, j, float(np.clip(r, -2, 2))) for (i, j), r in zip(pairs, ratios, strict=True)]
+    return bounded([(i, j, float(np.clip(r, -2, 2))) for (i, j), r in zip(pairs, ratios, strict=True)], len(layers))
+
+
+def bounded(terms: list[Term], layers: int) -> list[Term]:
+    """The terms, made smaller together where the sum could fall below `LEAST` of that of the layers alone.
+
+    E[(sum a_i)^2] is never negative, so I + R / 2 has no negative eigenvalue; measured at few bits, where divergences level
+    off, it may.
+    """
+    matrix = np.eye(layers)
+    for i, j, r in terms:
+        matrix[i, j] = matrix[j, i] = r / 2
+    least = float(np.linalg.eigvalsh(matrix)[0])
+    factor = 1.0 if least >= LEAST else (1 - LEAST) / (1 - least)
+    return [(i, j, factor * r) for i, j, r in terms]
 
 
 def _losses(context: Context, piece: Piece, functions: dict[int, Replacement], pairs: list[tuple[int, int]]) -> F64:

