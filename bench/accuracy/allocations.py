@@ -26,7 +26,7 @@ from lampq_tvm.api.pipeline import Pipeline
 
 COLUMNS = ("model", "base", "bits", "widths by", "top1", "drop", "kl", "above", "payload_bytes")
 BASES = ("lampq", "default")
-METRICS = ("lampq", "fisher_output", "kl", "fisher", "hawq", "nuclear", "relevance", "random")
+METRICS = ("lampq", "fisher_output", "kl", "fisher", "hawq", "nuclear", "greedy", "relevance", "random")
 OURS = "lampq, update"  # LampQ whole: its metric and its update
 
 

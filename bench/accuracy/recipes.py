@@ -25,7 +25,7 @@ from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.recipes.find import find_recipe, shipped
 
 COLUMNS = ("model", "recipe", "widths", "attention", "seed", "top1", "drop", "kl", "agreement", "payload_bytes", "seconds")
-CHOOSING = ("default", "lampq", "vtptq")  # recipes that choose widths as well
+CHOOSING = ("default", "lampq", "mptq", "vtptq")  # recipes that choose widths as well
 
 
 def requests(args: argparse.Namespace, subject: Subject) -> Iterator[tuple[str, str, int, Options]]:

@@ -27,7 +27,7 @@ def pages() -> dict[Path, str]:
         docs / "pictures" / "road.svg": pictures.road(),
         docs / "pictures" / "floors.svg": pictures.floors(FLOORS),
         docs / "pictures" / "roofline.svg": limits.roofline(),
-        docs / "pictures" / "recipes.svg": recipes.scatter(),
+        **{docs / "pictures" / name: picture for name, picture in recipes.pictures().items()},
         **blocks.filled_in(ROOT / "README.md", {"demo": readme.demo, "headline": readme.headline}),
         **blocks.filled_in(docs / "arithmetic.md", {"operators": operators}),
         **blocks.filled_in(docs / "architecture.md", {"rooms": lambda: pictures.rooms(FLOORS)}),

@@ -37,7 +37,11 @@ def recipes() -> str:
             made = [cells.get((name, widths)) for widths in columns]
             size = kilobytes(cells[name, columns[0]]["payload_bytes"])
             lines.append(bold([name, size, *(row and _shown(row) for row in made)], name == "default"))
-        parts.append(f"{NAMES[model]}:\n\n" + table(["recipe", f"payload at {columns[0]}", *columns], lines))
+        picture_of = f"![Accuracy against payload of every recipe](pictures/recipes_{model}.svg)"
+        shared = {row["recipe"]: row["same"] for row in own if row.get("same")}
+        told = "".join(f"\n\nThe row `{name}` is also that of {', '.join(same)}." for name, same in shared.items())
+        head = ["recipe", f"payload at {columns[0]}", *columns]
+        parts.append(f"{NAMES[model]}:\n\n{table(head, lines)}{told}\n\n{picture_of}")
     tables = "\n\n".join(parts)
     return f"""## Recipes
 
@@ -46,16 +50,18 @@ to float, behind the comma the mean divergence from float's answers; {found["cal
 8 bits. `4/4` and `3/3`: one width for all layers; `4bit` and `3bit`: widths that the recipe chooses. What each recipe
 is: [recipes](recipes.md).
 
-![Accuracy against payload of every recipe](pictures/recipes.svg)
-
 {tables}"""
 
 
-def scatter() -> str:
-    """Accuracy over payload on the first model, a mark for every recipe and width."""
-    rows = [row for row in load("recipes")["rows"] if row["seed"] == 0]
-    model = _models(rows)[0]
-    rows = sorted((row for row in rows if row["model"] == model), key=lambda row: -row["top1"])
+def pictures() -> dict[str, str]:
+    """Accuracy over payload on each model, by the picture's name."""
+    return {f"recipes_{model}.svg": scatter(model) for model in _models(load("recipes")["rows"])}
+
+
+def scatter(model: str) -> str:
+    """Accuracy over payload on a model, a mark for every recipe and width."""
+    rows = [row for row in load("recipes")["rows"] if row["seed"] == 0 and row["model"] == model]
+    rows.sort(key=lambda row: -row["top1"])
     low, high = (f(row["payload_bytes"] for row in rows) for f in (min, max))
     least, most = min(row["top1"] for row in rows), max(row["top1"] for row in rows)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lampq_tvm.calibrate.fake import fake_quantize_layer
-from lampq_tvm.network.execute import model_tensors, normalize
+from lampq_tvm.calibrate.fake import fake_quantize_layer, quantized_layer
+from lampq_tvm.network.execute import model_tensors, normalize, run_float
 from lampq_tvm.recipes.schema import MetricOptions
-from lampq_tvm.sensitivity.criteria import label_loss, ranking_loss
+from lampq_tvm.sensitivity.criteria import divergence, label_loss, ranking_loss
 from lampq_tvm.sensitivity.fisher import inputs_and_gradients, traces
 from lampq_tvm.sensitivity.measure import sensitivity
 from lampq_tvm.sensitivity.metric import METRICS
@@ -25,7 +25,7 @@ def mean_trace(calibrated, batches):
     return total / sum(len(p.pixels) for p in found)
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name != "kl"])
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("kl", "greedy")])
 def test_one_table_for_all(measured, calibrated, name):
     found = measured(name)
     count = len(found.widths)
@@ -67,6 +67,23 @@ def test_relevance_is_gradient_times_value(measured, calibrated, batches):
     x, g = seen[layer.name]
     y = x @ model_tensors(model)[f"{layer.name}.weight"].T + model_tensors(model)[f"{layer.name}.bias"]
     assert np.isclose(found.details["relevance"][layer.name], float((g * y).abs().sum()) / len(images), rtol=1e-4)
+
+
+def test_greedy_measures_among_quantized_layers(measured, calibrated, batches):
+    found, model = measured("greedy"), calibrated.model
+    images = np.concatenate([x for x, _ in batches()])
+    x, layer = normalize(images, model.input), model.layers[2]
+    others = {n: tuple(map(int, pair.split("/"))) for n, pair in found.details["others"].items()}
+    narrow = found.widths[0]
+
+    def loss(change):
+        replace = {n: quantized_layer(calibrated, n, *pair) for n, pair in others.items() if n != layer.name} | change
+        with torch.no_grad():
+            return float(divergence(run_float(model, x), run_float(model, x, replace=replace), model.has_classifier).mean())
+
+    wanted = loss({layer.name: quantized_layer(calibrated, layer.name, narrow, narrow)}) - loss({})
+    assert np.isclose(found.loss[2, 0, 0], max(wanted, 0), rtol=1e-3, atol=1e-6)
+    assert np.isinf(found.loss[2, 0, 1]) and (found.loss >= 0).all()
 
 
 def test_floors_know_nothing_of_the_images(measured, calibrated):
