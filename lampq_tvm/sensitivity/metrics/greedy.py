@@ -1,8 +1,8 @@
 """Layers measured among quantized ones: what a layer costs where all others are already at few bits.
 
 MPTQ-ViT (2024) lowers widths greedily by a score that it takes in the quantized network and that is not public; ours stands in
-for it: KL(float || all layers at `AMONG` bits, this one at (w, a)) less the same with this one in float, at least 0. Unlike `kl`
-it sees what the others' errors leave of a layer's own. For separate pairs w alone and a alone are measured and added.
+for it: KL(float || all layers at `AMONG` bits, this one at (w, a)) less the same with this one in float, at least 0. Unlike
+`kl` it sees what the others' errors leave of a layer's own. For separate pairs w alone and a alone are measured and added.
 """
 
 from __future__ import annotations
