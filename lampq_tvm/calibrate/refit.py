@@ -8,6 +8,8 @@ the float network's inputs of a layer, both centred, and H = E[x x^T], C = E[f x
     W_q = rounded W', columns compensated under H, at ranges searched for W' under H
     b' = b + W mean(f) - W_q mean(x)
 
+W' - W may be held to a rank: compensation by two thin factors (AIQViT's are trained), merged into the weights before rounding.
+
 No gradient is taken. Images lie on disk between blocks, so memory does not grow with their number.
 """
 
@@ -132,9 +134,13 @@ class _Refit:
         target = weight
         if self.options.toward == "float":
             target = torch.linalg.solve(h + damping, (weight @ (c + damping)).T).T
+            if self.options.rank is not None:
+                target = weight + low_rank(target - weight, h + damping, self.options.rank)
         old = self.now.weights[row.name][row.w_bits]
         found = WEIGHT_SEARCHES.find(old.name)(target.float().contiguous(), h.float(), row.w_bits)
-        codes = compensated_codes(target.float(), {row.w_bits: found}, h, self.options.damping)[row.w_bits]
+        codes = found.encode(target.float().numpy())
+        if self.options.compensated:
+            codes = compensated_codes(target.float(), {row.w_bits: found}, h, self.options.damping)[row.w_bits]
         x, f = moments.means
         bias = torch.from_numpy(model.tensors[f"{row.name}.bias"]).double()
         bias = bias + weight @ f - torch.from_numpy(found.values(codes)) @ x
@@ -156,6 +162,15 @@ class _Refit:
         pieces = zip(self.exact.pieces(), self.seen.pieces(), strict=True)
         found = spread(of_piece, pieces, fitting_jobs(self.jobs, PIECE_BYTES), lambda piece: row.name)
         return functools.reduce(operator.add, found)
+
+
+def low_rank(change: Tensor, moments: Tensor, rank: int) -> Tensor:
+    """Of rank `rank`, what is nearest to a change of weights [N, K] in a layer's outputs, its inputs of moments [K, K]."""
+    values, vectors = torch.linalg.eigh(moments)
+    root = values.clamp_min(TINY).sqrt()
+    left, size, right = torch.linalg.svd(change @ (vectors * root) @ vectors.T, full_matrices=False)
+    found: Tensor = (left[:, :rank] * size[:rank]) @ right[:rank] @ (vectors / root) @ vectors.T
+    return found
 
 
 @one_thread()

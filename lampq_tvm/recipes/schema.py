@@ -97,11 +97,15 @@ class RefitOptions(Schema):
             wrong.
         widest_bits: of weights that are; wider ones stay as calibration left them.
         damping: added to second moments, a share of their mean.
+        rank: of `float`, at most that of the correction: low-rank compensation, merged into the weights; None: any.
+        compensated: whether columns make up for each other's rounding; else codes are the nearest.
     """
 
     toward: Literal["layer", "float"] = "float"
     widest_bits: int = pydantic.Field(default=7, ge=2, le=8)
     damping: float = pydantic.Field(default=0.05, gt=0)
+    rank: int | None = pydantic.Field(default=None, ge=1)
+    compensated: bool = True
 
 
 class MetricOptions(Schema):

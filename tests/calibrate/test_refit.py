@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lampq_tvm.bitplan import uniform_plan
-from lampq_tvm.calibrate.refit import Moments, refit
+from lampq_tvm.calibrate.refit import Moments, low_rank, refit
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.recipes.schema import RefitOptions
 from lampq_tvm.sensitivity.float_run import planned_run
@@ -91,3 +91,30 @@ class _Dying:
             raise KeyboardInterrupt
         self.left -= 1
         return self.units.get(name, compute)
+
+
+def test_a_correction_of_low_rank():
+    """It has its rank, is the best of its rank by the moments, and of full rank is the whole change."""
+    torch.manual_seed(0)
+    change, rows = torch.randn(12, 9).double(), torch.randn(50, 9).double() @ torch.randn(9, 9).double()
+    moments = rows.T @ rows / 50
+
+    def lost(found):
+        return float((((change - found) @ moments) * (change - found)).sum())
+
+    assert torch.allclose(low_rank(change, moments, 9), change, atol=1e-8)
+    for rank in (1, 3):
+        found = low_rank(change, moments, rank)
+        assert torch.linalg.matrix_rank(found, rtol=1e-8) == rank
+        left, size, right = torch.linalg.svd(change, full_matrices=False)
+        plain = (left[:, :rank] * size[:rank]) @ right[:rank]
+        assert lost(found) <= lost(plain) and lost(found) < lost(torch.zeros_like(change))
+
+
+def test_a_low_rank_wins_part_of_what_the_whole_correction_does(tmp_path):
+    errors = []
+    for rank in (2, None):
+        fitted, plan = run(tmp_path / str(rank), bits=(3, 8), rank=rank, compensated=False)
+        errors.append(error(fitted, plan))
+    before = error(calibration("vit"), plan)
+    assert errors[1] < before and errors[0] < before
