@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lampq_tvm.allocate.ilp import Row
-from lampq_tvm.sensitivity.interactions import Term
-from lampq_tvm.sensitivity.pairs import Pair
+from lampq_tvm.sensitivity.pairs import Pair, Term
 
 F64 = npt.NDArray[np.float64]
 NEAR = 1  # bits that a layer's widths move at once

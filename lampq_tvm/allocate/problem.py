@@ -20,8 +20,7 @@ from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.recipes.held import Held
-from lampq_tvm.sensitivity.interactions import Term
-from lampq_tvm.sensitivity.pairs import Pair, Pairing, slot
+from lampq_tvm.sensitivity.pairs import Pair, Pairing, Term, slot
 from lampq_tvm.sensitivity.table import Sensitivity
 
 

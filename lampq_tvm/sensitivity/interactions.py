@@ -18,13 +18,13 @@ from lampq_tvm.progress import track
 from lampq_tvm.sensitivity.context import Context
 from lampq_tvm.sensitivity.criteria import divergence
 from lampq_tvm.sensitivity.float_run import FloatRun
+from lampq_tvm.sensitivity.pairs import Term
 from lampq_tvm.sensitivity.pieces import Piece, spread_pieces
 
 F64 = npt.NDArray[np.float64]
 PROBE = 3  # bits at which pairs are measured, or the nearest that a plan may take
 REACH = 4  # layers: a pair's places in the layer table lie no further apart
 LEAST = 0.1  # share of the layers' own losses that no terms take away
-Term = tuple[int, int, float]  # places of two layers, r
 
 
 def measured_terms(context: Context) -> list[Term]:

@@ -9,6 +9,7 @@ from lampq_tvm.bitplan import IMAGE_TYPES
 from lampq_tvm.network.model import Layer
 
 Pair = tuple[int, int]
+Term = tuple[int, int, float]  # places of two layers in the layer table, how much they do to each other (`interactions`)
 
 
 @dataclass(frozen=True)
