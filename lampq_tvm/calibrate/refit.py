@@ -10,7 +10,7 @@ the float network's inputs of a layer, both centred, and H = E[x x^T], C = E[f x
 
 W' - W may be held to a rank: compensation by two thin factors (AIQViT's are trained), merged into the weights before rounding.
 
-A layer whose outputs do not come nearer to the target for the middle one of its rows stays as it was: where a few tokens outweigh
+A layer whose outputs do not come nearer to the target for the middle one of its rows stays as it was: where few tokens outweigh
 all others (as in DINOv2), a least mean error is bought from these.
 
 No gradient is taken. Images lie on disk between blocks, so memory does not grow with their number.

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from lampq_tvm.bitplan import uniform_plan
+from lampq_tvm.calibrate import refit as module
+from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.calibrate.refit import Moments, low_rank, refit
 from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.recipes.schema import RefitOptions
@@ -118,3 +120,16 @@ def test_a_low_rank_wins_part_of_what_the_whole_correction_does(tmp_path):
         errors.append(error(fitted, plan))
     before = error(calibration("vit"), plan)
     assert errors[1] < before and errors[0] < before
+
+
+def test_what_does_not_gain_stays_as_it_was(tmp_path, monkeypatch):
+    """Where columns are rounded badly every layer keeps the codes and the bias of calibration."""
+    zeros = lambda weight, quantizers, *_: {b: np.zeros(tuple(weight.shape), np.int8) for b in quantizers}  # noqa: E731
+    monkeypatch.setattr(module, "compensated_codes", zeros)
+    fitted, plan = run(tmp_path, bits=(3, 8))
+    old = calibration("vit")
+    for row in plan.layers:
+        if not row.reads_image:
+            assert np.array_equal(planned_codes(fitted, row.name, 3), planned_codes(old, row.name, 3)), row.name
+            name = f"{row.name}.bias"
+            assert np.array_equal(fitted.model.tensors[name], old.model.tensors[name])
