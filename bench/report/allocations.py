@@ -62,23 +62,3 @@ images; top-1, in brackets the points lost to float, behind the comma the mean d
 Runtime's; `-`: it goes no further than 8/8.
 
 {tables}"""
-
-
-def features() -> str:
-    """The ViT-S/14 on photos."""
-    found = load("features")
-    columns = list(dict.fromkeys(row["widths"] for row in found["rows"]))
-    cells = {(row["recipe"], row["widths"]): row for row in found["rows"]}
-    lines = []
-    for name in dict.fromkeys(row["recipe"] for row in found["rows"]):
-        made = [cells[name, c] for c in columns]
-        told = [f"{r['cosine']:.4f}, {r['error']:.3f}, {percent(r['agreement'])}" for r in made]
-        lines.append(bold([name, *told], name == "default"))
-    return f"""## A ViT-S/14 at 224 x 224
-
-`python -m bench.accuracy.features`: trained weights (of a saliency model) on {found["photos"]} photos that did not calibrate
-({found["calib_images"]} did). Cosine between the artifact's and the float model's features, their difference over the
-float one's size, and the share of photos whose nearest other photo stays the same; one width for all layers, attention at
-8 bits.
-
-{table(["recipe", *columns], lines)}"""

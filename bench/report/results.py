@@ -11,6 +11,7 @@ SECTIONS = (
     trust.equal_bits,
     accuracy.fashion_mnist,
     recipes.recipes,
+    allocations.allocations,
     allocations.libraries,
     speed.host,
     speed.arm,
