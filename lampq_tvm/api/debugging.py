@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,10 +77,8 @@ def _debug(request: DebugRequest, opened: Artifact, data: Dataset) -> dict[str, 
     with one_thread():
         pieces = spread(lambda piece: widening.answers(*piece), data.batches(PIECE), jobs)
         parts = list(track(pieces, "widening each layer", count))
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    rows = [
+    total = functools.reduce(operator.add, parts)
+    rows: list[dict[str, Any]] = [
         {
             "name": row.name,
             "type": row.type,
@@ -93,7 +93,7 @@ def _debug(request: DebugRequest, opened: Artifact, data: Dataset) -> dict[str, 
         }
         for i, row in enumerate(plan.layers, 1)
     ]
-    rows.sort(key=lambda row: -float(str(row["kl_won"])))
+    rows.sort(key=lambda row: -row["kl_won"])
     n = total.count
     return {"n": n, "top1": float(total.right[0]) / n, "fp32_top1": total.float_right / n, "layers": rows}
 

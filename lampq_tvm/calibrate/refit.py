@@ -22,7 +22,7 @@ import dataclasses
 import functools
 import operator
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,37 +152,48 @@ class _Refit:
         made = {**found.arrays(), "codes": codes, "bias": bias.numpy().astype(np.float32)}
         before = {**old.arrays(), "codes": planned_codes(self.now, row.name, row.w_bits)}
         before["bias"] = model.tensors[f"{row.name}.bias"]
-        wins = self._middle_error(row, found, made) < self._middle_error(row, old, before)
-        return made if wins else before
+        return made if self._gains(row, (found, made), (old, before)) else before
 
-    def _middle_error(self, row: LayerPlan, quantizer: Weights, fitted: Arrays) -> float:
-        """The median over rows of the first images of |y' - y|^2: a mean says nothing where few rows outweigh all others."""
+    def _gains(self, row: LayerPlan, made: tuple[Weights, Arrays], before: tuple[Weights, Arrays]) -> bool:
+        """Whether |y' - y|^2 falls for the middle row of the first images: a mean may be that of few rows alone."""
+        x, f = self._inputs(row)(next(self._pieces()))
+        weight, bias = (torch.from_numpy(self.now.model.tensors[f"{row.name}.{k}"]) for k in ("weight", "bias"))
+        wanted = f @ weight.T + bias
+
+        def error(quantizer: Weights, fitted: Arrays) -> float:
+            values = torch.from_numpy(quantizer.values(fitted["codes"]).astype(np.float32))
+            wrong = x @ values.T + torch.from_numpy(fitted["bias"]) - wanted
+            return float(wrong.square().sum(1).median())
+
+        return error(*made) < error(*before)
+
+    def _pieces(self) -> Iterator[tuple[Values, Values]]:
+        """What the float network and the quantized prefix give for some images, piece by piece."""
+        return zip(self.exact.pieces(), self.seen.pieces(), strict=True)
+
+    def _inputs(self, row: LayerPlan) -> Callable[[tuple[Values, Values]], tuple[Tensor, Tensor]]:
+        """Of a piece the layer's inputs [R, K]: quantized ones behind the prefix, and the float network's."""
         op = self.now.model.op(row.name)
         assert isinstance(op, FloatOp)
-        exact, seen = next(iter(zip(self.exact.pieces(), self.seen.pieces(), strict=True)))
-        f = op.columns(run_to(self.now.model, exact, op.inputs[:1])[op.inputs[0]]).flatten(0, -2)
-        x = op.columns(run_to(self.now.model, seen, op.inputs[:1], replace=self.done)[op.inputs[0]])
         act = fake_quantize_layer(self.now, row.name, row.w_bits, row.a_bits)[1]
-        weight, bias = (torch.from_numpy(self.now.model.tensors[f"{row.name}.{k}"]) for k in ("weight", "bias"))
-        values = torch.from_numpy(quantizer.values(fitted["codes"]).astype(np.float32))
-        wrong = act(x).flatten(0, -2) @ values.T + torch.from_numpy(fitted["bias"]) - (f @ weight.T + bias)
-        return float(wrong.square().sum(1).median())
+
+        @torch.no_grad()
+        def of_piece(piece: tuple[Values, Values]) -> tuple[Tensor, Tensor]:
+            exact, seen = piece
+            f = run_to(self.now.model, exact, op.inputs[:1])[op.inputs[0]]
+            x = run_to(self.now.model, seen, op.inputs[:1], replace=self.done)[op.inputs[0]]
+            return act(op.columns(x).flatten(0, -2)), op.columns(f).flatten(0, -2)
+
+        return of_piece
 
     def _moments(self, row: LayerPlan) -> Moments:
         """Of a layer's inputs, over all images."""
-        op = self.now.model.op(row.name)
-        assert isinstance(op, FloatOp)
-        act = fake_quantize_layer(self.now, row.name, row.w_bits, row.a_bits)[1]
+        inputs = self._inputs(row)
 
         def of_piece(piece: tuple[Values, Values]) -> Moments:
-            with torch.no_grad():
-                exact, seen = piece
-                f = run_to(self.now.model, exact, op.inputs[:1])[op.inputs[0]]
-                x = run_to(self.now.model, seen, op.inputs[:1], replace=self.done)[op.inputs[0]]
-                return Moments.of(act(op.columns(x).flatten(0, -2)), op.columns(f).flatten(0, -2))
+            return Moments.of(*inputs(piece))
 
-        pieces = zip(self.exact.pieces(), self.seen.pieces(), strict=True)
-        found = spread(of_piece, pieces, fitting_jobs(self.jobs, PIECE_BYTES), lambda piece: row.name)
+        found = spread(of_piece, self._pieces(), fitting_jobs(self.jobs, PIECE_BYTES), lambda piece: row.name)
         return functools.reduce(operator.add, found)
 
 

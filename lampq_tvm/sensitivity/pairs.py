@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from lampq_tvm.bitplan import IMAGE_TYPES
 from lampq_tvm.network.model import Layer
@@ -41,6 +44,26 @@ class Pairing:
     def of_layers(self, layers: Sequence[Layer], widths: Sequence[int]) -> list[list[Pair]]:
         """Choices of every layer."""
         return [self.choices(layer.type, widths) for layer in layers]
+
+
+def pair_table(
+    pairs: Pairing, layer: Layer, widths: Sequence[int], loss: Callable[[int | None, int | None], float]
+) -> npt.NDArray[np.float64]:
+    """A layer's losses [w, a], infinite where no plan takes the pair.
+
+    Args:
+        loss: of widths w and a; None leaves a side in float. For separate pairs it is asked for w alone and for a alone, and
+            both are added; where the layer reads the image, for w alone.
+    """
+    found = np.full((len(widths), len(widths)), np.inf)
+    if layer.reads_image or pairs.mode == "separate":
+        found[:] = np.array([loss(w, None) for w in widths])[:, None]
+        if not layer.reads_image:
+            found += np.array([loss(None, a) for a in widths])[None, :]
+    else:
+        for w, a in pairs.choices(layer.type, widths):
+            found[slot(widths, w), slot(widths, a)] = loss(w, a)
+    return found
 
 
 def slot(widths: Sequence[int], bits: int) -> int:

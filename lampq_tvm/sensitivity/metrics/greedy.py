@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lampq_tvm.network.model import Layer
 from lampq_tvm.sensitivity.metric import METRICS, Metric
-from lampq_tvm.sensitivity.pairs import slot
+from lampq_tvm.sensitivity.pairs import pair_table
 
 if TYPE_CHECKING:
     from lampq_tvm.sensitivity.context import Context
@@ -52,7 +52,7 @@ def losses(context: Context, piece: Piece, others: dict[str, tuple[int, int]]) -
     from lampq_tvm.sensitivity.criteria import divergence
     from lampq_tvm.sensitivity.float_run import FloatRun
 
-    calibration, widths, model = context.calibration, context.widths, context.calibration.model
+    calibration, model = context.calibration, context.calibration.model
     images = piece.images(model)
     with torch.no_grad():
         exact = run_float(model, images)
@@ -64,16 +64,8 @@ def losses(context: Context, piece: Piece, others: dict[str, tuple[int, int]]) -
         return float(divergence(exact, output, model.has_classifier).sum())
 
     def table(layer: Layer) -> F64:
-        loss, without = np.full((len(widths), len(widths)), np.inf), one(layer, None, None)
-        if layer.reads_image:
-            loss[:] = np.array([one(layer, w, None) - without for w in widths])[:, None]
-        elif context.pairs.mode == "separate":
-            loss[:] = np.array([one(layer, w, None) - without for w in widths])[:, None]
-            loss += np.array([one(layer, None, a) - without for a in widths])[None, :]
-        else:
-            for w, a in context.pairs.choices(layer.type, widths):
-                loss[slot(widths, w), slot(widths, a)] = one(layer, w, a) - without
-        return loss
+        without = one(layer, None, None)
+        return pair_table(context.pairs, layer, context.widths, lambda w, a: one(layer, w, a) - without)
 
     return np.stack([table(layer) for layer in model.layers])
 

@@ -6,6 +6,7 @@ the output's error, and the errors of weights and activations are all but uncorr
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from lampq_tvm.network.model import Layer
 from lampq_tvm.sensitivity.metric import METRICS, Metric
-from lampq_tvm.sensitivity.pairs import slot
+from lampq_tvm.sensitivity.pairs import pair_table
 
 if TYPE_CHECKING:
     from lampq_tvm.sensitivity.context import Context
@@ -45,16 +46,7 @@ def divergences(context: Context, piece: Piece) -> F64:
 
     def table(layer: Layer) -> dict[str, F64]:
         """One layer's [w, a]."""
-        loss = np.full((len(widths), len(widths)), np.inf)
-        if layer.reads_image:
-            loss[:] = np.array([one(layer, w, None) for w in widths])[:, None]
-        elif pairs.mode == "separate":
-            loss[:] = np.array([one(layer, w, None) for w in widths])[:, None]
-            loss += np.array([one(layer, None, a) for a in widths])[None, :]
-        else:
-            for w, a in pairs.choices(layer.type, widths):
-                loss[slot(widths, w), slot(widths, a)] = one(layer, w, a)
-        return {"loss": loss}
+        return {"loss": pair_table(pairs, layer, widths, partial(one, layer))}
 
     name = f"kl/{pairs.mode}/{pairs.a_bits}/{list(widths)}/{piece.key}"
     rows = (context.units.get(f"{name}/{x.name}", lambda x=x: table(x)) for x in model.layers)  # type: ignore[misc]
