@@ -24,9 +24,9 @@ def main() -> None:
     parser.add_argument("model", choices=MODELS)
     args = parser.parse_args()
     name, sizes = MODELS[args.model]
-    splits = [Split(*load_split(args.data, split)) for split in ("train", "test")]
-    dropped = 0.5 if args.model == "vit" else 0.0
-    train(Subject(f"cifar10_{args.model}", name, sizes, *splits, shift=3, dtype=torch.float16, dropped=dropped), args)
+    images, test = (Split(*load_split(args.data, split)) for split in ("train", "test"))
+    dropped = ((0.75, 0.3), (0.5, 0.8)) if args.model == "vit" else ()
+    train(Subject(f"cifar10_{args.model}", name, sizes, images, test, shift=3, dtype=torch.float16, dropped=dropped), args)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The recipe by which the reference models are trained: resumable, on two cores.
 
-Muon on the matrices of the blocks, AdamW on the rest, one-cycle linear decay, flips and shifts, float32 with bf16 autocast.
+Muon on the matrices of the blocks, AdamW on the rest, one-cycle linear decay, flips and shifts, bf16 products where fast.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,11 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from bench.model.muon import Muon
+
+NARROW = torch.cpu._is_avx512_bf16_supported()  # elsewhere bf16 is emulated, and slower than float32
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 
@@ -38,7 +40,7 @@ class Subject:
         model, arguments: of timm.create_model.
         shift: largest shift of an image, pixels.
         dtype: of the checkpoint.
-        dropped: share of the tokens that a ViT does not see in the first two thirds of the epochs, which are so much cheaper.
+        dropped: shares of its tokens that a ViT does not see, each until a share of the epochs; cheap epochs first.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Subject:
     test: Split
     shift: int = 2
     dtype: torch.dtype = torch.float32
-    dropped: float = 0.0
+    dropped: tuple[tuple[float, float], ...] = ()
 
 
 def augment(images: torch.Tensor, rng: torch.Generator, shift: int) -> torch.Tensor:
@@ -71,8 +73,7 @@ def build_optimizers(model: torch.nn.Module, lr_matrix: float, lr_rest: float) -
 
     matrices = [p for n, p in model.named_parameters() if is_matrix(n, p)]
     rest = [p for n, p in model.named_parameters() if not is_matrix(n, p)]
-    muon = torch.optim.Muon(matrices, lr=lr_matrix, momentum=0.95, weight_decay=0.01)
-    return [muon, torch.optim.AdamW(rest, lr=lr_rest, weight_decay=0.01, betas=(0.9, 0.95))]
+    return [Muon(matrices, lr_matrix), torch.optim.AdamW(rest, lr=lr_rest, weight_decay=0.01, betas=(0.9, 0.95))]
 
 
 @torch.no_grad()
@@ -84,32 +85,45 @@ def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor)
     return right / len(labels)
 
 
+@dataclass(frozen=True)
 class Pixels:
-    """Mean and deviation per channel of the images that a model learns from."""
+    """How images are normalized, by channel.
 
-    def __init__(self, images: np.ndarray) -> None:
+    Attributes:
+        mean, std: [C].
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @classmethod
+    def of(cls, images: np.ndarray) -> Pixels:
+        """Those of images uint8 [N, H, W, C] themselves."""
         flat = images.reshape(-1, images.shape[-1]) / 255.0
-        self.mean, self.std = (torch.tensor(values).float() for values in (flat.mean(0), flat.std(0)))
+        return cls(*(torch.tensor(values).float() for values in (flat.mean(0), flat.std(0))))
+
+    @classmethod
+    def given(cls, model: Any, channels: int) -> Pixels:
+        """Those that a timm model's configuration names."""
+        return cls(*(torch.tensor(model.pretrained_cfg[kind][:channels]) for kind in ("mean", "std")))
 
     def normalize(self, images: np.ndarray) -> torch.Tensor:
         """uint8 [N, H, W, C] to float32 [N, C, H, W]."""
         scaled = (torch.from_numpy(images.copy()).float() / 255 - self.mean) / self.std
         return scaled.permute(0, 3, 1, 2).contiguous()
 
-    def fold(self, weights: dict[str, torch.Tensor], mean: Sequence[float], std: Sequence[float]) -> dict[str, torch.Tensor]:
-        """The same function of images normalized by `mean` and `std`: the difference goes into the patch embedding."""
-        count = len(self.mean)
-        to_mean, to_std = (torch.tensor(values[:count]).double() for values in (mean, std))
+    def fold(self, weights: dict[str, torch.Tensor], to: Pixels) -> dict[str, torch.Tensor]:
+        """The same function of images normalized as `to` has it: the difference goes into the patch embedding."""
         kernel = weights["patch_embed.proj.weight"].double()
-        offset = (to_mean - self.mean) / self.std
+        offset = (to.mean.double() - self.mean) / self.std
         bias = weights["patch_embed.proj.bias"].double() + (kernel * offset[:, None, None]).sum((1, 2, 3))
-        scaled = kernel * (to_std / self.std)[:, None, None]
+        scaled = kernel * (to.std.double() / self.std)[:, None, None]
         return {**weights, "patch_embed.proj.weight": scaled.float(), "patch_embed.proj.bias": bias.float()}
 
 
 def build(subject: Subject) -> Any:
     """The untrained model; attention as products, which is faster on two cores."""
-    dropped = {"patch_drop_rate": subject.dropped} if subject.dropped else {}
+    dropped = {"patch_drop_rate": subject.dropped[0][0]} if subject.dropped else {}
     model = timm.create_model(subject.model, **subject.arguments, **dropped)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
@@ -118,9 +132,9 @@ def build(subject: Subject) -> Any:
 
 
 class Training:
-    """A model on the way, its state kept after every epoch."""
+    """A model on the way, its state kept after every epoch; without one it goes on from its checkpoint."""
 
-    def __init__(self, subject: Subject, args: argparse.Namespace) -> None:
+    def __init__(self, subject: Subject, pixels: Pixels, args: argparse.Namespace) -> None:
         torch.manual_seed(args.seed)
         self.subject, self.args = subject, args
         self.model = build(subject)
@@ -133,6 +147,10 @@ class Training:
             for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(kept)
             self.log = state["log"]
+        elif (log := args.output / f"{subject.name}.log").exists():
+            weights = {name: value.float() for name, value in load_file(log.with_suffix(".safetensors")).items()}
+            self.model.load_state_dict(Pixels.given(self.model, len(pixels.mean)).fold(weights, pixels))
+            self.log = log.read_text().splitlines()
 
     def keep(self, line: str) -> None:
         """An epoch ended, as `line` tells."""
@@ -147,10 +165,11 @@ class Training:
         rng = torch.Generator().manual_seed(self.args.seed * 1000 + len(self.log))
         batches = torch.randperm(len(images), generator=rng).split(self.args.batch)
         if self.subject.dropped:
-            self.model.patch_drop.prob = self.subject.dropped if 3 * len(self.log) < 2 * self.args.epochs else 0.0
+            gone = len(self.log) / self.args.epochs
+            self.model.patch_drop.prob = next((share for share, until in self.subject.dropped if gone < until), 0.0)
         for step, pick in enumerate(batches):
             self._slow_down(len(self.log) + step / len(batches))
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=NARROW):
                 logits = self.model(augment(images[pick], rng, self.subject.shift))
             torch.nn.functional.cross_entropy(logits.float(), labels[pick], label_smoothing=0.05).backward()
             for optimizer in self.optimizers:
@@ -168,7 +187,8 @@ class Training:
 def train(subject: Subject, args: argparse.Namespace) -> None:
     """Run the recipe and write the checkpoint with its log."""
     args.work.mkdir(parents=True, exist_ok=True)
-    training, pixels = Training(subject, args), Pixels(subject.train.images)
+    pixels = Pixels.of(subject.train.images)
+    training = Training(subject, pixels, args)
     (x_train, y_train), (x_test, y_test) = (
         (pixels.normalize(split.images), torch.from_numpy(split.labels.copy()).long())
         for split in (subject.train, subject.test)
@@ -178,9 +198,8 @@ def train(subject: Subject, args: argparse.Namespace) -> None:
         training.epoch(x_train, y_train)
         top1 = accuracy(training.model, x_test, y_test)
         training.keep(f"epoch {epoch + 1}/{args.epochs}: top1 {top1:.4f}, {time.perf_counter() - start:.0f} s")
-    config = training.model.pretrained_cfg
     weights = {name: value.contiguous() for name, value in training.model.state_dict().items()}
-    weights = pixels.fold(weights, config["mean"], config["std"])
+    weights = pixels.fold(weights, Pixels.given(training.model, len(pixels.mean)))
     weights = {name: value.to(subject.dtype) if value.is_floating_point() else value for name, value in weights.items()}
     save_file(weights, args.output / f"{subject.name}.safetensors", {"model_args": json.dumps(subject.arguments)})
     (args.output / f"{subject.name}.log").write_text("\n".join(training.log) + "\n")

@@ -10,9 +10,6 @@ the float network's inputs of a layer, both centred, and H = E[x x^T], C = E[f x
 
 W' - W may be held to a rank: compensation by two thin factors (AIQViT's are trained), merged into the weights before rounding.
 
-A layer whose outputs do not come nearer to the target for the middle one of its rows stays as it was: where few tokens outweigh
-all others (as in DINOv2), a least mean error is bought from these.
-
 No gradient is taken. Images lie on disk between blocks, so memory does not grow with their number.
 """
 
@@ -22,7 +19,7 @@ import dataclasses
 import functools
 import operator
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,14 +34,12 @@ from lampq_tvm.calibrate.block_inputs import BlockInputs, Values, block_inputs
 from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fake import fake_quantize_layer, quantized_layer
 from lampq_tvm.calibrate.observe import PIECE_BYTES
-from lampq_tvm.calibrate.planned import planned_codes
 from lampq_tvm.calibrate.roundings.compensated import compensated_codes
 from lampq_tvm.calibrate.search_weights import WEIGHT_SEARCHES
 from lampq_tvm.network.between import block_starts
 from lampq_tvm.network.execute import Replacement, run_to
 from lampq_tvm.network.op import FloatOp
 from lampq_tvm.progress import track
-from lampq_tvm.quantizers.weights import Weights
 from lampq_tvm.recipes.schema import RefitOptions
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
@@ -55,11 +50,14 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass
 class Moments:
-    """Sums over rows of a layer's inputs: x behind the quantized prefix, f of the float network.
+    """First and second moments over rows of a layer's inputs: x behind the quantized prefix, f of the float network.
+
+    Pieces are centred by themselves and merged after Chan et al. (1979): a difference of large sums would leave nothing of a
+    channel whose mean is far above its spread.
 
     Attributes:
         count: rows.
-        x, f: sums [K]; xx, fx: sums of products [K, K], float64.
+        x, f: means [K]; xx, fx: sums of products around them [K, K], float64.
     """
 
     count: int
@@ -71,27 +69,21 @@ class Moments:
     @classmethod
     def of(cls, x: Tensor, f: Tensor) -> Moments:
         """Those of rows [R, K]; products in float32, of few enough rows that their sums hold."""
-        return cls(len(x), x.sum(0).double(), f.sum(0).double(), (x.T @ x).double(), (f.T @ x).double())
+        means = x.mean(0, dtype=torch.float64), f.mean(0, dtype=torch.float64)
+        x, f = (rows - mean.float() for rows, mean in zip((x, f), means, strict=True))
+        return cls(len(x), *means, (x.T @ x).double(), (f.T @ x).double())
 
     def __add__(self, other: Moments) -> Moments:
-        sums = (a + b for a, b in zip(self.sums, other.sums, strict=True))
-        return Moments(self.count + other.count, *sums)
-
-    @property
-    def sums(self) -> tuple[Tensor, ...]:
-        """All but the count."""
-        return self.x, self.f, self.xx, self.fx
-
-    @property
-    def means(self) -> tuple[Tensor, Tensor]:
-        """Of x and f, [K]."""
-        return self.x / self.count, self.f / self.count
+        count, x, f = self.count + other.count, other.x - self.x, other.f - self.f
+        share = other.count / count
+        xx = self.xx + other.xx + self.count * share * x[:, None] * x
+        fx = self.fx + other.fx + self.count * share * f[:, None] * x
+        return Moments(count, self.x + share * x, self.f + share * f, xx, fx)
 
     @property
     def centred(self) -> tuple[Tensor, Tensor]:
         """(H, C): second moments of x, and of f with x, around the means, [K, K]."""
-        x, f = self.means
-        return self.xx / self.count - x[:, None] * x, self.fx / self.count - f[:, None] * x
+        return self.xx / self.count, self.fx / self.count
 
 
 @dataclass
@@ -141,59 +133,31 @@ class _Refit:
             target = torch.linalg.solve(h + damping, (weight @ (c + damping)).T).T
             if self.options.rank is not None:
                 target = weight + low_rank(target - weight, h + damping, self.options.rank)
-        old = self.now.weights[row.name][row.w_bits]
-        found = WEIGHT_SEARCHES.find(old.name)(target.float().contiguous(), h.float(), row.w_bits)
+        name = self.now.weights[row.name][row.w_bits].name
+        found = WEIGHT_SEARCHES.find(name)(target.float().contiguous(), h.float(), row.w_bits)
         codes = found.encode(target.float().numpy())
         if self.options.compensated:
             codes = compensated_codes(target.float(), {row.w_bits: found}, h, self.options.damping)[row.w_bits]
-        x, f = moments.means
+        x, f = moments.x, moments.f
         bias = torch.from_numpy(model.tensors[f"{row.name}.bias"]).double()
         bias = bias + weight @ f - torch.from_numpy(found.values(codes)) @ x
-        made = {**found.arrays(), "codes": codes, "bias": bias.numpy().astype(np.float32)}
-        before = {**old.arrays(), "codes": planned_codes(self.now, row.name, row.w_bits)}
-        before["bias"] = model.tensors[f"{row.name}.bias"]
-        return made if self._gains(row, (found, made), (old, before)) else before
+        return {**found.arrays(), "codes": codes, "bias": bias.numpy().astype(np.float32)}
 
-    def _gains(self, row: LayerPlan, made: tuple[Weights, Arrays], before: tuple[Weights, Arrays]) -> bool:
-        """Whether |y' - y|^2 falls for the middle row of the first images: a mean may be that of few rows alone."""
-        x, f = self._inputs(row)(next(self._pieces()))
-        weight, bias = (torch.from_numpy(self.now.model.tensors[f"{row.name}.{k}"]) for k in ("weight", "bias"))
-        wanted = f @ weight.T + bias
-
-        def error(quantizer: Weights, fitted: Arrays) -> float:
-            values = torch.from_numpy(quantizer.values(fitted["codes"]).astype(np.float32))
-            wrong = x @ values.T + torch.from_numpy(fitted["bias"]) - wanted
-            return float(wrong.square().sum(1).median())
-
-        return error(*made) < error(*before)
-
-    def _pieces(self) -> Iterator[tuple[Values, Values]]:
-        """What the float network and the quantized prefix give for some images, piece by piece."""
-        return zip(self.exact.pieces(), self.seen.pieces(), strict=True)
-
-    def _inputs(self, row: LayerPlan) -> Callable[[tuple[Values, Values]], tuple[Tensor, Tensor]]:
-        """Of a piece the layer's inputs [R, K]: quantized ones behind the prefix, and the float network's."""
-        op = self.now.model.op(row.name)
+    def _moments(self, row: LayerPlan) -> Moments:
+        """Of the layer's quantized inputs behind the prefix, and of the float network's inputs of it, over all images."""
+        model, op = self.now.model, self.now.model.op(row.name)
         assert isinstance(op, FloatOp)
         act = fake_quantize_layer(self.now, row.name, row.w_bits, row.a_bits)[1]
 
         @torch.no_grad()
-        def of_piece(piece: tuple[Values, Values]) -> tuple[Tensor, Tensor]:
-            exact, seen = piece
-            f = run_to(self.now.model, exact, op.inputs[:1])[op.inputs[0]]
-            x = run_to(self.now.model, seen, op.inputs[:1], replace=self.done)[op.inputs[0]]
-            return act(op.columns(x).flatten(0, -2)), op.columns(f).flatten(0, -2)
-
-        return of_piece
-
-    def _moments(self, row: LayerPlan) -> Moments:
-        """Of a layer's inputs, over all images."""
-        inputs = self._inputs(row)
-
         def of_piece(piece: tuple[Values, Values]) -> Moments:
-            return Moments.of(*inputs(piece))
+            exact, seen = piece
+            f = run_to(self.exact.model, exact, op.inputs[:1])[op.inputs[0]]  # its biases are none of `now`'s
+            x = run_to(model, seen, op.inputs[:1], replace=self.done)[op.inputs[0]]
+            return Moments.of(act(op.columns(x).flatten(0, -2)), op.columns(f).flatten(0, -2))
 
-        found = spread(of_piece, self._pieces(), fitting_jobs(self.jobs, PIECE_BYTES), lambda piece: row.name)
+        pieces = zip(self.exact.pieces(), self.seen.pieces(), strict=True)
+        found = spread(of_piece, pieces, fitting_jobs(self.jobs, PIECE_BYTES), lambda piece: row.name)
         return functools.reduce(operator.add, found)
 
 
