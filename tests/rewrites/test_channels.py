@@ -10,6 +10,7 @@ from lampq_tvm.network.execute import normalize, run_float
 from lampq_tvm.rewrites.channels import Input, linear_readers
 from lampq_tvm.rewrites.noisy import noise
 from lampq_tvm.rewrites.repq import channel_map, power_map, reparameterize
+from lampq_tvm.rewrites.repq_chosen import best_map, output_error, rounded_rows, rounded_weights
 from lampq_tvm.rewrites.rewrite import REWRITES
 from lampq_tvm.rewrites.smooth import smoothing
 from lampq_tvm.store import Units
@@ -17,7 +18,7 @@ from tests.quantize.tiny import VARIANTS, tiny_images, tiny_model
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", ["repq", "mosf", "powers", "smooth", "noisy"])
+@pytest.mark.parametrize("name", ["repq", "repq_chosen", "mosf", "powers", "smooth", "noisy"])
 def test_same_function_same_statistics(name, variant, tmp_path):
     model, images = tiny_model(variant), tiny_images(20)
     before = observe(model, [(images, None)], Units(tmp_path / "a"))
@@ -96,3 +97,32 @@ def test_powers_of_two():
     assert np.array_equal(np.log2(r), np.rint(np.log2(r))) and not centre.any()
     scaled = reach / r / reach.mean()
     assert (scaled[[0, 1, 3]] <= 2**0.5 + 1e-9).all() and (scaled[[0, 1, 3]] >= 2**-0.5 - 1e-9).all()
+
+
+def test_equal_channels_where_inputs_are_what_rounds_badly():
+    """A channel of ten times the range, read like the others: the choice is no worse than none and all, at either width."""
+    x = one_input()
+    centre, r = best_map(x)
+    none, full = (np.zeros(3), np.ones(3)), channel_map(x, float((x.high - x.low).mean()))
+
+    def lost(change):
+        return np.prod([output_error(x, *change, 4, a_bits) for a_bits in (4, 8)])
+
+    assert lost((centre, r)) <= min(lost(none), lost(full)) and r[2] > 1.5 * r[0]
+
+
+def test_channels_stay_where_weights_would_round_badly():
+    """The wide channel of 32 has the widest weights: its factor would leave the others few codes."""
+    rng, factors = np.random.default_rng(0), np.where(np.arange(32) == 31, 20, 1)
+    rows = (rng.uniform(-1, 1, (400, 32)) * factors).astype(np.float32)
+    x = Input(rows.min(0).astype(float), rows.max(0).astype(float), rows, rng.uniform(-1, 1, (8, 32)) * factors)
+    centre, r = best_map(x)
+    assert (r == 1).all() and (centre == 0).all()
+
+
+def test_roundings_of_the_choice():
+    weights = np.array([[7.5, -7, 3, 0], [15, 14, 6, 0]], np.float32)  # scales 1 and 2
+    assert np.array_equal(rounded_weights(weights, np.ones(4, np.float32), 4), [[7, -7, 3, 0], [14, 14, 6, 0]])
+    rows = np.arange(16, dtype=np.float32)[:, None] - 4
+    assert np.array_equal(rounded_rows(rows, np.ones(1, np.float32), 4), rows)
+    assert np.isfinite(rounded_weights(np.zeros((2, 3), np.float32), np.ones(3, np.float32), 2)).all()
