@@ -6,7 +6,7 @@
 On the bases of the recipes `lampq` (AdaLog's quantizers) and `default`, at budgets of 4 and 3 bits, activations of the
 weights' width: one width for all layers, every metric, LampQ without its type weights (`fisher`) and without its update.
 `above`: by how many points LampQ's widths (type-aware metric and update) lie above the row's, with the 95 % interval of the
-paired bootstrap. Rows are kept like those of `bench.accuracy.recipes`.
+paired bootstrap. Rows are kept and made anew like those of `bench.accuracy.recipes`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.common.cells import Cells
 from bench.common.paired import bits_of, interval
-from bench.common.run import Pieces, arguments, finish, machine
+from bench.common.run import arguments
 from bench.common.subjects import CIFAR, depends, evaluated, float_answers, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 
-COLUMNS = ("model", "base", "bits", "widths by", "top1", "drop", "kl", "above", "payload_bytes")
+CELL = ("model", "base", "bits", "widths by", "images", "calib_images")
+COLUMNS = (*CELL, "top1", "drop", "kl", "above", "payload_bytes")
 BASES = ("lampq", "default")
 METRICS = ("lampq", "fisher_output", "kl", "fisher", "hawq", "nuclear", "greedy", "relevance", "random")
 OURS = "lampq, update"  # LampQ whole: its metric and its update
@@ -39,7 +41,7 @@ def variants(bits: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "fisher, update", f"{bits}bit", {"metric": "fisher", "update": True}
 
 
-def rows_of(args: argparse.Namespace, name: str) -> Iterator[dict[str, Any]]:
+def fill(cells: Cells, args: argparse.Namespace, name: str) -> None:
     """Every base, budget and way."""
     own = subject(name, args.cifar, args.images)
     exact = float_answers(own)
@@ -51,25 +53,23 @@ def rows_of(args: argparse.Namespace, name: str) -> Iterator[dict[str, Any]]:
                 options = Options(
                     **own.options, recipe=base, calib_images=args.calib_images, sens_images=args.calib_images, **given
                 )
-                pieces = Pieces(args.work, *depends(Pipeline(options), widths), args.images, own=False)
+                facts = (name, base, bits, way, len(own.labels), args.calib_images)
                 made = partial(evaluated, options, widths, args.work, own, exact)
-                found = pieces.get(f"{name}-{base}-{bits}-{way.replace(', ', '-').replace(' ', '-')}", made)
+                found = cells.get(dict(zip(CELL, facts, strict=True)), depends(Pipeline(options), widths), made)
                 told = f"{100 * found['top1']:.2f}, kl {found['kl']:.4f}"
                 print(f"{name} {base} {bits} {way}: {told}", file=sys.stderr, flush=True)
-                yield {"model": name, "base": base, "bits": bits, "widths by": way, **found}
 
 
-def with_intervals(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The rows, each with how far LampQ's widths lie above it on the same base and budget."""
-    key = ("model", "base", "bits")
-    best = {tuple(row[k] for k in key): bits_of(row["right"], count) for row in rows if row["widths by"] == OURS}
-    found = []
-    for row in rows:
-        ours, theirs = best[tuple(row[k] for k in key)], bits_of(row["right"], count)
-        low, high = interval(ours, theirs)
-        above = [round(100 * float(ours.mean() - theirs.mean()), 2), round(low, 2), round(high, 2)]
-        found.append({**row, "above": above})
-    return found
+def compare(cells: Cells) -> None:
+    """Each row gets how far LampQ's widths lie above it on the same base and budget."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in cells.rows.values():
+        groups.setdefault(tuple(row[name] for name in CELL if name != "widths by"), []).append(row)
+    for rows in groups.values():
+        right = {row["widths by"]: bits_of(row["right"], row["images"]) for row in rows}
+        for row in rows if OURS in right else []:
+            ours, theirs = right[OURS], right[row["widths by"]]
+            row["above"] = [round(x, 2) for x in (100 * float(ours.mean() - theirs.mean()), *interval(ours, theirs))]
 
 
 def main() -> None:
@@ -82,10 +82,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="of the test set")
     parser.add_argument("--calib-images", type=int, default=512)
     args = parser.parse_args()
-    facts, rows = machine(), list[dict[str, Any]]()
+    cells = Cells(args.output, CELL)
     for name in args.models:
-        rows += with_intervals(list(rows_of(args, name)), min(args.images, len(subject(name, args.cifar, args.images).labels)))
-    finish(args.output, COLUMNS, rows, machine=facts, images=args.images, calib_images=args.calib_images)
+        fill(cells, args, name)
+    compare(cells)
+    cells.write()
+    cells.show(COLUMNS)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.common.run import Pieces, arguments, finish, machine
+from bench.common.cells import Cells
+from bench.common.run import arguments
 from bench.common.subjects import compiled, depends, logits_of
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
@@ -25,7 +26,8 @@ from lampq_tvm.api.running import float_logits, load
 from lampq_tvm.data import open_dataset
 from lampq_tvm.spread import one_thread
 
-COLUMNS = ("recipe", "widths", "cosine", "error", "agreement", "payload_bytes", "seconds")
+CELL = ("recipe", "widths", "photos", "calib_images")
+COLUMNS = (*CELL, "cosine", "error", "agreement", "payload_bytes", "seconds")
 MODEL = "vit_small_patch14_dinov2"
 RECIPES = ("default", "gptq", "repq", "nearest")
 WIDTHS = ("8/8", "4/8", "4/4", "3/8")
@@ -75,16 +77,14 @@ def main() -> None:
     images = np.concatenate([pixels for pixels, _ in open_dataset(test, model.input)])
     with one_thread():
         exact = logits_of(partial(float_logits, model), images)
-    rows = []
+    cells = Cells(args.output, CELL)
     for recipe in args.recipes:
         for widths in args.widths:
             options = Options(**base, model_args={"img_size": 224, "num_classes": 0}, recipe=recipe)
-            pieces = Pieces(args.work, *depends(Pipeline(options), widths), own=False)
+            cell = dict(zip(CELL, (recipe, widths, len(images), args.calib_images), strict=True))
             made = partial(row, options, widths, args.work, images, exact)
-            found = {"recipe": recipe, "widths": widths, **pieces.get(f"{recipe}-{widths.replace('/', '-')}", made)}
-            print(found, file=sys.stderr, flush=True)
-            rows.append(found)
-    finish(args.output, COLUMNS, rows, machine=machine(), photos=len(images), calib_images=args.calib_images)
+            print(cells.get(cell, depends(Pipeline(options), widths), made), file=sys.stderr, flush=True)
+    cells.show(COLUMNS)
 
 
 if __name__ == "__main__":

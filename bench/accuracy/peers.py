@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,18 @@ from typing import Any
 import numpy as np
 import timm
 
+from bench.common.cells import Cells
 from bench.common.peers.environment import Environment, execute
-from bench.common.run import Pieces, arguments, finish, machine
-from bench.common.subjects import CIFAR, Subject, divergence, evaluated, float_answers, subject
+from bench.common.run import arguments
+from bench.common.subjects import CIFAR, Subject, depends, divergence, evaluated, float_answers, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.errors import DeviceError
 from lampq_tvm.network.execute import normalize
+from lampq_tvm.store import digest
 
-COLUMNS = ("model", "library", "widths", "top1", "drop", "kl", "left", "seconds")
+CELL = ("model", "library", "widths", "images", "calib_images")
+COLUMNS = (*CELL, "top1", "drop", "kl", "left", "seconds")
 SCRIPT = Path(__file__).resolve().parents[1] / "common" / "peers" / "foreign_quantize.py"
 WIDTHS = ("8/8", "4/8", "4/4", "3/3")
 # Installed alone, and run on this project's own torch: what they ask for besides would bring another one.
@@ -91,24 +95,25 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="of the test set")
     parser.add_argument("--calib-images", type=int, default=512)
     args = parser.parse_args()
-    facts, rows = machine(), list[dict[str, Any]]()
+    versions = {name: LIBRARIES.version(name) for name in PACKAGES}
+    cells = Cells(args.output, CELL, libraries=versions)
     for name in args.models:
         own = subject(name, args.cifar, args.images)
         options = Options(**own.options, calib_images=args.calib_images, sens_images=args.calib_images)
         exact, folder = float_answers(own), args.work / name
         write(own, options, folder)
-        key = (Pipeline(options).calibration_key, args.images)
+        given = [Pipeline(options).calib_data.fingerprint, digest(own.options["checkpoint"].read_bytes())]
         for widths in WIDTHS:
-            made = {"ours": partial(ours, widths, options, own, exact, folder)}
-            made |= {method: partial(foreign, method, widths, own, exact, folder) for method in METHODS}
-            for library, compute in made.items():
-                pieces = Pieces(args.work, key, own=library == "ours")
-                versions = [] if library == "ours" else [LIBRARIES.version(package) for package in PACKAGES]
-                found = pieces.get(f"{name}-{library}-{widths.replace('/', '-')}", compute, SCRIPT.read_text(), versions)
-                rows.append({"model": name, "library": METHODS.get(library, "lampq-tvm"), "widths": widths, **found})
+            makers: dict[str, tuple[object, Callable[[], dict[str, Any]]]]
+            makers = {"lampq-tvm": (depends(Pipeline(options), widths), partial(ours, widths, options, own, exact, folder))}
+            for method, library in METHODS.items():
+                made = partial(foreign, method, widths, own, exact, folder)
+                makers[library] = ([given, SCRIPT.read_text(), versions], made)
+            for library, (depend, compute) in makers.items():
+                facts = (name, library, widths, len(own.labels), args.calib_images)
+                found = cells.get(dict(zip(CELL, facts, strict=True)), depend, compute)
                 print(name, library, widths, found.get("top1"), file=sys.stderr, flush=True)
-    finish(args.output, COLUMNS, rows, machine=facts, images=args.images, calib_images=args.calib_images,
-           libraries={name: LIBRARIES.version(name) for name in PACKAGES})  # fmt: skip
+    cells.show(COLUMNS)
 
 
 if __name__ == "__main__":

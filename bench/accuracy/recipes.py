@@ -4,8 +4,8 @@
     python -m bench.accuracy.recipes --cifar FOLDER --only default gptq --widths 2/8 3/3
 
 A recipe's layers have one width each (`4/4`), and where it chooses widths also those that it chooses (`4bit`). `kl` is the mean
-divergence of the float model's answers from the artifact's, which ranks better than accuracy. A finished row is kept in --work
-under a name that holds the digests of all that it came from, so a killed run goes on, and a changed recipe repeats its rows.
+divergence of the float model's answers from the artifact's, which ranks better than accuracy. A row holds the digest of what it
+came from (`bench.common.cells`): a run makes only those that are missing or came from something else.
 `same`: recipes that without training come to the same artifact, and share the row.
 """
 
@@ -18,13 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.common.run import Pieces, arguments, finish, machine
+import numpy as np
+
+from bench.common.cells import Cells
+from bench.common.run import arguments
 from bench.common.subjects import CIFAR, Subject, depends, evaluated, float_answers, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.recipes.find import find_recipe, shipped
 
-COLUMNS = ("model", "recipe", "widths", "attention", "seed", "top1", "drop", "kl", "agreement", "payload_bytes", "seconds")
+CELL = ("model", "recipe", "widths", "attention", "images", "calib_images", "seed")
+COLUMNS = (*CELL, "top1", "drop", "kl", "agreement", "payload_bytes", "seconds")
 CHOOSING = ("default", "lampq", "mptq", "vtptq")  # recipes that choose widths as well
 
 
@@ -52,6 +56,12 @@ def sharing() -> dict[str, list[str]]:
     return found
 
 
+def row(options: Options, widths: str, folder: Path, own: Subject, exact: np.ndarray) -> dict[str, Any]:
+    """What is found out about a recipe's artifact, and the recipes that come to the same one."""
+    same = sharing().get(Path(options.recipe).stem, [])
+    return evaluated(options, widths, folder, own, exact) | ({"same": same} if same else {})
+
+
 def main() -> None:
     """Command line."""
     parser = arguments(__doc__, "recipes")
@@ -65,22 +75,18 @@ def main() -> None:
     parser.add_argument("--sens-images", type=int, default=512)
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
-    facts, rows = machine(), list[dict[str, Any]]()
+    cells = Cells(args.output, CELL)
     for name in args.models:
         own = subject(name, args.cifar, args.images)
         exact = float_answers(own)
         for recipe, widths, seed, options in requests(args, own):
-            pipeline = Pipeline(options)
-            pieces = Pieces(args.work, *depends(pipeline, widths), args.images, args.attention_bits, own=False)
-            made = partial(evaluated, options, widths, args.work, own, exact)
-            found = pieces.get(f"{name}-{Path(recipe).stem}-{widths.replace('/', '-')}-{seed}", made)
-            facts_of = {"model": name, "recipe": Path(recipe).stem, "widths": widths, "attention": args.attention_bits}
-            same = sharing().get(Path(recipe).stem, [])
-            rows.append({**facts_of, "seed": seed, **found, **({"same": same} if same else {})})
+            facts = (Path(recipe).stem, widths, args.attention_bits, len(own.labels), args.calib_images, seed)
+            cell = dict(zip(CELL, (name, *facts), strict=True))
+            made = partial(row, options, widths, args.work, own, exact)
+            found = cells.get(cell, depends(Pipeline(options), widths), made)
             told = f"top1 {100 * found['top1']:.2f} (drop {found['drop']:.2f}), kl {found['kl']:.4f}"
             print(f"{name} {recipe} {widths} seed {seed}: {told}, {found['seconds']} s", file=sys.stderr, flush=True)
-    used = {"images": args.images, "calib_images": args.calib_images, "sens_images": args.sens_images}
-    finish(args.output, COLUMNS, rows, machine=facts, **used)
+    cells.show(COLUMNS)
 
 
 if __name__ == "__main__":

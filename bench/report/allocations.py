@@ -9,8 +9,8 @@ BASES = {"lampq": "AdaLog's quantizers", "default": "`default`'s quantizers"}
 
 
 def _shown(row: Row) -> str:
-    difference, low, high = row["above"]
-    told = "" if not any(row["above"]) else f", {difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+    difference, low, high = row.get("above", (0, 0, 0))
+    told = f", {difference:+.2f} [{low:+.2f}, {high:+.2f}]" if difference or low or high else ""
     return f"{percent(row['top1'])}, {row['kl']:.3f}{told}"
 
 
@@ -27,13 +27,13 @@ def allocations() -> str:
             for name in names
         ]
         head = ["widths by", *(f"{BASES[base]}, {bits} bits" for base, bits in columns)]
-        parts.append(f"{NAMES[model]}:\n\n" + table(head, lines))
+        parts.append(f"{NAMES[model]}, {own[0]['images']:,} test images:\n\n" + table(head, lines))
     tables = "\n\n".join(parts)
     return f"""## Who chooses the widths
 
-`python -m bench.accuracy.allocations`: top-1 of compiled artifacts on {found["images"]:,} test images and the mean
-divergence from float's answers; then by how many points LampQ's widths (its metric and its update) lie above, with the 95 %
-interval of the paired bootstrap. Activations have the weights' width; `one width`: the same for all layers.
+`python -m bench.accuracy.allocations`: top-1 of compiled artifacts and the mean divergence from float's answers; then by how
+many points LampQ's widths (its metric and its update) lie above, with the 95 % interval of the paired bootstrap. Activations
+have the weights' width; `one width`: the same for all layers.
 
 {tables}"""
 
@@ -56,7 +56,7 @@ def libraries() -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found["libraries"].items())
     return f"""## Other libraries without training
 
-`python -m bench.accuracy.peers`: the same model, {found["calib_images"]} calibration images and {found["images"]:,} test
+`python -m bench.accuracy.peers`: the same model, {rows[0]["calib_images"]} calibration images and {rows[0]["images"]:,} test
 images; top-1, in brackets the points lost to float, behind the comma the mean divergence from float's answers. Ours is
 `default` from its artifact, with attention's products at 8 bits; theirs ({versions}) are played in floats, but for ONNX
 Runtime's; `-`: it goes no further than 8/8.

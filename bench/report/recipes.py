@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bench.report.svg import INK, LINE, picture, text
 from bench.report.tables import Row, bold, kilobytes, load, percent, table
 
@@ -13,10 +15,16 @@ NAMES = {
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 70, 40, 600, 370
 MARK = {"default": "#c0392b", "lampq": "#7a4fb5", "gptq": "#1e8449"}
 STEP = 13  # between names that lie close
+IMAGES = 2000  # of the table that every recipe is in
 
 
 def _models(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(row["model"] for row in rows))
+
+
+def _compared(model: str) -> list[Row]:
+    """Rows of a model that every recipe has."""
+    return [row for row in load("recipes")["rows"] if (row["model"], row["seed"], row["images"]) == (model, 0, IMAGES)]
 
 
 def _shown(row: Row) -> str:
@@ -28,7 +36,7 @@ def recipes() -> str:
     found = load("recipes")
     parts = []
     for model in _models(found["rows"]):
-        own = [row for row in found["rows"] if row["model"] == model and row["seed"] == 0]
+        own = _compared(model)
         columns = list(dict.fromkeys(row["widths"] for row in own))
         cells = {(row["recipe"], row["widths"]): row for row in own}
         names = sorted({row["recipe"] for row in own}, key=lambda name: (cells[name, columns[0]]["kl"], name))
@@ -42,15 +50,39 @@ def recipes() -> str:
         told = "".join(f"\n\nThe row `{name}` is also that of {', '.join(same)}." for name, same in shared.items())
         head = ["recipe", f"payload at {columns[0]}", *columns]
         parts.append(f"{NAMES[model]}:\n\n{table(head, lines)}{told}\n\n{picture_of}")
-    tables = "\n\n".join(parts)
+    tables = "\n\n".join([*parts, *_seeds(found["rows"])])
     return f"""## Recipes
 
-`python -m bench.accuracy.recipes`: top-1 of compiled artifacts on {found["images"]:,} test images, in brackets the points lost
-to float, behind the comma the mean divergence from float's answers; {found["calib_images"]} calibration images, attention at
-8 bits. `4/4` and `3/3`: one width for all layers; `4bit` and `3bit`: widths that the recipe chooses. What each recipe
-is: [recipes](recipes.md).
+`python -m bench.accuracy.recipes`: top-1 of compiled artifacts on {IMAGES:,} test images, in brackets the points lost to
+float, behind the comma the mean divergence from float's answers; {found["rows"][0]["calib_images"]} calibration images,
+attention at 8 bits. `4/4` and `3/3`: one width for all layers; `4bit` and `3bit`: widths that the recipe chooses. What each
+recipe is: [recipes](recipes.md).
 
 {tables}"""
+
+
+def _seeds(rows: list[Row]) -> Iterator[str]:
+    """A table a model of what was calibrated more than once: on all of its test images where they are more."""
+    for model in _models(rows):
+        most = max(row["images"] for row in rows if row["model"] == model)
+        groups: dict[tuple[str, str], list[Row]] = {}
+        for row in rows:
+            if (row["model"], row["images"]) == (model, most):
+                groups.setdefault((row["recipe"], row["widths"]), []).append(row)
+        groups = {key: found for key, found in groups.items() if len(found) > 1}
+        if not groups:
+            continue
+        columns = list(dict.fromkeys(widths for _, widths in groups))
+        cells = {key: _spread(found) for key, found in groups.items()}
+        names = dict.fromkeys(name for name, _ in groups)
+        lines = [bold([name, *(cells.get((name, widths)) for widths in columns)], name == "default") for name in names]
+        told = f"{NAMES[model]}, {most:,} test images; points lost (least to most of several seeds), mean divergence"
+        yield f"{told}:\n\n{table(['recipe', *columns], lines)}"
+
+
+def _spread(rows: list[Row]) -> str:
+    drops, kl = [row["drop"] for row in rows], sum(row["kl"] for row in rows) / len(rows)
+    return f"{sum(drops) / len(drops):.2f} ({min(drops):.2f} to {max(drops):.2f}), {kl:.4f}"
 
 
 def pictures() -> dict[str, str]:
@@ -60,8 +92,7 @@ def pictures() -> dict[str, str]:
 
 def scatter(model: str) -> str:
     """Accuracy over payload on a model, a mark for every recipe and width."""
-    rows = [row for row in load("recipes")["rows"] if row["seed"] == 0 and row["model"] == model]
-    rows.sort(key=lambda row: -row["top1"])
+    rows = sorted(_compared(model), key=lambda row: -row["top1"])
     low, high = (f(row["payload_bytes"] for row in rows) for f in (min, max))
     least, most = min(row["top1"] for row in rows), max(row["top1"] for row in rows)
 
