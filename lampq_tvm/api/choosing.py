@@ -79,12 +79,34 @@ class DropOptions(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions(Group):
-    """How a model is quantized and a plan's widths are chosen.
+class RecipeOptions(Group):
+    """Which method.
 
     Attributes:
-        recipe: the method, by name or file. What is given of `softmax`, `metric`, `alpha`, `tied`, `a_bits`, `update` and
-            `interactions` wins over it; `method` is what that comes to.
+        recipe: by name or file.
+    """
+
+    recipe: Annotated[
+        str | Path,
+        Option("The method: a name of `lampq recipes`, or a .toml file.", written=str, read=str, shown=DEFAULT_RECIPE),
+    ] = DEFAULT_RECIPE
+
+    @functools.cached_property
+    def named_recipe(self) -> Recipe:
+        """The recipe as it is written."""
+        from lampq_tvm.api.methods import checked_recipe
+
+        return checked_recipe(self.recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions(RecipeOptions):
+    """How a model is quantized and a plan's widths are chosen.
+
+    What is given of `softmax`, `metric`, `alpha`, `tied`, `a_bits`, `update` and `interactions` wins over the recipe; `method`
+    is what that comes to.
+
+    Attributes:
         tied: activations take the weights' width (`--tie`), or each layer any pair (`--separate`); None: as the recipe says, or
             metric and budgets ask (`allocate.problem.choose_pairing`).
         a_bits: one fixed width for all activations.
@@ -100,10 +122,6 @@ class MethodOptions(Group):
         interactions: whether pairs of neighbouring layers are measured too, for terms of the program.
     """
 
-    recipe: Annotated[
-        str | Path,
-        Option("The method: a name of `lampq recipes`, or a .toml file.", written=str, read=str, shown=DEFAULT_RECIPE),
-    ] = DEFAULT_RECIPE
     tied: Annotated[bool | None, Option("Activations take the weights' width, or any.", flags=("--tie/--separate",))] = None
     a_bits: Annotated[int | None, Option("One fixed width for all activations.")] = None
     attention_bits: Annotated[int, Option("Width of q, k, v and of the attention weights; 16: float16.")] = 8
@@ -142,13 +160,6 @@ class MethodOptions(Group):
             "Measure pairs of neighbouring layers too. [default: the recipe's]", flags=("--interactions/--no-interactions",)
         ),
     ] = None
-
-    @functools.cached_property
-    def named_recipe(self) -> Recipe:
-        """The recipe as it is written."""
-        from lampq_tvm.api.methods import checked_recipe
-
-        return checked_recipe(self.recipe)
 
     @functools.cached_property
     def method(self) -> Recipe:

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from lampq_tvm.api.choosing import BudgetOptions, CacheOptions, DropOptions, LatencyOptions, MethodOptions, SensitivityOptions
+from lampq_tvm.api.choosing import (
+    BudgetOptions,
+    CacheOptions,
+    DropOptions,
+    LatencyOptions,
+    MethodOptions,
+    RecipeOptions,
+    SensitivityOptions,
+)
 from lampq_tvm.api.groups import (
     DATA,
     MODEL,
@@ -42,20 +50,22 @@ class CompileRequest(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanRequest(
+class PlanningOptions(
     TargetOptions,
     DataOptions,
     ModelOptions,
     BudgetOptions,
-    DropOptions,
     MethodOptions,
     DrawOptions,
     SensitivityOptions,
     DeviceOptions,
-    LatencyOptions,
     JobOptions,
-    CacheOptions,
 ):
+    """What any verb reads that works out widths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest(PlanningOptions, DropOptions, LatencyOptions, CacheOptions):
     """Of `plan`.
 
     Attributes:
@@ -74,24 +84,14 @@ class PlanRequest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class SensitivityRequest(
-    TargetOptions,
-    DataOptions,
-    ModelOptions,
-    BudgetOptions,
-    MethodOptions,
-    DrawOptions,
-    SensitivityOptions,
-    DeviceOptions,
-    LatencyOptions,
-    JobOptions,
-    CacheOptions,
-):
+class SensitivityRequest(PlanningOptions, LatencyOptions, CacheOptions):
     """Of `sensitivity`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureRequest(TargetOptions, DataOptions, ModelOptions, DrawOptions, DeviceOptions, JobOptions, CacheOptions):
+class MeasureRequest(
+    TargetOptions, DataOptions, ModelOptions, RecipeOptions, DrawOptions, DeviceOptions, JobOptions, CacheOptions
+):
     """Of `measure`.
 
     Attributes:
@@ -105,17 +105,7 @@ class MeasureRequest(TargetOptions, DataOptions, ModelOptions, DrawOptions, Devi
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneRequest(
-    TargetOptions,
-    DataOptions,
-    ModelOptions,
-    BudgetOptions,
-    MethodOptions,
-    DrawOptions,
-    SensitivityOptions,
-    DeviceOptions,
-    JobOptions,
-):
+class TuneRequest(PlanningOptions):
     """Of `tune`.
 
     Attributes:

@@ -10,8 +10,10 @@ import pytest
 from lampq_tvm.api.methods import recipes
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.requests import MeasureRequest
 from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import CorruptError, UsageError
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.recipes.schema import MetricOptions
 from tests.recipes.files import FITTED, changed
 
@@ -34,6 +36,15 @@ def test_the_list_begins_with_the_default():
     rows = recipes()
     assert rows[0]["name"] == "default" and {"nearest", "lampq"} <= {row["name"] for row in rows}
     assert all(row["description"] and row["file"].endswith(f"{row['name']}.toml") for row in rows)
+
+
+def test_times_are_those_of_the_recipes_kernels():
+    """`measure` calibrates by a recipe as `compile` does: weights with levels of their own multiply by other kernels."""
+    request = MeasureRequest(model=MODEL, recipe="lrq", model_args=ARGS, mean=(0.5,), std=(0.5,), calib_images=8)
+    measured, compiled = Pipeline(Options.of(request)), pipeline(recipe="lrq")
+    assert measured.calibration_key == compiled.calibration_key != pipeline().calibration_key
+    kinds = {type(q) for by_bits in measured.calibration.weights.values() for q in by_bits.values()}
+    assert TwinLogWeights in kinds
 
 
 @pytest.mark.parametrize(
