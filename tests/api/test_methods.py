@@ -41,10 +41,8 @@ def test_the_list_begins_with_the_default():
 def test_times_are_those_of_the_recipes_kernels():
     """`measure` calibrates by a recipe as `compile` does: weights with levels of their own multiply by other kernels."""
     request = MeasureRequest(model=MODEL, recipe="lrq", model_args=ARGS, mean=(0.5,), std=(0.5,), calib_images=8)
-    measured, compiled = Pipeline(Options.of(request)), pipeline(recipe="lrq")
-    assert measured.calibration_key == compiled.calibration_key != pipeline().calibration_key
-    kinds = {type(q) for by_bits in measured.calibration.weights.values() for q in by_bits.values()}
-    assert TwinLogWeights in kinds
+    kinds = [type(by_bits[4]) for by_bits in Pipeline(Options.of(request)).calibration.weights.values()]
+    assert kinds.count(TwinLogWeights) >= len(kinds) - 1
 
 
 @pytest.mark.parametrize(
