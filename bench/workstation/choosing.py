@@ -1,0 +1,63 @@
+"""Time and memory until a plan of DeiT-S at 224 x 224 stands: calibration, sensitivity, the integer program, one after another.
+
+    python -m bench.workstation.choosing                   (figures in bench/results/choosing.json)
+
+Each stage is a process of its own that finds what came before in the cache. Random weights and images: neither time nor memory
+depends on them. `mib`: most memory of the process; it must not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.common.cells import Cells
+from bench.common.process import measured
+from bench.common.run import arguments
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.sources import package_digest
+
+STAGES = ("calibration", "sensitivity", "plan")
+CELL = ("model", "images")
+COLUMNS = (*CELL, *(f"{stage}_{what}" for stage in STAGES for what in ("seconds", "mib")))
+
+
+def stage(name: str, model: str, images: str) -> None:
+    """What the process of a stage does."""
+    pipeline = Pipeline(Options(model, budgets=("4bit",), calib_images=int(images), sens_images=int(images)))
+    getattr(pipeline, name)
+
+
+def stages(model: str, images: int) -> dict[str, Any]:
+    """Seconds, and most memory, of each stage's process."""
+    row: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for name in STAGES:
+            module = ["bench.workstation.choosing", "--stage", name, model, str(images)]
+            taken = measured(module, Path(place) / "cache", Path(place) / "log")
+            row |= {f"{name}_seconds": round(taken["seconds"], 1), f"{name}_mib": round(taken["peak_rss_mib"])}
+    return row
+
+
+def main() -> None:
+    """Command line."""
+    parser = arguments(__doc__, "choosing")
+    parser.add_argument("--model", default="deit_small_patch16_224")
+    parser.add_argument("--images", type=int, nargs="+", default=[64, 256])
+    args = parser.parse_args()
+    cells = Cells(args.output, CELL)
+    for images in args.images:
+        made = partial(stages, args.model, images)
+        print(cells.get({"model": args.model, "images": images}, package_digest(), made), file=sys.stderr, flush=True)
+    cells.show(COLUMNS)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--stage"]:
+        stage(*sys.argv[2:])
+    else:
+        main()
