@@ -39,6 +39,7 @@ class Calibration:
         samples: layer -> rows [R, K] float32 of its input in that model, for errors measured later.
         codes: layer -> bits -> weight codes [N, K] int8 whose rounding errors make up for each other; where a width has none,
             weights are simply rounded at their scales.
+        biases: layer -> bits -> bias [N] float32 that goes with weights fitted once more; where a width has none, the model's.
     """
 
     model: ImportedModel
@@ -48,11 +49,13 @@ class Calibration:
     attention: dict[str, dict[int, SymmetricHeads]]
     samples: dict[str, np.ndarray]
     codes: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    biases: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     probabilities: dict[str, dict[int, Quantizer]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write `calibration.st` and `model.st` into a folder."""
-        tensors = {f"codes/{k}/{b}": v for k, w in self.codes.items() for b, v in w.items()}
+        plain = {"codes": self.codes, "biases": self.biases}
+        tensors = {f"{group}/{k}/{b}": v for group, by in plain.items() for k, w in by.items() for b, v in w.items()}
         tensors |= {f"samples/{k}": v for k, v in self.samples.items()}
         fitted: dict[str, Mapping[str, Mapping[int, Quantizer]]] = {
             "weights": self.weights,
@@ -72,8 +75,11 @@ class Calibration:
         """What a plan uses of weights, and no samples; layers that stay float16 keep all of theirs."""
         widths = {row.name: row.w_bits for row in plan.layers if not row.is_float}
         weights = {name: {b: q for b, q in by.items() if b == widths.get(name, b)} for name, by in self.weights.items()}
-        codes = {name: {b: c for b, c in by.items() if b == widths.get(name, b)} for name, by in self.codes.items()}
-        return dataclasses.replace(self, weights=weights, codes=codes, samples={})
+        codes, biases = (
+            {name: {b: x for b, x in by.items() if b == widths.get(name, b)} for name, by in group.items()}
+            for group in (self.codes, self.biases)
+        )
+        return dataclasses.replace(self, weights=weights, codes=codes, biases=biases, samples={})
 
     def probability(self, attention: str, kind: str, bits: int) -> Quantizer:
         """Quantizer of p of a kind: the one that was fitted, or the usual one where a plan names another kind.
@@ -88,15 +94,16 @@ class Calibration:
     def load(folder: Path) -> Calibration:
         """Read what `save` wrote."""
         _, tensors = load_stage(Path(folder) / "calibration.st", "calibration")
-        samples, codes = {}, defaultdict[str, dict[int, np.ndarray]](dict)
+        samples: dict[str, np.ndarray] = {}
+        plain = {group: defaultdict[str, dict[int, np.ndarray]](dict) for group in ("codes", "biases")}
         fields = defaultdict[tuple[str, str, int, str], dict[str, np.ndarray]](dict)
         for key, array in tensors.items():
             group, rest = key.split("/", 1)
             if group == "samples":
                 samples[rest] = array
-            elif group == "codes":
+            elif group in plain:
                 name, bits = rest.rsplit("/", 1)
-                codes[name][int(bits)] = array
+                plain[group][name][int(bits)] = array
             else:
                 name, bits, kind, parameter = rest.rsplit("/", 3)
                 fields[group, name, int(bits), kind][parameter] = array
@@ -110,6 +117,7 @@ class Calibration:
             preactivations={k: q for k, by_bits in fitted["preactivations"].items() for q in by_bits.values()},
             attention=dict(fitted["attention"]),
             samples=samples,
-            codes=dict(codes),
+            codes=dict(plain["codes"]),
+            biases=dict(plain["biases"]),
             probabilities=dict(fitted["probabilities"]),
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.calibrate.planned import planned_codes
+from lampq_tvm.calibrate.planned import planned_bias, planned_codes
 from lampq_tvm.kinds import of_width
 from lampq_tvm.network.execute import Replacement, model_tensors, run_op
 from lampq_tvm.network.op import Op
@@ -94,9 +94,13 @@ def quantized_attention(calibration: Calibration, name: str, bits: int, softmax:
 def quantized_layer(calibration: Calibration, layer: str, w_bits: int | None, a_bits: int | None) -> Replacement:
     """The layer with its weights at w_bits and its input at a_bits; None leaves that side in float."""
     known = model_tensors(calibration.model)
-    name = f"{layer}.weight"
     weight, act = fake_quantize_layer(calibration, layer, w_bits or 8, a_bits or 8)
-    tensors = ChainMap({name: torch.from_numpy(weight).view(known[name].shape)} if w_bits else {}, known)
+    own: dict[str, Tensor] = {}
+    if w_bits:
+        name = f"{layer}.weight"
+        own[name] = torch.from_numpy(weight).view(known[name].shape)
+        own[f"{layer}.bias"] = torch.from_numpy(planned_bias(calibration, layer, w_bits))
+    tensors = ChainMap(own, known)
 
     def run(op: Op, inputs: tuple[Tensor, ...]) -> Tensor:
         """Compute the layer from fake-quantized values."""

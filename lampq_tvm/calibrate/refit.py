@@ -152,7 +152,7 @@ class _Refit:
         @torch.no_grad()
         def of_piece(piece: tuple[Values, Values]) -> Moments:
             exact, seen = piece
-            f = run_to(self.exact.model, exact, op.inputs[:1])[op.inputs[0]]  # its biases are none of `now`'s
+            f = run_to(model, exact, op.inputs[:1])[op.inputs[0]]
             x = run_to(model, seen, op.inputs[:1], replace=self.done)[op.inputs[0]]
             return Moments.of(act(op.columns(x).flatten(0, -2)), op.columns(f).flatten(0, -2))
 
@@ -213,10 +213,18 @@ def refit(
 
 
 def _with_layer(calibration: Calibration, row: LayerPlan, found: Arrays) -> Calibration:
-    """The calibration with a layer's weights and bias at the plan's width."""
-    old, name, bits = calibration.weights[row.name][row.w_bits], row.name, row.w_bits
-    quantizer = type(old).from_arrays({k: v for k, v in found.items() if k not in ("codes", "bias")})
-    model = dataclasses.replace(calibration.model, tensors={**calibration.model.tensors, f"{name}.bias": found["bias"]})
-    weights = {**calibration.weights, name: {**calibration.weights[name], bits: quantizer}}
-    codes = {**calibration.codes, name: {**calibration.codes.get(name, {}), bits: found["codes"]}}
-    return dataclasses.replace(calibration, model=model, weights=weights, codes=codes)
+    """The calibration with a layer's weights and bias at the plan's width; its model stays the float one."""
+    name, bits = row.name, row.w_bits
+    quantizer = type(calibration.weights[name][bits]).from_arrays(
+        {k: v for k, v in found.items() if k not in ("codes", "bias")}
+    )
+
+    def changed(group: dict[str, dict[int, Any]], value: Any) -> dict[str, dict[int, Any]]:
+        return {**group, name: {**group.get(name, {}), bits: value}}
+
+    return dataclasses.replace(
+        calibration,
+        weights=changed(calibration.weights, quantizer),
+        codes=changed(calibration.codes, found["codes"]),
+        biases=changed(calibration.biases, found["bias"]),
+    )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lampq_tvm.bitplan import LayerPlan
 from lampq_tvm.calibrate.calibration import Calibration
-from lampq_tvm.calibrate.planned import planned_codes
+from lampq_tvm.calibrate.planned import planned_bias, planned_codes
 from lampq_tvm.network.pixels import layer_weight, pixel_units
 from lampq_tvm.quantize.constants import check_range, output_affine, pixel_affine
 from lampq_tvm.quantizers.asymmetric import AsymmetricWeights
@@ -63,7 +63,7 @@ def layer_product(calibration: Calibration, row: LayerPlan) -> Product:
         UnsupportedError: its sums could leave int32.
     """
     model, op = calibration.model, calibration.model.op(row.name)
-    bias = model.tensors[f"{row.name}.bias"].astype(np.float64)
+    bias = planned_bias(calibration, row.name, row.w_bits).astype(np.float64)
     x = layer_input(calibration, row)
     weights: HalfWeights | Weights
     codes: npt.NDArray[Any]
