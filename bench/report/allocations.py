@@ -38,6 +38,23 @@ have the weights' width; `one width`: the same for all layers.
 {tables}"""
 
 
+def features() -> str:
+    """A trained ViT-S/14 on photos."""
+    rows = load("features")["rows"]
+    columns = list(dict.fromkeys(row["widths"] for row in rows))
+    cells = {(row["recipe"], row["widths"]): row for row in rows}
+    lines = []
+    for name in dict.fromkeys(row["recipe"] for row in rows):
+        made = [cells.get((name, c)) for c in columns]
+        lines.append(bold([name, *(r and f"{r['cosine']:.4f}, {percent(r['agreement'])}" for r in made)], name == "default"))
+    return f"""## Features of a trained ViT-S/14
+
+`python -m bench.accuracy.features`: 224 x 224, {rows[0]["calib_images"]} photos calibrate, {rows[0]["photos"]} others are
+looked at; cosine between the artifact's and the float model's features, and on how many photos the nearest other one stays.
+
+{table(["recipe", *columns], lines)}"""
+
+
 def libraries() -> str:
     """Brevitas, Model-Optimizer, NNCF and ONNX Runtime."""
     found = load("accuracy_peers")

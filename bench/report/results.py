@@ -9,10 +9,12 @@ from bench.report.tables import load
 
 SECTIONS = (
     trust.equal_bits,
+    trust.recipe_bits,
     accuracy.fashion_mnist,
     recipes.recipes,
     allocations.allocations,
     allocations.libraries,
+    allocations.features,
     speed.host,
     speed.arm,
     speed.lookups,
@@ -30,6 +32,7 @@ SECTIONS = (
     cuda.paper,
     workstation.tuning,
     workstation.compile_times,
+    workstation.choosing,
     workstation.families,
     workstation.solver,
     workstation.busy,

@@ -25,6 +25,25 @@ one with weights of 2 to 8 bits and log-sqrt2 attention at 4) against the torch 
 {table(["where", "schedules and batches", "cases", "images", "values of a case, up to", "differ"], lines)}"""
 
 
+def recipe_bits() -> str:
+    """Every recipe on every kind of machine."""
+    found = load("recipe_bits")["rows"]
+    places = list(dict.fromkeys(row["where"] for row in found))
+    lines = []
+    for name in dict.fromkeys(row["recipe"] for row in found):
+        own = [row for row in found if row["recipe"] == name]
+        values = [sum(row["values"] for row in own if row["where"] == place) for place in places]
+        same = ", ".join(own[0]["same"])
+        lines.append(
+            [f"{name}, {same}" if same else name, *(f"{n:,}" for n in values), sum(bool(row["differ"]) for row in own)]
+        )
+    widths = " and ".join(dict.fromkeys(f"{row['bits']}" for row in found))
+    return f"""`python -m bench.trust.recipe_bits`: every recipe on a small ViT with random weights, all codes at {widths} bits;
+values compared on the host, on emulated boards and for an Orin's GPU on the interpreter of its PTX (which keeps fewer values):
+
+{table(["recipe", *places, "cases that differ"], lines)}"""
+
+
 def sharing() -> str:
     """One loaded model shared by threads."""
     found = load("shared_runner")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from bench.common.shipped import LEVELS_SHOWN, records, row, summary
-from bench.report.tables import ROOT, figure, load, table
+from bench.report.tables import ROOT, SHORT, figure, load, table
 
 LEVELS = {
     "vbmi": "AVX-512 VBMI",
@@ -28,6 +28,21 @@ def compile_times() -> str:
 `python -m bench.workstation.compile_times`: DeiT-T at 224, fresh processes on two cores.
 
 {table(["command", "target", "kept from before", "seconds", "peak memory, GiB", "limit, s"], lines)}"""
+
+
+def choosing() -> str:
+    """Calibration, sensitivity and the program."""
+    found = load("choosing")["rows"]
+    stages = [name.removesuffix("_seconds") for name in found[0] if name.endswith("_seconds")]
+    lines = [
+        [SHORT.get(row["model"], row["model"]), row["images"]]
+        + [f"{figure(row[f'{stage}_seconds'])} s, {row[f'{stage}_mib'] / 1024:.1f} GiB" for stage in stages]
+        for row in found
+    ]
+    return f"""`python -m bench.workstation.choosing`: until a plan stands, each stage a process of its own that finds what came
+before in the cache; time, and most memory of the process:
+
+{table(["model at 224", "images", *stages], lines)}"""
 
 
 def families() -> str:
