@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.report.recipes import NAMES
 from bench.report.tables import Row, bold, load, percent, table
 
+FORMS = ("factors", "train", "branch")
 BASES = {"lampq": "AdaLog's quantizers", "default": "`default`'s quantizers"}
 
 
@@ -53,6 +54,24 @@ def features() -> str:
 looked at; cosine between the artifact's and the float model's features, and on how many photos the nearest other one stays.
 
 {table(["recipe", *columns], lines)}"""
+
+
+def factored() -> str:
+    """Thin factors and trains beside integer weights of as many bits."""
+    rows = load("factored")["rows"]
+    lines = []
+    for row in rows:
+        told = (f"{row[form]} ({row[f'{form}_better']} of {row['layers']})" if form in row else None for form in FORMS)
+        lines.append([NAMES.get(row["model"], "ViT-S/14"), row["bits"], *told])
+    head = ["model", "bits", "two factors", "a tensor train of two cores", "a bit less, and two factors beside it"]
+    return f"""## Layers in thin factors
+
+`python -m bench.accuracy.factored`: a layer's weights as two factors at 8 bits, as a train of two cores, or at a bit less
+with two factors beside them, each with as many bits as plain integer weights; its output's error on sampled inputs, over
+theirs (geometric mean over layers; in brackets, in how many layers it is below). A program that minimizes loss would take
+none of them, so it is offered none; a low-rank correction merged into weights costs no bits, and is ([recipes](recipes.md)).
+
+{table(head, lines)}"""
 
 
 def libraries() -> str:

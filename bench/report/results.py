@@ -15,6 +15,7 @@ SECTIONS = (
     allocations.allocations,
     allocations.libraries,
     allocations.features,
+    allocations.factored,
     speed.host,
     speed.arm,
     speed.lookups,
