@@ -5,7 +5,7 @@
 
 On the bases of the recipes `lampq` (AdaLog's quantizers) and `default`, at budgets of 4 and 3 bits, activations of the
 weights' width: one width for all layers, every metric, LampQ without its type weights (`fisher`) and without its update.
-`above`: by how many points LampQ's widths (type-aware metric and update) lie above the row's, with the 95 % interval of the
+The report says by how many points LampQ's widths (type-aware metric and update) lie above each, with the 95 % interval of the
 paired bootstrap. Rows are kept and made anew like those of `bench.accuracy.recipes`.
 """
 
@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.cells import Cells
-from bench.common.paired import bits_of, interval
 from bench.common.run import arguments
 from bench.common.subjects import CIFAR, depends, evaluated, float_answers, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 
 CELL = ("model", "base", "bits", "widths by", "images", "calib_images")
-COLUMNS = (*CELL, "top1", "drop", "kl", "above", "payload_bytes")
+COLUMNS = (*CELL, "top1", "drop", "kl", "payload_bytes")
 BASES = ("lampq", "default")
 METRICS = ("lampq", "fisher_output", "kl", "fisher", "hawq", "nuclear", "greedy", "relevance", "random")
 OURS = "lampq, update"  # LampQ whole: its metric and its update
@@ -60,18 +59,6 @@ def fill(cells: Cells, args: argparse.Namespace, name: str) -> None:
                 print(f"{name} {base} {bits} {way}: {told}", file=sys.stderr, flush=True)
 
 
-def compare(cells: Cells) -> None:
-    """Each row gets how far LampQ's widths lie above it on the same base and budget."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in cells.rows.values():
-        groups.setdefault(tuple(row[name] for name in CELL if name != "widths by"), []).append(row)
-    for rows in groups.values():
-        right = {row["widths by"]: bits_of(row["right"], row["images"]) for row in rows}
-        for row in rows if OURS in right else []:
-            ours, theirs = right[OURS], right[row["widths by"]]
-            row["above"] = [round(x, 2) for x in (100 * float(ours.mean() - theirs.mean()), *interval(ours, theirs))]
-
-
 def main() -> None:
     """Command line."""
     parser = arguments(__doc__, "allocations")
@@ -85,8 +72,6 @@ def main() -> None:
     cells = Cells(args.output, CELL)
     for name in args.models:
         fill(cells, args, name)
-    compare(cells)
-    cells.write()
     cells.show(COLUMNS)
 
 

@@ -7,7 +7,7 @@ For each layer, on sampled inputs of the calibrated model, error |X (W' - W)^T|^
   dense      W at b bits, columns compensated;
   factors    W' = U V of rank r, the best for these inputs, both at 8 bits, r such that they have as many bits as `dense`;
   train      a tensor train of two cores at 8 bits with as many bits, W'[(i j), (k l)] = sum_r A[i k, r] B[r, j l]: the best
-             of all ways to cut outputs and inputs by 2, 4, 8 or 16;
+             of all ways to cut outputs and inputs by 2, 4, 8 or 16, nearest to W (to the inputs it cannot be fitted);
   branch     W at b - 1 bits and beside it U V at 8 bits with as many bits as the one that was given up (SVDQuant, ICLR 2025, or
              of the rounding's error: LQER, ICML 2024; the better of both).
 Each figure is the geometric mean over layers of the error over that of `dense`; `better`: layers where it is below.
@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.accuracy.features import MODEL, halves
 from bench.common.cells import Cells
+from bench.common.photos import MODEL, SIZE, halves
 from bench.common.run import arguments
 from bench.common.subjects import subject
 from lampq_tvm.api.options import Options
@@ -37,7 +37,6 @@ from lampq_tvm.calibrate.refit import low_rank
 from lampq_tvm.calibrate.roundings.compensated import compensated_codes
 from lampq_tvm.calibrate.search_weights import search_weights
 from lampq_tvm.network.model import Layer
-from lampq_tvm.sources import package_digest
 
 CELL = ("model", "bits")
 COLUMNS = (*CELL, "layers", *(f"{form}{what}" for form in ("factors", "train", "branch") for what in ("", "_better")))
@@ -131,15 +130,14 @@ def main() -> None:
     requests = {"fashion_mnist": Options(**subject("fashion_mnist", None, 1).options, calib_images=512)}
     if args.weights is not None:
         photos, _ = halves(args.photos, args.work)
-        more: dict[str, Any] = {"model_args": {"img_size": 224, "num_classes": 0}, "data": photos, "calib_images": 128}
-        requests["vit_s14"] = Options(MODEL, checkpoint=args.weights, **more)
+        requests["vit_s14"] = Options(MODEL, checkpoint=args.weights, model_args=SIZE, data=photos, calib_images=128)
     cells = Cells(args.output, CELL)
     for name, options in requests.items():
         pipeline = Pipeline(options)
         layers = [layer for layer in pipeline.model.layers if not layer.reads_image]
         for bits in (2, 3, 4):
             made = partial(row, pipeline.calibration, layers, bits)
-            depends = [package_digest(), pipeline.calibration_key]
+            depends = [pipeline.calibration_key, Path(__file__).read_text("utf-8")]
             print(cells.get({"model": name, "bits": bits}, depends, made), file=sys.stderr, flush=True)
     cells.show(COLUMNS)
 

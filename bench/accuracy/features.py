@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.common.cells import Cells
+from bench.common.photos import MODEL, SIZE, halves
 from bench.common.run import arguments
 from bench.common.subjects import compiled, depends, logits_of
 from lampq_tvm.api.options import Options
@@ -28,21 +29,8 @@ from lampq_tvm.spread import one_thread
 
 CELL = ("recipe", "widths", "photos", "calib_images")
 COLUMNS = (*CELL, "cosine", "error", "agreement", "payload_bytes", "seconds")
-MODEL = "vit_small_patch14_dinov2"
 RECIPES = ("default", "gptq", "repq", "nearest")
 WIDTHS = ("8/8", "4/8", "4/4", "3/8")
-
-
-def halves(photos: Path, folder: Path) -> tuple[Path, Path]:
-    """Folders of links to every other photo: those that calibrate, and the rest."""
-    files = sorted(path for path in photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    found = folder / "calibration", folder / "test"
-    for i, path in enumerate(files):
-        link = found[i % 2] / path.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to(path.resolve())
-    return found
 
 
 def figures(exact: np.ndarray, found: np.ndarray) -> dict[str, float]:
@@ -73,14 +61,14 @@ def main() -> None:
     args: argparse.Namespace = parser.parse_args()
     calibration, test = halves(args.photos, args.work)
     base: dict[str, Any] = {"model": MODEL, "checkpoint": args.weights, "data": calibration, "calib_images": args.calib_images}
-    model = Pipeline(Options(**base, model_args={"img_size": 224, "num_classes": 0})).model
+    model = Pipeline(Options(**base, model_args=SIZE)).model
     images = np.concatenate([pixels for pixels, _ in open_dataset(test, model.input)])
     with one_thread():
         exact = logits_of(partial(float_logits, model), images)
     cells = Cells(args.output, CELL)
     for recipe in args.recipes:
         for widths in args.widths:
-            options = Options(**base, model_args={"img_size": 224, "num_classes": 0}, recipe=recipe)
+            options = Options(**base, model_args=SIZE, recipe=recipe)
             cell = dict(zip(CELL, (recipe, widths, len(images), args.calib_images), strict=True))
             made = partial(row, options, widths, args.work, images, exact)
             print(cells.get(cell, depends(Pipeline(options), widths), made), file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ import timm
 
 from bench.common.cells import Cells
 from bench.common.peers.environment import Environment, execute
-from bench.common.run import arguments
+from bench.common.run import arguments, machine
 from bench.common.subjects import CIFAR, Subject, depends, divergence, evaluated, float_answers, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
@@ -95,8 +95,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="of the test set")
     parser.add_argument("--calib-images", type=int, default=512)
     args = parser.parse_args()
-    versions = {name: LIBRARIES.version(name) for name in PACKAGES}
-    cells = Cells(args.output, CELL, libraries=versions)
+    versions = {name: LIBRARIES.version(name) for name in PACKAGES} | machine()["versions"]
+    cells = Cells(args.output, CELL, libraries={name: versions[name] for name in PACKAGES})
     for name in args.models:
         own = subject(name, args.cifar, args.images)
         options = Options(**own.options, calib_images=args.calib_images, sens_images=args.calib_images)

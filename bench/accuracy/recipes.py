@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from bench.common.cells import Cells
+from bench.common.distinct import sharing
 from bench.common.run import arguments
 from bench.common.subjects import CIFAR, Subject, depends, evaluated, float_answers, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
-from lampq_tvm.recipes.find import find_recipe, shipped
 
 CELL = ("model", "recipe", "widths", "attention", "images", "calib_images", "seed")
 COLUMNS = (*CELL, "top1", "drop", "kl", "agreement", "payload_bytes", "seconds")
@@ -41,19 +41,6 @@ def requests(args: argparse.Namespace, subject: Subject) -> Iterator[tuple[str, 
                 budget = {"budgets": (widths,)} if widths.endswith("bit") else {}
                 shared = {"calib_images": args.calib_images, "sens_images": args.sens_images, "recipe": recipe, "seed": seed}
                 yield recipe, widths, seed, Options(**subject.options, **shared, **budget, attention_bits=args.attention_bits)
-
-
-def sharing() -> dict[str, list[str]]:
-    """Recipes whose artifacts differ, by name, each with the others that come to the same."""
-    found: dict[str, list[str]] = {}
-    known: list[tuple[str, object]] = []
-    for name in shipped():
-        meaning = find_recipe(name).model_dump(exclude={"description"})
-        first = next((other for other, same in known if same == meaning), None)
-        if first is None:
-            known.append((name, meaning))
-        found.setdefault(first or name, []).extend([name] if first else [])
-    return found
 
 
 def row(options: Options, widths: str, folder: Path, own: Subject, exact: np.ndarray) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     python -m bench.model.cifar10 swin --data FOLDER --work FOLDER
 
-It goes on from the last whole epoch when started again. The images are JPEG files, so that figures do not compare with papers'.
+It goes on from the last whole epoch when started again, on another machine from the checkpoint that `--start` names. The images
+are JPEG files, so that figures do not compare with papers'.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def build(subject: Subject) -> Any:
 
 
 class Training:
-    """A model on the way, its state kept after every epoch; without one it goes on from its checkpoint."""
+    """A model on the way, its state kept after every epoch."""
 
     def __init__(self, subject: Subject, pixels: Pixels, args: argparse.Namespace) -> None:
         torch.manual_seed(args.seed)
@@ -147,10 +147,10 @@ class Training:
             for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(kept)
             self.log = state["log"]
-        elif (log := args.output / f"{subject.name}.log").exists():
-            weights = {name: value.float() for name, value in load_file(log.with_suffix(".safetensors")).items()}
+        elif args.start is not None:
+            weights = {name: value.float() for name, value in load_file(args.start).items()}
             self.model.load_state_dict(Pixels.given(self.model, len(pixels.mean)).fold(weights, pixels))
-            self.log = log.read_text().splitlines()
+            self.log = args.start.with_suffix(".log").read_text().splitlines()
 
     def keep(self, line: str) -> None:
         """An epoch ended, as `line` tells."""
@@ -211,6 +211,7 @@ def arguments(doc: str | None, epochs: int) -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of the images")
     parser.add_argument("--work", type=Path, required=True, help="folder for the resumable state")
     parser.add_argument("--output", type=Path, default=CHECKPOINTS)
+    parser.add_argument("--start", type=Path, help="a checkpoint of this recipe, its log beside it, to go on from")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--lr-matrix", type=float, default=0.01)

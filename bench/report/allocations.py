@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from bench.common.paired import bits_of, interval
 from bench.report.recipes import NAMES
 from bench.report.tables import Row, bold, load, percent, table
 
+OURS = "lampq, update"  # LampQ whole: its metric and its update
 FORMS = ("factors", "train", "branch")
 BASES = {"lampq": "AdaLog's quantizers", "default": "`default`'s quantizers"}
 
 
-def _shown(row: Row) -> str:
-    difference, low, high = row.get("above", (0, 0, 0))
-    told = f", {difference:+.2f} [{low:+.2f}, {high:+.2f}]" if difference or low or high else ""
-    return f"{percent(row['top1'])}, {row['kl']:.3f}{told}"
+def _shown(row: Row, ours: Row | None) -> str:
+    """What a row has, and how far LampQ's widths lie above it."""
+    told = f"{percent(row['top1'])}, {row['kl']:.3f}"
+    if ours is None or row is ours or ours["images"] != row["images"]:
+        return told
+    mine, its = (bits_of(x["right"], x["images"]) for x in (ours, row))
+    low, high = interval(mine, its)
+    return f"{told}, {100 * float(mine.mean() - its.mean()):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def allocations() -> str:
@@ -24,7 +30,9 @@ def allocations() -> str:
         cells = {(row["widths by"], row["base"], row["bits"]): row for row in own}
         names = list(dict.fromkeys(row["widths by"] for row in own))
         lines = [
-            bold([name, *((row := cells.get((name, *c))) and _shown(row) for c in columns)], name == "lampq, update")
+            bold(
+                [name, *((row := cells.get((name, *c))) and _shown(row, cells.get((OURS, *c))) for c in columns)], name == OURS
+            )
             for name in names
         ]
         head = ["widths by", *(f"{BASES[base]}, {bits} bits" for base, bits in columns)]
@@ -84,9 +92,9 @@ def libraries() -> str:
         cells = {(row["library"], row["widths"]): row for row in own}
         lines = []
         for name in dict.fromkeys(row["library"] for row in own):
-            made = [cells[name, c] for c in columns]
-            told = [f"{percent(r['top1'])} ({r['drop']:.2f}), {r['kl']:.3f}" if "top1" in r else "-" for r in made]
-            lines.append(bold([name, *told, made[0]["left"]], name == "lampq-tvm"))
+            made = [cells.get((name, c), {}) for c in columns]
+            told = [f"{percent(r['top1'])} ({r['drop']:.2f}), {r['kl']:.3f}" if "top1" in r else None for r in made]
+            lines.append(bold([name, *told, made[0].get("left")], name == "lampq-tvm"))
         parts.append(f"{NAMES[model]}:\n\n" + table(["library", *columns, "stays in float"], lines))
     tables = "\n\n".join(parts)
     versions = ", ".join(f"{name} {version}" for name, version in found["libraries"].items())

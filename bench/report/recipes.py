@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bench.report.svg import INK, LINE, picture, text
 from bench.report.tables import Row, bold, kilobytes, load, percent, table
+from lampq_tvm.recipes.find import shipped
 
 NAMES = {
     "fashion_mnist": "Fashion-MNIST, ViT of dim 96 and depth 6",
@@ -16,15 +17,26 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 70, 40, 600, 370
 MARK = {"default": "#c0392b", "lampq": "#7a4fb5", "gptq": "#1e8449"}
 STEP = 13  # between names that lie close
 IMAGES = 2000  # of the table that every recipe is in
+CALIB = 512
 
 
 def _models(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(row["model"] for row in rows))
 
 
+def _rows() -> list[Row]:
+    """Rows of the recipes that ship, all calibrated alike."""
+    known = set(shipped())
+    return [
+        row
+        for row in load("recipes")["rows"]
+        if row["recipe"] in known and row["attention"] == 8 and row["calib_images"] == CALIB
+    ]
+
+
 def _compared(model: str) -> list[Row]:
-    """Rows of a model that every recipe has."""
-    return [row for row in load("recipes")["rows"] if (row["model"], row["seed"], row["images"]) == (model, 0, IMAGES)]
+    """Those of a model that every recipe has."""
+    return [row for row in _rows() if (row["model"], row["seed"], row["images"]) == (model, 0, IMAGES)]
 
 
 def _shown(row: Row) -> str:
@@ -33,28 +45,30 @@ def _shown(row: Row) -> str:
 
 def recipes() -> str:
     """The section of `docs/results.md`."""
-    found = load("recipes")
     parts = []
-    for model in _models(found["rows"]):
+    for model in _models(_rows()):
         own = _compared(model)
+        if not own:
+            continue
         columns = list(dict.fromkeys(row["widths"] for row in own))
         cells = {(row["recipe"], row["widths"]): row for row in own}
-        names = sorted({row["recipe"] for row in own}, key=lambda name: (cells[name, columns[0]]["kl"], name))
+        first = {row["recipe"]: row for row in reversed(own)}
+        names = sorted(first, key=lambda name: (first[name]["kl"], name))
         lines = []
         for name in names:
             made = [cells.get((name, widths)) for widths in columns]
-            size = kilobytes(cells[name, columns[0]]["payload_bytes"])
+            size = kilobytes(first[name]["payload_bytes"])
             lines.append(bold([name, size, *(row and _shown(row) for row in made)], name == "default"))
         picture_of = f"![Accuracy against payload of every recipe](pictures/recipes_{model}.svg)"
         shared = {row["recipe"]: row["same"] for row in own if row.get("same")}
         told = "".join(f"\n\nThe row `{name}` is also that of {', '.join(same)}." for name, same in shared.items())
         head = ["recipe", f"payload at {columns[0]}", *columns]
         parts.append(f"{NAMES[model]}:\n\n{table(head, lines)}{told}\n\n{picture_of}")
-    tables = "\n\n".join([*parts, *_seeds(found["rows"])])
+    tables = "\n\n".join([*parts, *_seeds(_rows())])
     return f"""## Recipes
 
 `python -m bench.accuracy.recipes`: top-1 of compiled artifacts on {IMAGES:,} test images, in brackets the points lost to
-float, behind the comma the mean divergence from float's answers; {found["rows"][0]["calib_images"]} calibration images,
+float, behind the comma the mean divergence from float's answers; {CALIB} calibration images,
 attention at 8 bits. `4/4` and `3/3`: one width for all layers; `4bit` and `3bit`: widths that the recipe chooses. What each
 recipe is: [recipes](recipes.md).
 
@@ -87,7 +101,7 @@ def _spread(rows: list[Row]) -> str:
 
 def pictures() -> dict[str, str]:
     """Accuracy over payload on each model, by the picture's name."""
-    return {f"recipes_{model}.svg": scatter(model) for model in _models(load("recipes")["rows"])}
+    return {f"recipes_{model}.svg": scatter(model) for model in _models(_rows()) if _compared(model)}
 
 
 def scatter(model: str) -> str:

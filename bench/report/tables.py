@@ -75,6 +75,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def bold(cells: Iterable[str], when: bool = True) -> list[str]:
+def bold(cells: Iterable[str | None], when: bool = True) -> list[str | None]:
     """The cells, in bold where `when`."""
-    return [f"**{cell}**" if when else cell for cell in cells]
+    return [f"**{cell}**" if when and cell is not None else cell for cell in cells]

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.common.bits import EXIT_GATE, digests
 from bench.common.plans import paired_plan
 from bench.common.run import Pieces, arguments, finish, machine
 from bench.common.sample import MODEL, model_options, test_sample
@@ -40,7 +41,6 @@ from lampq_tvm.targets import resolve_target
 
 MIXED = [(4, 8), (8, 4), (3, 6), (6, 3), (2, 7), (7, 2), (5, 5), (4, 4), (3, 3), (8, 8), (2, 4)]
 COLUMNS = ("plan", "where", "schedule", "threads", "images", "values", "differ")
-EXIT_GATE = 6
 
 
 def other_tiles(kernel: Kernel) -> Tiles:
@@ -86,11 +86,6 @@ class Reference:
             values = run_reference(self.qm, images[start:stop], values=True)
             self.known[start, stop] = digests(values), sum(array.size for array in values.values())
         return self.known[start, stop]
-
-
-def digests(values: dict[str, np.ndarray]) -> dict[str, str]:
-    """Hex sha256 of type, shape and bytes by name: equal only where every bit is."""
-    return {name: digest(array) for name, array in values.items()}
 
 
 def compare(reference: Reference, runner: Runner, images: np.ndarray, chunk: int, label: str) -> dict[str, Any]:

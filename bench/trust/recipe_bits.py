@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.accuracy.recipes import sharing
+from bench.common.bits import EXIT_GATE, digests
 from bench.common.cells import Cells
-from bench.common.run import arguments
-from bench.trust.equal_bits import EXIT_GATE, digests
+from bench.common.distinct import sharing
+from bench.common.run import arguments, machine
 from lampq_tvm.artifact.container import Artifact
 from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.calibrate.fit import calibrate
@@ -106,12 +106,13 @@ def main() -> None:
     parser.add_argument("--places", nargs="+", default=list(PLACES), choices=PLACES)
     args: argparse.Namespace = parser.parse_args()
     cells, images = Cells(args.output, CELL), pixels(args.images, 1)
+    depends = [package_digest(), Path(__file__).read_text("utf-8"), machine()["versions"]]
     for name, same in sharing().items():
         for bits in args.bits:
             for place in args.places:
                 cell = dict(zip(CELL, (name, bits, place, args.images), strict=True))
                 made = functools.partial(compared, name, bits, place, images)
-                row = cells.get(cell, package_digest(), lambda made=made, same=same: {"same": same, **made()})
+                row = cells.get(cell, depends, lambda made=made, same=same: {"same": same, **made()})
                 print(
                     f"{name} at {bits} bits, {place}: {row['values']:,} values, differ: {row['differ']}",
                     file=sys.stderr,

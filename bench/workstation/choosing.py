@@ -16,13 +16,13 @@ from typing import Any
 
 from bench.common.cells import Cells
 from bench.common.process import measured
-from bench.common.run import arguments
+from bench.common.run import arguments, machine
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.sources import package_digest
 
 STAGES = ("calibration", "sensitivity", "plan")
-CELL = ("model", "images")
+CELL = ("model", "images", "cpu")
 COLUMNS = (*CELL, *(f"{stage}_{what}" for stage in STAGES for what in ("seconds", "mib")))
 
 
@@ -49,10 +49,11 @@ def main() -> None:
     parser.add_argument("--model", default="deit_small_patch16_224")
     parser.add_argument("--images", type=int, nargs="+", default=[64, 256])
     args = parser.parse_args()
-    cells = Cells(args.output, CELL)
+    cells, here = Cells(args.output, CELL), machine()
     for images in args.images:
         made = partial(stages, args.model, images)
-        print(cells.get({"model": args.model, "images": images}, package_digest(), made), file=sys.stderr, flush=True)
+        cell = {"model": args.model, "images": images, "cpu": here["cpu"]}
+        print(cells.get(cell, [package_digest(), here["versions"]], made), file=sys.stderr, flush=True)
     cells.show(COLUMNS)
 
 

@@ -83,7 +83,7 @@ def test_every_family_gains(tmp_path, family, bits):
 def test_the_image_and_wide_layers_stay(tmp_path):
     fitted, plan = run(tmp_path, bits=(4, 8), widest_bits=3)
     old = calibration("vit")
-    assert fitted.codes == old.codes and not fitted.biases
+    assert fitted is old
     fitted, plan = run(tmp_path / "narrow", bits=(3, 8))
     assert fitted.model is old.model and not old.biases
     assert set(fitted.biases) == {row.name for row in plan.layers if not row.reads_image}
@@ -150,4 +150,4 @@ def test_a_low_rank_wins_part_of_what_the_whole_correction_does(tmp_path):
         fitted, plan = run(tmp_path / str(rank), bits=(3, 8), count=96, rank=rank, compensated=False)
         errors.append(error(fitted, plan))
     before = error(calibration("vit"), plan)
-    assert errors[1] < before and errors[0] < before
+    assert errors[1] < errors[0] < before
