@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from lampq_tvm.bitplan import uniform_plan
+from lampq_tvm.calibrate.calibration import Calibration
 from lampq_tvm.calibrate.fake import quantized_layer
 from lampq_tvm.calibrate.refit import Moments, low_rank, refit
 from lampq_tvm.network.execute import normalize, run_float
+from lampq_tvm.quantize.build import quantize
+from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.recipes.schema import RefitOptions
 from lampq_tvm.sensitivity.float_run import planned_run
 from lampq_tvm.store import Units
@@ -24,7 +29,7 @@ def run(tmp_path, family="vit", bits=(2, 8), count=24, **more):
     return refit(calibration(family), plan, batches, options, units=units, folder=tmp_path / "images"), plan
 
 
-def quantized(fitted, plan):
+def planned_layers(fitted, plan):
     """Every layer at its widths."""
     return {row.name: quantized_layer(fitted, row.name, row.w_bits, row.a_bits) for row in plan.layers}
 
@@ -60,7 +65,7 @@ def test_every_layer_gives_the_float_networks_mean(tmp_path, family):
     fitted, plan = run(tmp_path, family, (3, 8))
     x = normalize(images(family, 24), network(family).input)
     means = []
-    for model, replace in ((calibration(family).model, {}), (fitted.model, quantized(fitted, plan))):
+    for model, replace in ((calibration(family).model, {}), (fitted.model, planned_layers(fitted, plan))):
         seen = {}
         run_float(
             model, x, replace=replace, observe=lambda op, _, y, seen=seen: seen.update({op.name: y.flatten(0, -2).mean(0)})
@@ -87,6 +92,22 @@ def test_the_image_and_wide_layers_stay(tmp_path):
     fitted, plan = run(tmp_path / "narrow", bits=(3, 8))
     assert fitted.model is old.model and not old.biases
     assert set(fitted.biases) == {row.name for row in plan.layers if not row.reads_image}
+
+
+def test_biases_are_kept_and_are_those_of_the_integer_network(tmp_path):
+    fitted, plan = run(tmp_path, bits=(3, 8))
+    (tmp_path / "kept").mkdir()
+    fitted.only(plan).save(tmp_path / "kept")
+    again = Calibration.load(tmp_path / "kept")
+    assert {name: list(by) for name, by in again.biases.items()} == {name: [3] for name in fitted.biases}
+    assert all(np.array_equal(again.biases[name][3], by[3]) for name, by in fitted.biases.items())
+    pixels = images("vit", 16, seed=7)
+    played = planned_run(fitted, plan)(normalize(pixels, network("vit").input)).numpy()
+
+    def wrong(found):
+        return np.abs(run_reference(quantize(found, plan), pixels) - played).mean()
+
+    assert 5 * wrong(again) < wrong(dataclasses.replace(again, biases={}))
 
 
 def test_a_layer_alone_is_gptq(tmp_path):
