@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lampq_tvm.api.caching import at_work
 from lampq_tvm.api.latencies import database, measured_table, open_gpu
+from lampq_tvm.api.methods import timed_for
 from lampq_tvm.api.option import taking
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
@@ -29,7 +30,7 @@ def measure(request: MeasureRequest) -> LatencyTable:
 def measure_pipeline(pipeline: Pipeline, output: Path | None) -> LatencyTable:
     """Check the request, measure, write the table."""
     pipeline.check(output)
-    table = measured_table(pipeline)
+    table = timed_for(measured_table(pipeline), pipeline.options)
     if output is not None:
         table.save(output)
     return table

@@ -16,6 +16,7 @@ from lampq_tvm.store import digest
 if TYPE_CHECKING:
     from lampq_tvm.api.choosing import MethodOptions
     from lampq_tvm.api.options import Options
+    from lampq_tvm.latency.table import LatencyTable
     from lampq_tvm.network.model import ImportedModel
 
 
@@ -117,6 +118,19 @@ def note_other_recipe(plan: BitPlan, options: Options, model: ImportedModel) -> 
     if made_for != _recipe_key(options.method, model):
         made = printable(str(plan.notes.get("recipe", DEFAULT))[:80])
         note(f"warning: the plan was made under the recipe {made}, and this is {options.recipe}; --recipe says which to take")
+
+
+def timed_for(table: LatencyTable, options: MethodOptions) -> LatencyTable:
+    """A table whose notes name the recipe whose kernels it has the times of, where that is not `default`."""
+    name = recipe_file(options.recipe).stem
+    return table if name == DEFAULT else table.model_copy(update={"notes": {**table.notes, "recipe": name}})
+
+
+def note_other_times(table: LatencyTable, options: MethodOptions) -> None:
+    """Say where a table has the times of another recipe's kernels."""
+    measured, name = printable(str(table.notes.get("recipe", DEFAULT))[:80]), recipe_file(options.recipe).stem
+    if measured != name:
+        note(f"warning: the latency table has the times of the recipe {measured}, and this is {name}: measure --recipe {name}")
 
 
 def shown_recipe(options: MethodOptions) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lampq_tvm.api.checks import require_file
+from lampq_tvm.api.methods import note_other_times
 from lampq_tvm.api.options import Options
 from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
@@ -344,7 +345,11 @@ class Stages:
     def given_table(self) -> LatencyTable | None:
         """The latency table that the request names."""
         path = self.options.latency_table
-        return None if path is None else LatencyTable.load(require_file(path, "the latency table"))
+        if path is None:
+            return None
+        table = LatencyTable.load(require_file(path, "the latency table"))
+        note_other_times(table, self.options)
+        return table
 
 
 def check_unchanged(data: Dataset, units: Units | None = None) -> None:

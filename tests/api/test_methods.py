@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from lampq_tvm.api.methods import recipes
+from lampq_tvm.api.methods import recipes, timed_for
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.requests import MeasureRequest
 from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.errors import CorruptError, UsageError
+from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.recipes.schema import MetricOptions
 from tests.recipes.files import FITTED, changed
@@ -43,6 +44,14 @@ def test_times_are_those_of_the_recipes_kernels():
     request = MeasureRequest(model=MODEL, recipe="lrq", model_args=ARGS, mean=(0.5,), std=(0.5,), calib_images=8)
     kinds = [type(by_bits[4]) for by_bits in Pipeline(Options.of(request)).calibration.weights.values()]
     assert kinds.count(TwinLogWeights) >= len(kinds) - 1
+
+
+def test_a_table_of_other_kernels_is_told(tmp_path, capsys):
+    table = LatencyTable(target="host", device="local", threads=1, layers=())
+    for measured, used, told in (("lrq", "default", True), ("default", "lrq", True), ("lrq", "lrq", False)):
+        timed_for(table, Options(MODEL, recipe=measured)).save(tmp_path / "t.json")
+        _ = pipeline(recipe=used, latency_table=tmp_path / "t.json").given_table
+        assert (f"has the times of the recipe {measured}, and this is {used}" in capsys.readouterr().err) is told
 
 
 @pytest.mark.parametrize(
