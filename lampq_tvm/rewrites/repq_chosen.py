@@ -12,11 +12,12 @@ import numpy as np
 
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.network.seen import Seen
+from lampq_tvm.quantizers.uniform import Uniform
 from lampq_tvm.rewrites.channels import F32, F64, Input, change_channels
 from lampq_tvm.rewrites.repq import channel_map
 from lampq_tvm.rewrites.rewrite import REWRITES
 
-POWERS = (0.25, 0.5, 0.75, 1.0)
+POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHOICE = ((4, 4), (4, 8))  # widths of weights and inputs that a choice is judged at
 ROWS = 256
 SHRINK = (1.0, 0.8, 0.62, 0.48)  # fractions of a range's ends
@@ -35,16 +36,17 @@ def best_map(x: Input) -> tuple[F64, F64]:
     """
     centre, full = channel_map(x, float((x.high - x.low).mean()))
     tried = [(np.zeros_like(centre), np.ones_like(full)), *((centre, full**power) for power in POWERS)]
-    errors = [sum(np.log(output_error(x, *change, *bits)) for bits in CHOICE) for change in tried]
+    errors = [sum(np.log(spread_lost(x, *change, *bits)) for bits in CHOICE) for change in tried]
     return tried[int(np.argmin(errors))]
 
 
-def output_error(x: Input, centre: F64, r: F64, w_bits: int, a_bits: int) -> float:
-    """|Q(X') Q(W')^T - X' W'^T|^2 over sample rows, X' = (X - centre) / r and W' = W r."""
+def spread_lost(x: Input, centre: F64, r: F64, w_bits: int, a_bits: int) -> float:
+    """Variance over sample rows of Q(X') Q(W')^T - X' W'^T, X' = (X - centre) / r and W' = W r: biases make up for its mean."""
     rows, weights = ((x.rows[:ROWS] - centre) / r).astype(np.float32), (x.weights * r).astype(np.float32)
+    ends = float(((x.low - centre) / r).min()), float(((x.high - centre) / r).max())
     narrow = rounded_weights(weights, np.square(rows).mean(0), w_bits)
-    found = rounded_rows(rows, np.square(weights).sum(0), a_bits) @ narrow.T
-    return max(float(np.square(found - rows @ weights.T).sum()), 1e-20)
+    wrong = rounded_rows(rows, ends, np.square(weights).sum(0), a_bits) @ narrow.T - rows @ weights.T
+    return max(float(wrong.var(0).sum()), 1e-20)
 
 
 def rounded_weights(weights: F32, moments: F32, bits: int) -> F32:
@@ -59,15 +61,11 @@ def rounded_weights(weights: F32, moments: F32, bits: int) -> F32:
     return best.astype(np.float32)
 
 
-def rounded_rows(rows: F32, importance: F32, bits: int) -> F32:
-    """Rows [R, K] at one scale and zero point, the best of a few where errors of channels count by `importance` [K]."""
-    low, high, codes = min(float(rows.min()), 0.0), max(float(rows.max()), 1e-12), (1 << bits) - 1
-    best, least = rows, np.inf
-    for a, b in itertools.product(SHRINK, SHRINK):
-        step = (high * a - low * b) / codes
-        zero = np.rint(-low * b / step)
-        found = (np.rint(rows / step + zero).clip(0, codes) - zero) * step
-        error = float(np.square(found - rows).sum(0) @ importance)
-        if error < least:
-            best, least = found, error
-    return best.astype(np.float32)
+def rounded_rows(rows: F32, ends: tuple[float, float], importance: F32, bits: int) -> F32:
+    """Rows [R, K] as calibration quantizes them: at 8 bits over the whole range, below it at the best of a few fractions of its
+    ends, where errors of channels count by `importance` [K]."""
+    shares = SHRINK if bits < 8 else (1.0,)
+    tried = (Uniform.of_range(ends[0] * a, ends[1] * b, bits) for a, b in itertools.product(shares, shares))
+    found = [q.values(q.encode(rows)).astype(np.float32) for q in tried]
+    errors = [float(np.square(values - rows).sum(0) @ importance) for values in found]
+    return found[int(np.argmin(errors))]
