@@ -75,6 +75,6 @@ def test_what_is_no_recipe_gets_one_line(lampq, tmp_path, verb):
     found = lampq(*argv, changed(tmp_path / "a.toml", rounding={"dumping": 0.1}))
     assert found.code == 2 and "rounding.dumping" in found.line and found.line.endswith("did you mean damping?")
     found = lampq(*argv, changed(tmp_path / "b.toml", rewrites=["repqq"]))
-    assert found.code == 2 and "b.toml: unknown rewrite 'repqq'; did you mean repq?" in found.line
+    assert found.code == 2 and "b.toml: unknown rewrite 'repqq'; did you mean repq or repq_chosen?" in found.line
     found = lampq(*argv, changed(tmp_path / "c.toml", version=2))
     assert found.code == 3 and "newer lampq" in found.line
