@@ -45,6 +45,7 @@ BARE = (
 LIBRARIES = Environment(("tabulate",), BARE)
 PACKAGES = ("brevitas", "nvidia-modelopt", "nncf")
 METHODS = {"brevitas": "Brevitas, GPTQ", "modelopt": "Model-Optimizer", "nncf": "NNCF", "onnxruntime": "ONNX Runtime"}
+OURS = "lampq-tvm"
 LEFT = "residual stream, norms' sums"
 
 
@@ -92,11 +93,14 @@ def main() -> None:
     parser = arguments(__doc__, "accuracy_peers")
     parser.add_argument("--models", nargs="+", default=["fashion_mnist"], choices=["fashion_mnist", *CIFAR])
     parser.add_argument("--cifar", type=Path, help="folder of train/CLASS/*.jpg and test/CLASS/*.jpg")
+    parser.add_argument("--only", nargs="+", default=[OURS, *METHODS.values()], choices=[OURS, *METHODS.values()])
     parser.add_argument("--images", type=int, default=2000, help="of the test set")
     parser.add_argument("--calib-images", type=int, default=512)
     args = parser.parse_args()
-    versions = {name: LIBRARIES.version(name) for name in PACKAGES} | machine()["versions"]
-    cells = Cells(args.output, CELL, libraries={name: versions[name] for name in PACKAGES})
+    others = set(args.only) - {OURS}
+    packages = {name: LIBRARIES.version(name) for name in PACKAGES} if others else {}
+    versions = packages | machine()["versions"]
+    cells = Cells(args.output, CELL, **({"libraries": packages} if packages else {}))
     for name in args.models:
         own = subject(name, args.cifar, args.images)
         options = Options(**own.options, calib_images=args.calib_images, sens_images=args.calib_images)
@@ -105,11 +109,13 @@ def main() -> None:
         given = [Pipeline(options).calib_data.fingerprint, digest(own.options["checkpoint"].read_bytes())]
         for widths in WIDTHS:
             makers: dict[str, tuple[object, Callable[[], dict[str, Any]]]]
-            makers = {"lampq-tvm": (depends(Pipeline(options), widths), partial(ours, widths, options, own, exact, folder))}
+            makers = {OURS: (depends(Pipeline(options), widths), partial(ours, widths, options, own, exact, folder))}
             for method, library in METHODS.items():
                 made = partial(foreign, method, widths, own, exact, folder)
                 makers[library] = ([given, SCRIPT.read_text(), versions], made)
             for library, (depend, compute) in makers.items():
+                if library not in args.only:
+                    continue
                 facts = (name, library, widths, len(own.labels), args.calib_images)
                 found = cells.get(dict(zip(CELL, facts, strict=True)), depend, compute)
                 print(name, library, widths, found.get("top1"), file=sys.stderr, flush=True)

@@ -45,6 +45,7 @@ class Cells:
             found = json.loads(self.output.read_text("utf-8"))
             self.rows = {self._place(row): row for row in found["rows"]}
             self.machines = found.get("machines", {})
+            self.facts = {k: v for k, v in found.items() if k not in ("rows", "machines")} | self.facts
 
     def get(self, cell: Row, depends: object, compute: Callable[[], Row]) -> Row:
         """The row of a cell: as the file has it where it came from the same, else computed, and kept.
