@@ -59,7 +59,7 @@ def features() -> str:
     return f"""## Features of a trained ViT-S/14
 
 `python -m bench.accuracy.features`: 224 x 224, {rows[0]["calib_images"]} photos calibrate, {rows[0]["photos"]} others are
-looked at; cosine between the artifact's and the float model's features, and on how many photos the nearest other one stays.
+looked at; cosine between the artifact's and the float model's features, and for how many percent the nearest other photo stays.
 
 {table(["recipe", *columns], lines)}"""
 
