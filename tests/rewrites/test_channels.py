@@ -101,7 +101,7 @@ def test_powers_of_two():
 
 def test_channels_are_equalized_where_inputs_round_badly():
     """A channel of ten times the range, read like the others: it is narrowed, and its readers' outputs are nearer than without
-    and than with all of it."""
+    it, and about as near as with all of it, whatever range search there is."""
     x = one_input()
     centre, r = best_map(x)
     none, full = (np.zeros(3), np.ones(3)), channel_map(x, float((x.high - x.low).mean()))
