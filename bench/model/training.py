@@ -17,9 +17,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.model.muon import Muon
+from bench.model.muon import NARROW, Muon
 
-NARROW = torch.cpu._is_avx512_bf16_supported()  # elsewhere bf16 is emulated, and slower than float32
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 
