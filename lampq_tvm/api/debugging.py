@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import operator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +106,17 @@ def _plan(opened: Artifact) -> BitPlan:
     Raises:
         CorruptError, UnsupportedError: as of `BitPlan.load`.
     """
+    with _plan_file(opened) as file:
+        return BitPlan.load(file)
+
+
+@contextlib.contextmanager
+def _plan_file(opened: Artifact) -> Iterator[Path]:
+    """The artifact's plan as a file, for as long as it is needed."""
     with scratch("debug") as place:
-        write_atomic(Path(place) / "plan.json", opened.sections["plan.json"])
-        return BitPlan.load(Path(place) / "plan.json")
+        file = Path(place) / "plan.json"
+        write_atomic(file, opened.sections["plan.json"])
+        yield file
 
 
 def _signals(
@@ -183,7 +193,6 @@ def _calibrated_again(request: DebugRequest, opened: Artifact, plan: BitPlan) ->
         recipe=request.recipe or plan.notes.get("recipe", DEFAULT),
         attention_bits=plan.attention_bits if isinstance(plan.attention_bits, int) else 8,
     )
-    with scratch("debug") as place:
-        write_atomic(Path(place) / "plan.json", opened.sections["plan.json"])
-        pipeline = Pipeline(options, Path(place) / "plan.json")
+    with _plan_file(opened) as file:
+        pipeline = Pipeline(options, file)
         return pipeline.refitted(pipeline.plan, pipeline.plan_calibration)

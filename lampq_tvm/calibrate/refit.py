@@ -5,7 +5,7 @@ network's output, the weights themselves are first corrected for what that prefi
 the float network's inputs of a layer, both centred, and H = E[x x^T], C = E[f x^T], L = damping mean(diag H) I:
 
     W' = W (C + L) (H + L)^-1        the least-squares correction; W' = W where the target is the layer itself
-    W_q = rounded W', columns compensated under H, at ranges searched for W' under H
+    W_q = rounded W', columns compensated under H, at ranges searched for W' under H; of few bits, then one turn of descent
     b' = b + W mean(f) - W_q mean(x)
 
 W' - W may be held to a rank: compensation by two thin factors (AIQViT's are trained), merged into the weights before rounding.
@@ -32,6 +32,7 @@ from torch import Tensor
 from lampq_tvm.bitplan import BitPlan, LayerPlan
 from lampq_tvm.calibrate.block_inputs import BlockInputs, Values, block_inputs
 from lampq_tvm.calibrate.calibration import Calibration
+from lampq_tvm.calibrate.descent import descended
 from lampq_tvm.calibrate.fake import fake_quantize_layer, quantized_layer
 from lampq_tvm.calibrate.observe import PIECE_BYTES
 from lampq_tvm.calibrate.roundings.compensated import compensated_codes
@@ -40,6 +41,7 @@ from lampq_tvm.network.between import block_starts
 from lampq_tvm.network.execute import Replacement, run_to
 from lampq_tvm.network.op import FloatOp
 from lampq_tvm.progress import track
+from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.recipes.schema import RefitOptions
 from lampq_tvm.spread import fitting_jobs, one_thread, spread
 from lampq_tvm.store import Units
@@ -138,6 +140,8 @@ class _Refit:
         codes = found.encode(target.float().numpy())
         if self.options.compensated:
             codes = compensated_codes(target.float(), {row.w_bits: found}, h, self.options.damping)[row.w_bits]
+        if row.w_bits <= self.options.descended_bits and not isinstance(found, TwinLogWeights):
+            found, codes = descended(target, found, codes, h + damping)
         x, f = moments.x, moments.f
         bias = torch.from_numpy(model.tensors[f"{row.name}.bias"]).double()
         bias = bias + weight @ f - torch.from_numpy(found.values(codes)) @ x

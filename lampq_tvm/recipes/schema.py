@@ -99,6 +99,7 @@ class RefitOptions(Schema):
         damping: added to second moments, a share of their mean.
         rank: of `float`, at most that of the correction: low-rank compensation, merged into the weights; None: any.
         compensated: whether columns make up for each other's rounding; else codes are the nearest.
+        descended_bits: of weights whose codes are looked at once more (`calibrate.descent`), at most; 0: of none.
     """
 
     toward: Literal["layer", "float"] = "float"
@@ -106,6 +107,7 @@ class RefitOptions(Schema):
     damping: float = pydantic.Field(default=0.05, gt=0)
     rank: int | None = pydantic.Field(default=None, ge=1)
     compensated: bool = True
+    descended_bits: int = pydantic.Field(default=0, ge=0, le=8)
 
 
 class MetricOptions(Schema):
