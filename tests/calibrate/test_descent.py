@@ -47,7 +47,7 @@ def test_two_columns_by_hand():
     quantizer = SymmetricWeights(3, np.array([1.0]))
     weight = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
     found, after = descended(weight, quantizer, np.array([[0, 3]], np.int8), moments)
-    # h c = [3, 3], h w = [4, 3]: scale 9/9. Gradient of column 0: 4 - 3 = 1, moved by 1/2, a tie to even: it stays. Column 1: 0.
+    # h c = [3, 3], h w = [4, 3]: scale 9/9. Column 0 wants (4 - 3) / 2 more, a tie to even: it stays. Column 1 wants none.
     assert found.scale.tolist() == [1.0] and after.tolist() == [[0, 3]]
     weight = torch.tensor([[1.2, 1.8]], dtype=torch.float64)
     found, after = descended(weight, quantizer, np.array([[0, 3]], np.int8), moments)
