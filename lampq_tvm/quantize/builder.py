@@ -114,14 +114,15 @@ class Builder:
         """Integer weights and output map of a layer at its planned widths."""
         return layer_product(self.calibration, self.plan.layer(op.name))
 
-    def decoding(self, op: Linear | PatchEmbed) -> tuple[bool, bool]:
-        """Whether a layer's weights are decoded by zero points below 8 bits (`Weighted.offset`), or by levels (`tabled`).
-
-        At 8 bits, where they are neither, it says what the layer's other widths are, for times of these.
+    def decoding(self, op: Linear | PatchEmbed) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Widths at which a layer's weights are decoded by zero points (`Weighted.offset`), and by levels (`tabled`): of every
+        width that is known, for the times of others than the planned one.
         """
-        by_bits, row = self.calibration.weights[op.name], self.plan.layer(op.name)
-        found = by_bits.values() if row.is_float or row.w_bits == Kind.INT8.bits else [by_bits[row.w_bits]]
-        return tuple(any(isinstance(q, kind) for q in found) for kind in (AsymmetricWeights, TwinLogWeights))  # type: ignore[return-value]
+        zeros, levels = (
+            tuple(sorted(bits for bits, found in self.calibration.weights[op.name].items() if isinstance(found, kind)))
+            for kind in (AsymmetricWeights, TwinLogWeights)
+        )
+        return zeros, levels
 
     def linear_before(self, op: Op, index: int) -> Linear:
         """The layer that computes input `index` of `op`.

@@ -13,14 +13,14 @@ class Weighted:
 
     Attributes:
         w: kind of their codes, as the payload stores them.
-        offset: whether codes below 8 bits have a zero point a row, `.zero` [N] int8: then `.w` is code - zero, which takes a
-            bit more than a code.
-        tabled: whether codes below 8 bits stand for `.levels` [2^bits] int8, from the lowest code on: then `.w` are levels.
+        offset: widths at which codes have a zero point a row, `.zero` [N] int8: then `.w` is code - zero, which takes a bit
+            more than a code.
+        tabled: widths at which codes stand for `.levels` [2^bits] int8, from the lowest code on: then `.w` are levels.
     """
 
     w: Kind
-    offset: bool
-    tabled: bool
+    offset: tuple[int, ...]
+    tabled: tuple[int, ...]
     name: str
 
     @property
@@ -31,12 +31,12 @@ class Weighted:
     @property
     def has_zeros(self) -> bool:
         """Whether there are zero points at this width."""
-        return self.offset and self.w.bits < Kind.INT8.bits
+        return self.w.bits in self.offset
 
     @property
     def has_levels(self) -> bool:
         """Whether codes of this width stand for levels."""
-        return self.tabled and self.w.bits < Kind.INT8.bits
+        return self.w.bits in self.tabled
 
     @property
     def multiplied(self) -> Kind:

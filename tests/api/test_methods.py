@@ -16,7 +16,7 @@ from lampq_tvm.errors import CorruptError, UsageError
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.quantizers.twin_log import TwinLogWeights
 from lampq_tvm.recipes.schema import MetricOptions
-from tests.recipes.files import FITTED, changed
+from tests.recipes.files import FIRST, changed
 
 MODEL = "vit_tiny_patch16_224"
 ARGS = {"img_size": 16, "patch_size": 8, "in_chans": 1, "num_classes": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -114,7 +114,7 @@ TOUCHED = {
     "metric": ({"metric": {"name": "kl"}}, {"sensitivity"}),
     "labels": ({"metric": {"labels": "sampled"}}, {"sensitivity"}),
     "patience": ({"update": {"patience": 3}}, set()),
-    "probabilities": ({"quantizers": [FITTED, {**ALL, "probabilities": "log_sqrt2"}]}, set()),
+    "probabilities": ({"quantizers": [*FIRST, {**ALL, "probabilities": "log_sqrt2"}]}, set()),
 }
 
 

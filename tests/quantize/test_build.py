@@ -37,7 +37,8 @@ def test_products_follow_the_layer_table(variant):
     for op, row in zip(products, plan.layers, strict=True):
         w = qm.tensors[f"{op.name}.w"]
         assert w.dtype == np.int8 and w.size == row.params
-        assert w.min() >= -(1 << (row.w_bits - 1)) and w.max() < 1 << (row.w_bits - 1)
+        codes = w.astype(int) + (qm.tensors[f"{op.name}.zero"][:, None] if op.has_zeros else 0)
+        assert codes.min() >= -(1 << (row.w_bits - 1)) and codes.max() < 1 << (row.w_bits - 1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -109,7 +110,7 @@ def test_quantizers_are_described():
     plan = mixed_plan(calibration.model, 5)
     found = quantize(calibration, plan).quantizers
     for row in plan.layers:
-        assert found[row.name]["weights"] == {"name": "symmetric", "bits": row.w_bits}
+        assert found[row.name]["weights"] == {"name": "asymmetric" if row.w_bits == 2 else "symmetric", "bits": row.w_bits}
         chosen = "uniform" if row.reads_image else calibration.activations[row.name][row.a_bits].name
         assert found[row.name]["input"]["name"] == chosen and found[row.name]["input"]["bits"] == row.a_bits
     x = calibration.activations["head"][plan.layer("head").a_bits]

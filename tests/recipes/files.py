@@ -10,8 +10,9 @@ from lampq_tvm.files import tomllib
 from lampq_tvm.recipes.find import find_recipe, recipe_file
 from lampq_tvm.recipes.schema import Recipe
 
-# What `default` says of the layers behind GELU, before its rule for everything.
+# What `default` says of the layers behind GELU and of weights of 2 bits, before its rule for everything.
 FITTED = {"types": ["fc2"], "bits": [2, 3, 4], "activations": "fitted"}
+FIRST = (FITTED, {"bits": [2], "weights": "asymmetric"})
 
 
 def changed(path: Path, base: str = "default", **values: Any) -> Path:

@@ -11,7 +11,7 @@ from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.quantizers.protocol import names
 from lampq_tvm.recipes.find import FOLDER, find_recipe, recipe_file, shipped
 from tests.quantize.tiny import tiny_model
-from tests.recipes.files import FITTED, changed, recipe
+from tests.recipes.files import FIRST, changed, recipe
 
 FC1 = {"types": ["fc1"], "activations": "minmax"}
 ALL = {"weights": "symmetric", "activations": "uniform", "probabilities": "uniform"}
@@ -89,7 +89,7 @@ def test_the_key_is_that_of_the_meaning(tmp_path):
     same = "# another comment\n" + text.replace("widest_bits = 5\ndamping = 0.02", "damping = 2e-2 # a share\nwidest_bits = 5")
     (tmp_path / "a.toml").write_text(same.replace("description = ", 'description = "x" # '))
     assert find_recipe(tmp_path / "a.toml").calibration_key(model) == key
-    rules = [FITTED, {**ALL, "types": ["fc*", "qkv", "proj"]}, {**ALL, "layers": ["*"]}]  # two rules that come to the same
+    rules = [*FIRST, {**ALL, "types": ["fc*", "qkv", "proj"]}, {**ALL, "layers": ["*"]}]  # two rules that come to the same
     for i, values in enumerate(
         ({"update": {"enabled": False}}, {"metric": {"name": "kl"}}, {"pairs": "tied"}, {"quantizers": rules})
     ):
@@ -98,7 +98,7 @@ def test_the_key_is_that_of_the_meaning(tmp_path):
         {"rewrites": []},
         {"rounding": {"damping": 0.03}},
         {"rounding": {"widest_bits": 4}},
-        {"quantizers": [FC1, FITTED, ALL]},
+        {"quantizers": [FC1, *FIRST, ALL]},
     )
     keys = [recipe(tmp_path / f"o{i}.toml", **values).calibration_key(model) for i, values in enumerate(others)]
     assert len({key, *keys}) == 1 + len(keys)

@@ -27,8 +27,8 @@ class QPatchEmbed(Weighted, QOp):
 
     patch: int
     w: Kind
-    offset: bool = False
-    tabled: bool = False
+    offset: tuple[int, ...] = ()
+    tabled: tuple[int, ...] = ()
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """Tokens of the grid and those before them."""

@@ -37,8 +37,8 @@ class QProduct(Weighted, QOp):
     a: Kind
     encode: Encode | None = None
     act: str = ""
-    offset: bool = False
-    tabled: bool = False
+    offset: tuple[int, ...] = ()
+    tabled: tuple[int, ...] = ()
 
     @property
     def a_bits(self) -> int:
