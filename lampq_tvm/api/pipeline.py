@@ -216,6 +216,6 @@ class Pipeline(Stages):
         def compute() -> QuantizedModel:
             from lampq_tvm.quantize.build import quantize
 
-            return quantize(self.refitted(self.plan, self.plan_calibration), self.plan)
+            return quantize(self.refitted(self.plan, self.plan_calibration).only(self.plan), self.plan)
 
         return self.cache.file(self.quantized_folder, "quantized.st", QuantizedModel, compute)
