@@ -69,8 +69,8 @@ def recipes() -> str:
 
 `python -m bench.accuracy.recipes`: top-1 of compiled artifacts on {IMAGES:,} test images, in brackets the points lost to
 float, behind the comma the mean divergence from float's answers; {CALIB} calibration images,
-attention at 8 bits. `4/4` and `3/3`: one width for all layers; `4bit` and `3bit`: widths that the recipe chooses. What each
-recipe is: [recipes](recipes.md).
+attention at 8 bits. `4/4`, `3/3`, `2/8`: one width for all layers; `4bit` and `3bit`: widths that the recipe chooses;
+`4/4bit`, `3/8bit`: the same, weights and activations apart. What each recipe is: [recipes](recipes.md).
 
 {tables}"""
 
@@ -86,7 +86,7 @@ def _seeds(rows: list[Row]) -> Iterator[str]:
         groups = {key: found for key, found in groups.items() if len(found) > 1}
         if not groups:
             continue
-        columns = list(dict.fromkeys(widths for _, widths in groups))
+        columns = sorted({widths for _, widths in groups}, reverse=True)
         cells = {key: _spread(found) for key, found in groups.items()}
         names = dict.fromkeys(name for name, _ in groups)
         lines = [bold([name, *(cells.get((name, widths)) for widths in columns)], name == "default") for name in names]
