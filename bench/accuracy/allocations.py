@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.common.cells import Cells
 from bench.common.run import arguments
-from bench.common.subjects import CIFAR, depends, evaluated, float_answers, subject
+from bench.common.subjects import CIFAR, depends, evaluated, float_answers, is_budget, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 
@@ -47,7 +47,7 @@ def fill(cells: Cells, args: argparse.Namespace, name: str) -> None:
     for base in args.bases:
         for bits in args.bits:
             for way, widths, given in variants(bits):
-                if widths.endswith("bit"):
+                if is_budget(widths):
                     given = {**given, "budgets": (widths,), "tied": True}
                 options = Options(
                     **own.options, recipe=base, calib_images=args.calib_images, sens_images=args.calib_images, **given

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,14 @@ import numpy as np
 from bench.common.run import Pieces, arguments, finish, machine
 from bench.common.sample import MODEL, float_model, model_options, read_idx
 from bench.common.sizes import unavoidable_bytes
+from bench.common.subjects import artifact_answers, logits_of
 from lampq_tvm.api.compiling import compile_pipeline
 from lampq_tvm.api.looking import inspect
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
-from lampq_tvm.api.running import load
 from lampq_tvm.bitplan import uniform_plan
 from lampq_tvm.device.provision import provision_fashion_mnist
 
-BATCH = 250
 BOUND = 1.05
 UNIFORM = (8, 6, 4, 3)
 WAYS: dict[str, dict[str, Any]] = {
@@ -47,7 +46,6 @@ ATTENTIONS = ((8, "uniform"), (4, "uniform"), (4, "log_sqrt2"))
 COLUMNS = (
     "name", "attention", "softmax", "top1", "drop", "agreement", "avg_w", "avg_a", "payload_bytes", "bound_bytes", "ratio",
 )  # fmt: skip
-Logits = np.ndarray
 
 
 def requests(args: argparse.Namespace) -> Iterator[tuple[str, Options, int | None]]:
@@ -60,11 +58,6 @@ def requests(args: argparse.Namespace) -> Iterator[tuple[str, Options, int | Non
         yield from (row for row in rows if args.only in row[0])
 
 
-def logits_of(call: Callable[[np.ndarray], Logits], images: np.ndarray) -> Logits:
-    """Logits [N, classes], a batch at a time."""
-    return np.concatenate([call(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
-
-
 def integer_row(name: str, options: Options, bits: int | None, folder: Path, test: dict[str, np.ndarray]) -> dict[str, Any]:
     """Compile a plan and evaluate its artifact."""
     stem = f"{name}-a{options.attention_bits}-{options.softmax}".replace(", ", "-").replace(" ", "-")
@@ -74,7 +67,7 @@ def integer_row(name: str, options: Options, bits: int | None, folder: Path, tes
         uniform_plan(Pipeline(options).model, bits, bits, options.attention_bits, options.softmax).save(plan_file)
     pipeline = Pipeline(options, plan_file)
     artifact = compile_pipeline(pipeline, folder / f"{stem}.lampq")
-    found, least = logits_of(load(artifact), test["images"]).argmax(1), unavoidable_bytes(pipeline.quantized)
+    found, least = artifact_answers(artifact, test["images"]).argmax(1), unavoidable_bytes(pipeline.quantized)
     facts, plan = inspect(artifact), pipeline.plan
     top1, agreement = (float((found == test[key]).mean()) for key in ("labels", "float"))
     return {

@@ -20,10 +20,10 @@ import numpy as np
 from bench.common.cells import Cells
 from bench.common.photos import MODEL, SIZE, halves
 from bench.common.run import arguments
-from bench.common.subjects import compiled, depends, logits_of
+from bench.common.subjects import artifact_answers, compiled, depends, logits_of
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
-from lampq_tvm.api.running import float_logits, load
+from lampq_tvm.api.running import float_logits
 from lampq_tvm.data import open_dataset
 from lampq_tvm.spread import one_thread
 
@@ -47,7 +47,7 @@ def figures(exact: np.ndarray, found: np.ndarray) -> dict[str, float]:
 def row(options: Options, widths: str, folder: Path, images: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
     """One recipe at one pair of widths, from its artifact."""
     artifact, facts = compiled(options, widths, folder)
-    return figures(exact, logits_of(load(artifact), images)) | {k: facts[k] for k in ("payload_bytes", "seconds")}
+    return figures(exact, artifact_answers(artifact, images)) | {k: facts[k] for k in ("payload_bytes", "seconds")}
 
 
 def main() -> None:

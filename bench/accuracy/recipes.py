@@ -23,7 +23,7 @@ import numpy as np
 from bench.common.cells import Cells
 from bench.common.distinct import sharing
 from bench.common.run import arguments
-from bench.common.subjects import CIFAR, Subject, depends, evaluated, float_answers, subject
+from bench.common.subjects import CIFAR, Subject, depends, evaluated, float_answers, is_budget, subject
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 
@@ -38,7 +38,7 @@ def requests(args: argparse.Namespace, subject: Subject) -> Iterator[tuple[str, 
         chosen = [f"{b}bit" for b in (4, 3)] if recipe in CHOOSING and args.widths is None else []
         for widths in [*(args.widths or ["4/4", "3/3"]), *chosen]:
             for seed in range(args.seeds):
-                budget = {"budgets": (widths,)} if widths.endswith("bit") else {}
+                budget = {"budgets": (widths,)} if is_budget(widths) else {}
                 shared = {"calib_images": args.calib_images, "sens_images": args.sens_images, "recipe": recipe, "seed": seed}
                 yield recipe, widths, seed, Options(**subject.options, **shared, **budget, attention_bits=args.attention_bits)
 

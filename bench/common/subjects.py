@@ -72,6 +72,16 @@ def logits_of(call: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> n
     return np.concatenate([call(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
 
 
+def artifact_answers(artifact: Path, images: np.ndarray) -> np.ndarray:
+    """Outputs [N, ...] of an artifact; on one thread, since two wait for each other beside other work."""
+    return logits_of(load(artifact, threads=1), images)
+
+
+def is_budget(widths: str) -> bool:
+    """Whether widths are a budget that the program spends (`4bit`, `3/8bit`), not those of every layer (`3/8`)."""
+    return widths.endswith("bit")
+
+
 def divergence(exact: np.ndarray, found: np.ndarray) -> float:
     """Mean KL(float || artifact) of logits [N, classes]."""
     a, b = (x - np.logaddexp.reduce(x, 1, keepdims=True) for x in (exact.astype(np.float64), found.astype(np.float64)))
@@ -81,16 +91,16 @@ def divergence(exact: np.ndarray, found: np.ndarray) -> float:
 def depends(pipeline: Pipeline, widths: str) -> list[Any]:
     """What a row depends on: keys and code of the stages up to the integer network, which kernels compute to the bit."""
     method = pipeline.options.method
-    stages = ["quantize", *(["refit"] if method.refit else []), *(["sensitivity", "plan"] if widths.endswith("bit") else [])]
+    stages = ["quantize", *(["refit"] if method.refit else []), *(["sensitivity", "plan"] if is_budget(widths) else [])]
     code: list[Any] = [code_key(stage) for stage in stages]
-    code += [source_digest("allocate.problem", "allocate.update")] if widths.endswith("bit") else []
+    code += [source_digest("allocate.problem", "allocate.update")] if is_budget(widths) else []
     return [pipeline.calibration_key, pipeline.sens_data.fingerprint, method.model_dump(), widths, code]
 
 
 def compiled(options: Options, widths: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The artifact of a model at widths `W/A`, or at those that its budget gives; its bytes, seconds and widths."""
     start, plan_file = time.perf_counter(), None
-    if not widths.endswith("bit"):
+    if not is_budget(widths):
         plan_file = folder / "plan.json"
         recipe, model = find_recipe(options.recipe), Pipeline(options).model
         softmax = recipe.probabilities(model, options.attention_bits)
@@ -107,7 +117,7 @@ def compiled(options: Options, widths: str, folder: Path) -> tuple[Path, dict[st
 def evaluated(options: Options, widths: str, folder: Path, own: Subject, exact: np.ndarray) -> dict[str, Any]:
     """Compile a model and evaluate the artifact on the test images."""
     artifact, facts = compiled(options, widths, folder)
-    found = logits_of(load(artifact, threads=1), own.images)  # two wait for each other beside other work
+    found = artifact_answers(artifact, own.images)
     right, float_right = (float((x.argmax(1) == own.labels).mean()) for x in (found, exact))
     return {
         "top1": right,

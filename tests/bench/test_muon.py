@@ -1,4 +1,4 @@
-"""Muon in float32 is Muon."""
+"""Muon, whatever its products are made in, is torch's."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def error(weight, quantizer, codes, moments):
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize("search", [search_weights, search_asymmetric])
-def test_no_row_loses_and_all_gain(bits, search):
+def test_no_row_loses_and_the_layer_gains(bits, search):
     for seed in range(4):
         weight, moments = layer(seed)
         quantizer = search(weight.float(), moments.float(), bits)
