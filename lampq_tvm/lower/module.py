@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from tvm import relax
@@ -27,6 +28,8 @@ from lampq_tvm.lower.tensors import Tensors
 from lampq_tvm.network.model import canonical_json
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.op import QOp
+
+_BUILDING = threading.Lock()  # TVM keeps the builders of all threads in one stack
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,14 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     values = tuple(Value(op.name, (batch, *context.shapes[op.name]), _dtype(calls, op.name)) for op in qm.ops)
     functions = _kernels(calls)
     program = _Program(calls, functions)
-    builder = relax.BlockBuilder()
-    kernels = {name: builder.add_func(function, name) for name, function in functions.items()}
     image = relax.TensorType((batch, qm.input.channels, qm.input.height, qm.input.width), "uint8")
     arena = plan_memory([call.step for call in calls], apart=qm.outputs)
-    program.emit(builder, kernels, "main", image, list(qm.outputs), arena)
-    program.emit(builder, kernels, "trace", image, [value.name for value in values], Arena(0, {}))
-    _emit_pixels(builder, image, isa)
+    with _BUILDING:
+        builder = relax.BlockBuilder()
+        kernels = {name: builder.add_func(function, name) for name, function in functions.items()}
+        program.emit(builder, kernels, "main", image, list(qm.outputs), arena)
+        program.emit(builder, kernels, "trace", image, [value.name for value in values], Arena(0, {}))
+        _emit_pixels(builder, image, isa)
     return Lowered(builder.finalize(), tuple(program.recipes), tuple(calls), values, arena.size)
 
 

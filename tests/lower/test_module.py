@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,6 +39,19 @@ def test_blocks_share_their_kernels(network, isa):
     assert len(pairs) >= 6
     assert all(kernels[first] == kernels[second] for first, second in pairs)
     assert functions(lowered) == set(kernels.values()) | {"main", "trace", "pixels", "pixels_from_float"}
+
+
+def test_threads_that_lower_at_once(network):
+    """TVM keeps the builders of all threads in one stack: each thread gets its own module whole."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            lowered = list(pool.map(lambda batch: lower(network, "vnni", batch), range(1, 9)))
+    finally:
+        sys.setswitchinterval(before)
+    assert [made.values[-1].shape[0] for made in lowered] == list(range(1, 9))
+    assert len({len(functions(made)) for made in lowered}) == 1
 
 
 def test_equal_constants_are_one_parameter(network):
