@@ -20,7 +20,7 @@ FLOORS = (
     ("artifact", "network", "scratch", "stage_cache"),
     ("bitplan", "data", "device", "frontend", "kernels", "rewrites"),
     ("recipes",),
-    ("calibrate", "records"),
+    ("calibrate", "parts", "records"),
     ("quantize", "sensitivity"),
     ("debugging", "lower", "oracle"),
     ("compiler", "ptx", "runtime"),

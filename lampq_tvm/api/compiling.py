@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from lampq_tvm.artifact.container import Artifact, pack, read_artifact, unpack, 
 from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.kinds import HERE, find_device
 from lampq_tvm.errors import GateError
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.network.operators.float_part import FloatPart
 from lampq_tvm.progress import note
 from lampq_tvm.records.held import held_records
 from lampq_tvm.spread import spread
@@ -76,7 +79,8 @@ def build(pipeline: Pipeline) -> Artifact:
 
     def compute() -> Artifact:
         sections, manifest, ptx = compiler.compile()
-        artifact = unpack(pack(sections, {**manifest, "float_model": pipeline.model_digest}), target.name)
+        facts = {"float_model": pipeline.model_digest, **stays_float(pipeline.model)}
+        artifact = unpack(pack(sections, {**manifest, **facts}), target.name)
         gate(pipeline, artifact, ptx)
         return artifact
 
@@ -139,29 +143,50 @@ def checking_device(pipeline: Pipeline) -> str | None:
     return pipeline.options.device or (HERE if runs_here(pipeline.target) else None)
 
 
+def stays_float(model: ImportedModel) -> dict[str, Any]:
+    """What an artifact says of its float parts; nothing where it has none."""
+    if not any(isinstance(op, FloatPart) for op in model.ops):
+        return {}
+    from lampq_tvm.network.macs import float_parts, integer_macs
+
+    parts = float_parts(model)
+    macs = sum(integer_macs(model).values()) + sum(part.macs for part in parts)
+    return {"parts": [dataclasses.asdict(part) for part in parts], "macs": macs}
+
+
 def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> None:
     """Compare the artifact's logits with the reference's, where there is a machine that runs it.
+
+    Of a network with float parts each operator is compared on the artifact's own inputs.
 
     A CUDA artifact runs on this machine's GPU where it is of its architecture, else on the interpreter of its PTX.
 
     Raises:
-        GateError: a bit differs, or in a plan with float layers they are not close.
+        GateError: a bit differs; in a plan with float layers they are not close, or a float part is not.
     """
     device = checking_device(pipeline)
     if device is None and not ptx:
         note(f"not run: this machine is no {pipeline.target.name}; --device checks the artifact on one")
         return
+    from lampq_tvm.quantize.compare import differences, has_parts
     from lampq_tvm.quantize.reference import run_reference
 
     images, _ = next(pipeline.calib_data.batches(GATE_IMAGES if device else 1))
     quantized = pipeline.quantized
+    place, report = f"{pipeline.target.name} on {device}", "please report this"
+    if has_parts(quantized):
+        with _runner(pipeline, artifact, device, ptx) as runner:
+            wrong = next(differences(quantized, images, runner.trace(images)), None)
+        if wrong is not None:
+            raise GateError(wrong, where=place, hint=report)
+        return
     one_by_one = spread(lambda image: run_reference(quantized, image[None]), images, pipeline.options.jobs)
     expected = np.concatenate(list(one_by_one))
     with _runner(pipeline, artifact, device, ptx) as runner:
         got = runner(images)
     what = difference(expected, got, bool(pipeline.plan.floats))
     if what is not None:
-        raise GateError(what, where=f"{pipeline.target.name} on {device}", hint="please report this")
+        raise GateError(what, where=place, hint=report)
 
 
 def _runner(pipeline: Pipeline, artifact: Artifact, device: str | None, ptx: Mapping[bytes, str]) -> Runner:

@@ -27,6 +27,7 @@ class WeightOptions(Group):
         pretrained: take timm's published weights.
         model_args: arguments of the timm model (`depth`, `img_size`, ...).
         trust_model: load a `.pt2`, which can hold code.
+        strict_integer: refuse what has no integer rule instead of keeping it in float32.
         mean, std, size: preprocessing, where the model does not name it or another one is wanted.
     """
 
@@ -42,6 +43,7 @@ class WeightOptions(Group):
         ),
     ] = field(default_factory=dict)
     trust_model: Annotated[bool, Option("Load a .pt2, which can hold code.")] = False
+    strict_integer: Annotated[bool, Option("Refuse what has no integer rule, which else stays float.")] = False
     mean: Annotated[
         tuple[float, ...] | None, Option("Mean per channel of pixels in 0..1, by commas.", read=floats("--mean"))
     ] = None

@@ -29,10 +29,20 @@ class LayerRow(TypedDict):
     params: int
 
 
+class PartRow(TypedDict):
+    """A part that stays float: how often each of torch's operators occurs in it, multiply-adds for one image."""
+
+    name: str
+    operators: dict[str, int]
+    macs: int
+
+
 class Inspection(TypedDict):
     """What `inspect` returns, which says what each means."""
 
     layers: list[LayerRow]
+    parts: list[PartRow]
+    macs: int | None
     payload_bytes: int
     code_bytes: int
     size_bytes: int
@@ -52,7 +62,8 @@ def inspect(request: InspectRequest) -> Inspection:
     """What is in an artifact.
 
     Returns:
-        `layers` (name, type, w_bits, a_bits, params), `payload_bytes`, `code_bytes`, `size_bytes`, `arena_bytes` (working
+        `layers` (name, type, w_bits, a_bits, params), `parts` that stay float (name, operators, macs) and `macs` of the whole
+        network for one image (None where nothing stays float), `payload_bytes`, `code_bytes`, `size_bytes`, `arena_bytes` (working
         memory of one call) and `largest_activation_bytes` (both None in an artifact that does not say), `avg_w_bits`,
         `avg_a_bits`, `target`, `weights` (`trained` or `random`), `input` (`channels`, `height`, `width`, `mean` and `std` of
         pixels in 0..1, `interpolation`, `crop_pct`), `classes` (None without a classifier), `batches` (sizes compiled for).
@@ -62,6 +73,8 @@ def inspect(request: InspectRequest) -> Inspection:
     memory = working_memory(opened.manifest)
     return {
         "layers": layers,
+        "parts": opened.manifest.get("parts", []),
+        "macs": opened.manifest.get("macs"),
         "payload_bytes": len(opened.sections["payload.safetensors"]),
         "code_bytes": len(opened.sections["cubins" if opened.manifest["arch"] == "cuda" else "lib.so"]),
         "size_bytes": opened.size_bytes,

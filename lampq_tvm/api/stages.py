@@ -60,7 +60,7 @@ class Stages:
         """Where the imported model lies: named after all bytes that are read for it, not after their paths."""
         o = self.options
         name = o.model if file_suffix(o.model) is None else Path(o.model).name
-        weights = [o.pretrained, None if o.checkpoint or o.pretrained else o.seed, o.trust_model]
+        weights = [o.pretrained, None if o.checkpoint or o.pretrained else o.seed, o.trust_model, o.strict_integer]
         content = list(self._import_content.values())
         return self.cache.folder("import", name, content, weights, dict(o.model_args), o.mean, o.std, o.size)
 
@@ -95,6 +95,7 @@ class Stages:
                 mean=o.mean,
                 std=o.std,
                 size=o.size,
+                strict_integer=o.strict_integer,
             )
         before, after = self._import_content, self._read_content()
         if after != before:

@@ -58,6 +58,14 @@ class LayerRow(Schema):
     params: Annotated[int, pydantic.Field(ge=0, lt=1 << 48)]
 
 
+class PartRow(Schema):
+    """A part that stays float; `network.macs.Part`."""
+
+    name: Name
+    operators: dict[Word, Annotated[int, pydantic.Field(ge=1)]]
+    macs: Annotated[int, pydantic.Field(ge=0, lt=1 << 60)]
+
+
 class ValueRow(Schema):
     """An operator's output."""
 
@@ -88,6 +96,8 @@ class Manifest(Schema):
     batch: Annotated[int, pydantic.Field(ge=1, le=MAX_BATCH)]
     input: Image
     layers: tuple[LayerRow, ...]
+    parts: tuple[PartRow, ...] = ()
+    macs: Annotated[int, pydantic.Field(ge=0, lt=1 << 60)] | None = None
     quantizers: dict[Name, dict[Word, dict[Word, Word | int | float | Levels]]] = {}
     weights: Literal["trained", "random"]
     has_classifier: bool

@@ -29,6 +29,7 @@ from lampq_tvm.store import Units
 SAMPLE_ROWS = 1024
 PIECE_BYTES = 512 << 20  # of all layers' inputs and outputs together; few of them live at once
 PIECE_IMAGES = 32  # at most
+SIDE = 16  # of the patches that are told apart where the model has none
 RANKED_IMAGES = 4096  # whose rows are ranked at once
 EVERY_RANK = np.uint64(2**64 - 1)
 Arrays = dict[str, npt.NDArray[Any]]
@@ -163,10 +164,10 @@ def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Calla
                 found[f"shares/{op.name}"] = share_weights(op.scores(x, model_tensors(model)))
         if f"low/{op.name}" in found:
             found[f"tokens/{op.name}"] = np.array([rows_per_image(op, x)], np.int64)
-        if isinstance(op, PatchEmbed):
-            found["distinct/images"], found["distinct/patches"] = image_hashes(piece.images, op.patch)
-            found["tokens/patches"] = found[f"tokens/{op.name}"]
 
+    side = next((op.patch for op in model.ops if isinstance(op, PatchEmbed)), min(SIDE, *piece.images.shape[2:]))
+    found["distinct/images"], found["distinct/patches"] = image_hashes(piece.images, side)
+    found["tokens/patches"] = np.array([(piece.images.shape[2] // side) * (piece.images.shape[3] // side)], np.int64)
     run_float(model, normalize(piece.images, model.input), observe=see)
     return found
 

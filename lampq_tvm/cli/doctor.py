@@ -11,7 +11,7 @@ from lampq_tvm.cli.options import Form
 def doctor(request: DoctorRequest, form: Form) -> None:
     """Check the installation, and say beforehand whether MODEL would be refused."""
     from lampq_tvm.api.health import doctor as examine
-    from lampq_tvm.cli.output import print_json, print_table
+    from lampq_tvm.cli.output import print_json, print_table, show_parts
     from lampq_tvm.errors import UnsupportedError
 
     found = examine(**vars(request))
@@ -24,6 +24,7 @@ def doctor(request: DoctorRequest, form: Form) -> None:
     if not form.json:
         print()
         print_table(("layer", "type", "shape", "params", "macs"), [list(row.values()) for row in found["layers"]])
+        show_parts(found["parts"], 1e9 * found["gmacs"])
         print(f"{found['parameters']} parameters, {found['gmacs']:.3g} GMAC, {found['weights']} weights")
     if found["refused"]:
         raise UnsupportedError(f"would be refused: {', '.join(found['refused'])}", where=request.model)

@@ -39,7 +39,7 @@ def inspect(request: InspectRequest, form: Listing) -> None:
 
 def show(found: Inspection, json: bool) -> None:
     """Print what `api.inspect` returned."""
-    from lampq_tvm.cli.output import print_json, print_table
+    from lampq_tvm.cli.output import print_json, print_table, show_parts
     from lampq_tvm.frontend.preprocessing import input_rows
     from lampq_tvm.network.model import InputSpec
 
@@ -48,7 +48,8 @@ def show(found: Inspection, json: bool) -> None:
         return
     layers = [(row["name"], row["type"], row["w_bits"], row["a_bits"], row["params"]) for row in found["layers"]]
     print_table(("layer", "type", "w", "a", "params"), layers)
+    show_parts(found["parts"], found["macs"] or 0)
     print()
-    figures = {k: v for k, v in found.items() if k not in ("layers", "input")} | input_rows(InputSpec(**found["input"]))
+    figures = {k: v for k, v in found.items() if k not in ("layers", "parts", "input") and v is not None} | input_rows(InputSpec(**found["input"]))
     figures["batches"] = " ".join(map(str, found["batches"]))
     print_table(("figure", "value"), list(figures.items()))

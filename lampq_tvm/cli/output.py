@@ -34,3 +34,14 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+def show_parts(parts: Sequence[Mapping[str, Any]], macs: float) -> None:
+    """Print what stays float, each part's share of all multiply-adds beside it."""
+    if not parts:
+        return
+    rows = [
+        (part["name"], " ".join(f"{name} {count}" for name, count in part["operators"].items()), f"{part['macs'] / max(1, macs):.1%}")
+        for part in parts
+    ]
+    total = sum(part["macs"] for part in parts) / max(1, macs)
+    print_table(("stays float", "operators", "macs"), [*rows, ("all", "", f"{total:.1%}")])

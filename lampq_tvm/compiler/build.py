@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,12 @@ from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import Lowered, lower
 from lampq_tvm.lower.shared import shared_names
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.quantize.operators.float_part import QFloatPart
 from lampq_tvm.records.cpu import Records
 from lampq_tvm.scratch import scratch
 from lampq_tvm.targets import Target
+
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def build(
@@ -43,12 +48,12 @@ def build(
     head = manifest(qm, target, batch)
     head |= {"params": list(lowered.recipes), "values": [dataclasses.asdict(value) for value in lowered.values]}
     head |= {"arena_bytes": lowered.arena_bytes, "largest_activation_bytes": lowered.largest_activation_bytes}
-    return {"lib.so": compile_library(lowered, target), **common_sections(qm)}, head
+    return {"lib.so": compile_library(lowered, target), **common_sections(qm, lowered.stored)}, head
 
 
-def common_sections(qm: QuantizedModel) -> dict[str, bytes]:
-    """The sections of every artifact, whatever it runs on."""
-    return {"payload.safetensors": payload(qm), "plan.json": qm.plan.model_dump_json(indent=2).encode()}
+def common_sections(qm: QuantizedModel, stored: Mapping[str, np.ndarray] = NOTHING) -> dict[str, bytes]:
+    """The sections of every artifact, whatever it runs on; `stored`: arrays of kernels beside the network's."""
+    return {"payload.safetensors": payload(qm, stored), "plan.json": qm.plan.model_dump_json(indent=2).encode()}
 
 
 def compile_library(lowered: Lowered, target: Target) -> bytes:
@@ -72,17 +77,22 @@ def pipeline() -> tvm.transform.Pass:
     )
 
 
-def payload(qm: QuantizedModel) -> bytes:
-    """The network's constants: weights at exactly their width, everything else as it is, equal tables once."""
+def payload(qm: QuantizedModel, stored: Mapping[str, np.ndarray] = NOTHING) -> bytes:
+    """The network's constants: weights at exactly their width, everything else as it is, equal tables once.
+
+    Args:
+        stored: what kernels of float parts read, in place of these parts' own constants.
+    """
+    parts = {op.name for op in qm.ops if isinstance(op, QFloatPart)}
     copies = shared_names(qm.tensors)
     packed = {f"{op.name}.{field}": kind for op in qm.ops for field, kind in op.packed.items()}
     widths = {name: kind.bits for name, kind in packed.items() if not kind.is_float}
     kept = {
         k: stored_codes(v, qm.tensors.get(f"{k[:-1]}zero"), qm.tensors.get(f"{k[:-1]}levels")) if k in packed else v
         for k, v in qm.tensors.items()
-        if k not in copies
-    }
-    arrays = {k: pack_bits(v, widths[k]) if k in widths else np.ascontiguousarray(v) for k, v in kept.items()}
+        if k not in copies and k.rpartition(".")[0] not in parts
+    } | dict(stored)
+    arrays = {k: pack_bits(v, widths[k]) if k in widths else np.asarray(v, order="C") for k, v in kept.items()}
     stored: bytes = save_tensors(dict(sorted(arrays.items())))
     return stored
 
@@ -116,13 +126,20 @@ def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:
 
 def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
     """Rows of `inspect`: the plan's layers and, without parameters, the two attention products after their qkv layer."""
-    attention = iter([op for op in qm.ops if op.unweighted])
+    inputs, layers = {op.name: op.inputs for op in qm.ops}, {layer.name for layer in qm.plan.layers}
+    attention = {_layer_behind(op.name, inputs, layers): op for op in qm.ops if op.unweighted}
     rows: list[dict[str, Any]] = []
     for layer in qm.plan.layers:
         rows.append(layer.model_dump(exclude={"reason"}))
-        if layer.type == "qkv":
-            op = next(attention)
-            for product, kind in op.unweighted.items():
-                widths = {"w_bits": kind.bits, "a_bits": kind.bits}
-                rows.append({"name": f"{op.name}.{product}", "type": product, **widths, "params": 0})
+        op = attention.get(layer.name)
+        for product, kind in op.unweighted.items() if op is not None else ():
+            widths = {"w_bits": kind.bits, "a_bits": kind.bits}
+            rows.append({"name": f"{op.name}.{product}", "type": product, **widths, "params": 0})
     return rows
+
+
+def _layer_behind(name: str, inputs: Mapping[str, tuple[str, ...]], layers: Collection[str]) -> str:
+    """The layer that an attention's operands come from."""
+    while name not in layers:
+        name = inputs[name][0]
+    return name

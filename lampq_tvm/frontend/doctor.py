@@ -12,6 +12,7 @@ from lampq_tvm.frontend.layers import layer_table
 from lampq_tvm.frontend.load import import_source
 from lampq_tvm.frontend.refusals import known_refusals
 from lampq_tvm.frontend.source import Request, open_source
+from lampq_tvm.network.macs import Part, float_parts, integer_macs
 from lampq_tvm.network.model import InputSpec, Layer
 
 
@@ -24,8 +25,9 @@ class DoctorReport:
         supported: whether `load_model` accepts it.
         refused: what stands in the way, most telling first, each with its place; empty where supported.
         layers: the layer table, in execution order.
+        parts: what stays float, in execution order; empty where it is refused.
         parameters: numbers in all trained tensors, those of the layers included.
-        macs: multiply-adds of the layers for one image (attention products are not counted).
+        macs: multiply-adds of the layers and of attention for one image, those of the parts too.
         input: the image it takes.
         weights: `trained` or `random`.
     """
@@ -34,6 +36,7 @@ class DoctorReport:
     supported: bool
     refused: tuple[str, ...]
     layers: tuple[Layer, ...]
+    parts: tuple[Part, ...]
     parameters: int
     macs: int
     input: InputSpec
@@ -56,6 +59,7 @@ def doctor(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
+    strict_integer: bool = False,
 ) -> DoctorReport:
     """Examine a model; arguments as in `load_model`.
 
@@ -65,11 +69,15 @@ def doctor(
     """
     given = Path(checkpoint) if checkpoint is not None else None
     source = open_source(Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size))
-    layers = layer_table(source.graph)
     refusals: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
     try:
-        layers = import_source(source).layers
+        found = import_source(source, strict_integer)
+        layers, parts = found.layers, float_parts(found)
+        macs = sum(integer_macs(found).values()) + sum(part.macs for part in parts)
     except UnsupportedError as e:
+        layers = layer_table(source.graph)
+        macs = sum(layer.macs for layer in layers)
         known = tuple(f"{place}: {text}" if place else text for text, place in known_refusals(source.graph))
         refusals = known or (f"{e.where}: {e.what}",)
     return DoctorReport(
@@ -77,8 +85,9 @@ def doctor(
         supported=not refusals,
         refused=refusals,
         layers=layers,
+        parts=parts,
         parameters=sum(t.numel() for t in source.graph.parameters().values()),
-        macs=sum(layer.macs for layer in layers),
+        macs=macs,
         input=source.input,
         weights=source.weights,
     )

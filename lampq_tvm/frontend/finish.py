@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from lampq_tvm.frontend.cones import joined
+from lampq_tvm.frontend.layers import layer_types
 from lampq_tvm.frontend.trace import Base, Trace
 from lampq_tvm.network.model import Attends, Attention, Gate, LayerNorm, Linear, Op, Regroup, TakeToken
-from lampq_tvm.network.op import FloatOp
+from lampq_tvm.network.op import IMAGE, FloatOp
+from lampq_tvm.network.operators.float_part import FloatPart
 
 CLOSEST = ("qkv", "proj", "fc1", "fc2")  # types of layers that a neighbour decides before all else, in this order
 
@@ -24,8 +28,8 @@ class Recognized:
     tensors: dict[str, Tensor]
 
 
-def finish(trace: Trace, output: Base) -> Recognized:
-    """Complete a trace whose output value is `output`.
+def finish(trace: Trace, output: Base, floats: bool = False) -> Recognized:
+    """Complete a trace whose output value is `output`; `floats`: whether there may be parts that stay float.
 
     Raises:
         UnsupportedError: the output is no vector per image, there is no attention, or a layer's place is unknown.
@@ -33,10 +37,17 @@ def finish(trace: Trace, output: Base) -> Recognized:
     if len(output.shape) != 2 or output.op is None:
         trace.refuse(f"an output of shape {list(output.shape)} (not one vector per image)")
     ops = _needed(trace.ops, output.name)
-    if not any(isinstance(op, Attends) for op in ops) or not any(op.reads_image for op in ops):
+    if not floats and not any(isinstance(op, Attends) for op in ops) or not any(op.reads_image for op in ops):
         trace.refuse("a network whose output does not pass a patch embedding and attention")
-    ops, final, tensors = _tokens_before_norms(ops, output.name, trace.tensors)
-    ops = [dataclasses.replace(op, type=_layer_type(trace, op, ops, final)) if isinstance(op, Linear) else op for op in ops]
+    tensors, names = trace.tensors, {}
+    if floats:
+        shapes = {base.name: base.shape for base in trace.bases if base.alive} | {IMAGE: trace.image.shape}
+        ops, tensors = joined(ops, (output.name,), tensors, shapes)
+        names = layer_types(trace.graph)
+    ops, final, tensors = _tokens_before_norms(ops, output.name, tensors)
+    ops = [
+        dataclasses.replace(op, type=_layer_type(trace, op, ops, final, names)) if isinstance(op, Linear) else op for op in ops
+    ]
     names = {op.name for op in ops}
     tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
     last = next(op for op in ops if op.name == final)
@@ -76,15 +87,15 @@ def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor])
     return moved, renamed.get(output, output), tensors
 
 
-def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str) -> str:
-    """A linear layer's type by what stands before and behind it."""
+def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str, names: Mapping[str, str]) -> str:
+    """A linear layer's type by what stands before and behind it, or beside parts that stay float by its name."""
     source = _before_moves(op.inputs[0], ops)
     wanted = {o.layer_before for o in ops if isinstance(o, FloatOp) and op.name in o.inputs}
     given = source.layer_behind if isinstance(source, FloatOp) else None
     found = next((kind for kind in CLOSEST if kind in (*wanted, given)), None)
     if found is None:
         found = "head" if op.name == output or wanted <= {"head"} else given
-    return found or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
+    return found or names.get(op.name) or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
 
 
 def _before_moves(name: str, ops: list[Op]) -> Op | None:
@@ -95,5 +106,5 @@ def _before_moves(name: str, ops: list[Op]) -> Op | None:
         return before if isinstance(before, (Regroup, Gate)) else op
     if isinstance(op, Regroup):
         before = _before_moves(op.inputs[0], ops)
-        return before if isinstance(before, Attention) else op
+        return before if isinstance(before, (Attention, FloatPart)) else op
     return op

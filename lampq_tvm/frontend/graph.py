@@ -11,6 +11,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.blocks import open_blocks
+from lampq_tvm.frontend.linears_first import linears_first
+from lampq_tvm.frontend.names import operator as operator
 
 
 class Graph:
@@ -32,12 +35,12 @@ class Graph:
     def __init__(self, program: ExportedProgram, where: str, parameters: Mapping[str, Tensor] | None = None) -> None:
         """Bind the program's own parameters, or those of `parameters` where they are named there."""
         self.program, self.where = program, where
-        self.nodes = [n for n in program.graph.nodes if n.op != "output"]
+        open_blocks(program.graph_module, program.graph)
         self.bound: dict[fx.Node, Any] = {}
         self.fqn: dict[fx.Node, str] = {}
         own = {**dict(program.state_dict), **dict(program.constants)}
         specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
-        for node in (n for n in self.nodes if n.op == "placeholder"):
+        for node in (n for n in program.graph.nodes if n.op == "placeholder"):
             spec = specs[node.name]
             if spec.kind is InputKind.USER_INPUT:
                 self.image = node
@@ -47,6 +50,8 @@ class Graph:
                 raise UnsupportedError(f"input {node.name} is no parameter, buffer or image", where=where)
             value = (parameters or {}).get(str(spec.target), own[str(spec.target)])
             self.bound[node] = value.detach().cpu() if isinstance(value, Tensor) else value
+        linears_first(program.graph, self.image.meta["val"].shape[0])
+        self.nodes = [n for n in program.graph.nodes if n.op != "output"]
         self._check_float32()
         self.result = self._only_output()
         self.computed = self._computed()
@@ -83,13 +88,6 @@ class Graph:
         with torch.no_grad():
             output: Tensor = fx.Interpreter(self.program.graph_module).run(*inputs)[0]
         return output
-
-
-def operator(node: fx.Node) -> str:
-    """An FX node's operator without namespace, overload and in-place mark: `add`, `scaled_dot_product_attention`."""
-    if isinstance(node.target, torch._ops.OpOverload):
-        return node.target._schema.name.split("::")[-1].rstrip("_")
-    return getattr(node.target, "__name__", str(node.target))
 
 
 def module_path(node: fx.Node) -> str:

@@ -38,12 +38,21 @@ def layer_table(graph: Graph) -> tuple[Layer, ...]:
     if not has_attention(graph):
         hint = "lampq-tvm compiles Vision Transformers"
         raise UnsupportedError("no attention layer in this model", where=graph.where, hint=hint)
+    return tuple(_rows(graph))
+
+
+def layer_types(graph: Graph) -> dict[str, str]:
+    """Type of every layer, by its name."""
+    return {row.name: row.type for row in _rows(graph)}
+
+
+def _rows(graph: Graph) -> list[Layer]:
     rows: list[Layer] = []
     for node, weight in _products(graph):
         name = parameter_name(graph, weight).removesuffix(".weight") or module_path(node) or operator(node)
         same = sum(row.name == name or row.name.startswith(f"{name}#") for row in rows)
         rows.append(_row(graph, node, weight, f"{name}#{same}" if same else name))
-    return tuple(rows)
+    return rows
 
 
 def _products(graph: Graph) -> Iterator[tuple[fx.Node, fx.Node]]:

@@ -26,6 +26,7 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
+    strict_integer: bool = False,
 ) -> ImportedModel:
     """Import a Vision Transformer.
 
@@ -38,25 +39,27 @@ def load_model(
         seed: of random weights.
         mean, std: per channel for pixels in 0..1, or one number for all; a timm model's own where None.
         size: image size in pixels (height and width, or both at once).
+        strict_integer: whether to refuse what has no integer rule, which else becomes parts in float32.
 
     Raises:
         UsageError: an argument is wrong, or a file is missing, broken or unsafe.
-        UnsupportedError: the model is unknown, or one of its operators has no integer rule.
+        UnsupportedError: the model is unknown, or one of its operators has no rule.
     """
     given = Path(checkpoint) if checkpoint is not None else None
     request = Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size)
-    return import_source(open_source(request))
+    return import_source(open_source(request), strict_integer)
 
 
-def import_source(source: Source) -> ImportedModel:
+def import_source(source: Source, strict_integer: bool = False) -> ImportedModel:
     """Recognize an opened model and prove the result.
 
     Raises:
-        UnsupportedError: no attention layer, or an operator that has no rule.
+        UnsupportedError: an operator has no rule; with `strict_integer` also where there is no attention layer.
     """
     try:
-        layer_table(source.graph)
-        found = recognize_and_prove(source.graph, source.shape)
+        if strict_integer:
+            layer_table(source.graph)
+        found = recognize_and_prove(source.graph, source.shape, strict_integer)
     except UnsupportedError as e:
         raise refused(source, e) from e
     return ImportedModel(

@@ -7,7 +7,7 @@ refusal and never to another network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,41 +15,73 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.abstract import KNOWN, Statistic
 from lampq_tvm.frontend.finish import Recognized, finish
+from lampq_tvm.frontend.floats import Floats
 from lampq_tvm.frontend.graph import Graph, operator
 from lampq_tvm.frontend.refusals import refuse_known, words
 from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.rules.elementwise import read
 from lampq_tvm.frontend.rules.norm import step
-from lampq_tvm.frontend.trace import Trace
+from lampq_tvm.frontend.trace import Base, Trace
 
 
-def recognize(graph: Graph, image_shape: tuple[int, ...]) -> Recognized:
+def recognize(graph: Graph, image_shape: tuple[int, ...], strict: bool = True) -> Recognized:
     """Recognize a graph.
 
     Args:
         graph: with bound parameters.
         image_shape: [B, C, H, W] that the graph was exported for.
+        strict: whether what has no rule is refused; else it stays float.
 
     Raises:
         UnsupportedError: names the operator, and the module it stands in, that has no rule.
     """
-    refuse_known(graph)
+    if strict:
+        refuse_known(graph)
     trace = Trace(graph, image_shape)
     values: dict[fx.Node, Any] = {graph.image: trace.image.elements, **graph.bound}
+    floats = None if strict else Floats(trace, values)
     with torch.no_grad():
         for node, dead in _with_last_uses(graph):
             if node.op != "placeholder":
                 trace.node = node
-                values[node] = _interpret(trace, node, values)
+                values[node] = _by_rule_or_float(trace, node, values, floats)
+            if floats is not None:
+                floats.settle(node, values[node])
             for used in dead:
-                values.pop(used, None)
+                if floats is None or used in graph.computed:
+                    values.pop(used, None)
         trace.node = graph.result
-        return finish(trace, read(trace, values[graph.result]))
+        return finish(trace, _output(trace, values[graph.result], floats), floats is not None)
 
 
-def _interpret(trace: Trace, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+def _by_rule_or_float(trace: Trace, node: fx.Node, values: dict[fx.Node, Any], floats: Floats | None) -> Any:
+    """The abstract value of one node: by its rule, or in float where that refuses it."""
+    if floats is None:
+        return _interpret(trace, node, values)
+    before = trace.saved()
+    try:
+        return _interpret(trace, node, values)
+    except UnsupportedError:
+        trace.restore(before)
+        return floats.instead(node, lambda given: _interpret(trace, node, given))
+
+
+def _output(trace: Trace, value: Any, floats: Floats | None) -> Base:
+    """The value that the network gives."""
+    before = trace.saved()
+    try:
+        return read(trace, value)
+    except UnsupportedError:
+        if floats is None:
+            raise
+        trace.restore(before)
+        return read(trace, floats.value(trace.graph.result))
+
+
+def _interpret(trace: Trace, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     """The abstract value of one node: computed outright where it does not depend on the image, else by its rule."""
     bound: Any = map_arg((node.args, node.kwargs), lambda n: values[n])
     args, kwargs = bound

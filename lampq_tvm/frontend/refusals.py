@@ -20,7 +20,6 @@ WORDS = {
     "adaptive_avg_pool2d": "average pooling of feature maps (adaptive_avg_pool2d)",
     "sum": "a sum over an axis or of parallel branches (sum)",
     "upsample_bicubic2d": "resizing inside the network",
-    "wrap_with_set_grad_enabled": "a no_grad block",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def _open_timm(request: Request) -> Source:
     module = build_timm(name, request.checkpoint, request.pretrained, args, request.seed)
     cfg: dict[str, Any] = dict(getattr(module, "pretrained_cfg", None) or {})
     height, width = _image_size(module, cfg, size)
-    channels = next((p.shape[1] for p in module.parameters() if p.ndim == 4), 3)
+    channels = _image_channels(request, cfg)
     own = {"mean": cfg.get("mean"), "std": cfg.get("std")}
     check_scale(None if request.mean else own["mean"], None if request.std else own["std"], name)
     shape = (BATCH, channels, height, width)
@@ -109,6 +109,12 @@ def _open_timm(request: Request) -> Source:
     )
     weights = "trained" if request.checkpoint is not None or request.pretrained else "random"
     return Source(f"timm:{name}", Graph(export_module(module, shape, name), name), shape, spec, weights)
+
+
+def _image_channels(request: Request, cfg: Mapping[str, Any]) -> int:
+    """Those that the user asked timm for, else those of the model's own images."""
+    held = {} if request.checkpoint is None or request.model_args else metadata_model_args(request.checkpoint)
+    return int({**held, **(request.model_args or {})}.get("in_chans") or cfg.get("input_size", (3, 224, 224))[0])
 
 
 def _image_size(module: nn.Module, cfg: dict[str, Any], size: tuple[int, int] | None) -> tuple[int, int]:

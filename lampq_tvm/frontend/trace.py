@@ -11,11 +11,12 @@ from torch import Tensor, fx
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.abstract import NOTHING, Elements
+from lampq_tvm.frontend.float_node import FloatNode
 from lampq_tvm.frontend.graph import Graph, module_path, parameter_name
 from lampq_tvm.network.model import LayerNorm, Linear, Op, PatchEmbed, Regroup, Residual, TakeToken
 
 HINT = "recognized are ViT, DeiT, DINOv2, CLIP, SigLIP, BEiT, EVA-02 and Swin built of LayerNorm, attention and MLP"
-STREAMS = (PatchEmbed, Residual, LayerNorm, Linear, Regroup)
+STREAMS = (PatchEmbed, Residual, LayerNorm, Linear, Regroup, FloatNode)
 
 
 @dataclass(eq=False)
@@ -45,6 +46,20 @@ class Base:
         return Elements(torch.arange(self.start, self.start + count).view(self.shape))
 
 
+Patch = tuple[Base, str, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a rule may change in a trace."""
+
+    ops: list[Op]
+    tensors: dict[str, Tensor]
+    alive: list[bool]
+    patch: Patch | None
+    pending: list[tuple[Elements, Base]]
+
+
 class Trace:
     """Recognition in progress over one graph.
 
@@ -61,7 +76,7 @@ class Trace:
         self.tensors: dict[str, Tensor] = {}
         self.bases: list[Base] = []
         self.batch = image_shape[0]
-        self.patch: tuple[Base, str, Tensor, Tensor] | None = None
+        self.patch: Patch | None = None
         self.pending: list[tuple[Elements, Base]] = []
         self.image = self.number(None, image_shape)
 
@@ -69,6 +84,19 @@ class Trace:
         """Raise UnsupportedError for the node being interpreted."""
         place = module_path(self.node) or (f"after {self.ops[-1].name}" if self.ops else "")
         raise UnsupportedError(f"{what} is not supported", where=place or self.graph.where, hint=HINT)
+
+    def saved(self) -> Saved:
+        """The state before a rule, which may change much before it refuses."""
+        alive = [base.alive for base in self.bases]
+        return Saved(list(self.ops), dict(self.tensors), alive, self.patch, list(self.pending))
+
+    def restore(self, before: Saved) -> None:
+        """Return to an earlier state."""
+        self.ops, self.tensors = list(before.ops), dict(before.tensors)
+        self.patch, self.pending = before.patch, list(before.pending)
+        del self.bases[len(before.alive) :]
+        for base, alive in zip(self.bases, before.alive, strict=True):
+            base.alive = alive
 
     def number(self, op: Op | None, shape: tuple[int, ...]) -> Base:
         """Give numbers to the elements of a new value."""
@@ -81,7 +109,7 @@ class Trace:
         """Append an operator with its tensors (by field name)."""
         op = dataclasses.replace(op, name=self.unique(op.name))
         self.ops.append(op)
-        kept = {k: v if v.dtype is torch.int32 else v.to(torch.float32) for k, v in tensors.items()}
+        kept = {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in tensors.items()}
         self.tensors |= {f"{op.name}.{k}": v.contiguous() for k, v in kept.items()}
         return self.number(op, shape)
 
@@ -238,13 +266,12 @@ class Trace:
     def depends(self, name: str, on: str) -> bool:
         """Whether the value `name` is computed from the value `on`."""
         inputs = {op.name: op.inputs for op in self.ops}
-        queue = [name]
+        queue, seen = [name], {name}
         while queue:
-            name = queue.pop()
-            if name == on:
-                return True
-            queue += inputs.get(name, ())
-        return False
+            new = {each for each in inputs.get(queue.pop(), ()) if each not in seen}
+            queue += new
+            seen |= new
+        return on in seen
 
     def weight_name(self, node: fx.Node, fallback: str) -> str:
         """Name of the layer that the constant `node` is the weight of."""

@@ -38,6 +38,27 @@ def build_pixels(batch: int, channels: int, height: int, width: int, isa: str) -
     return function("pixels", [("x", shape, "float32"), *constants, ("out", shape, "uint8")], body)
 
 
+def build_normalized(batch: int, channels: int, height: int, width: int, isa: str) -> PrimFunc:
+    """8-bit pixels to the network's float input: fma(fl(pixel), scale[c], shift[c]).
+
+    Arguments: image [B, C, H, W] uint8; scale, shift [C] f32 (1 / (255 std), -mean / std); out [B * C * H, W] f32.
+    """
+    level, shape = LEVELS[isa], (batch, channels, height, width)
+
+    def body(image: Any, scale: Any, shift: Any, out: Any) -> None:
+        with T.parallel(0, batch * channels * height) as row:
+            channel = row // height % channels
+            where = row // (channels * height), channel, row % height
+            for c, count, lanes in spans(width, level.lanes, level.code_vectors):
+                factors = spread(scale[channel], lanes), spread(shift[channel], lanes)
+                pixels = [T.Cast(lanes_of("float32", lanes), read(image, c + i * lanes, lanes, *where)) for i in range(count)]
+                put(out, [T.fma(pixel, *factors) for pixel in pixels], c, lanes, row)
+
+    constants = [(name, (channels,), "float32") for name in ("scale", "shift")]
+    rows = batch * channels * height
+    return function("normalized", [("image", shape, "uint8"), *constants, ("out", (rows, width), "float32")], body)
+
+
 def build_patches(batch: int, channels: int, height: int, width: int, patch: int, isa: str) -> PrimFunc:
     """Pixels to patch rows of codes (pixel - 128): image [B, C, H, W] uint8 to [B * patches, C * p * p] int8.
 

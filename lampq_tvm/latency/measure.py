@@ -99,7 +99,7 @@ def whole_model(qm: QuantizedModel, target: Target, bench: Bench, batch: int, ti
     from lampq_tvm.runtime.params import kernel_params
 
     lowered = lower(qm, target.isa, batch, tiles)
-    params = list(kernel_params(list(lowered.recipes), load_tensors(payload(qm))))
+    params = list(kernel_params(list(lowered.recipes), load_tensors(payload(qm, lowered.stored))))
     library = compile_library(lowered, target)
     spec = qm.input
     image = np.full((batch, spec.channels, spec.height, spec.width), 128, np.uint8)

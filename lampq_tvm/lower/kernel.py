@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Call:
         shape, dtype: of the output.
         order: the arguments in order: names of values that it reads, or indices into recipes.
         over: the value that it may write its own over: element by element, each read before it is written.
+        stored: arrays that the payload holds for it beside the network's, by the names that recipes have for them.
     """
 
     kernel: str
@@ -38,6 +39,11 @@ class Call:
     shape: tuple[int, ...]
     dtype: str
     over: str | None = None
+    stored: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def storing(self, stored: Mapping[str, np.ndarray]) -> Call:
+        """The same call with arrays of its own."""
+        return replace(self, stored=stored)
 
     @property
     def step(self) -> Step:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import numpy as np
 from tvm import relax
 from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
@@ -58,6 +59,11 @@ class Lowered:
     calls: tuple[Call, ...]
     values: tuple[Value, ...]
     arena_bytes: int
+
+    @property
+    def stored(self) -> dict[str, np.ndarray]:
+        """Arrays that the payload holds beside the network's."""
+        return {name: array for call in self.calls for name, array in call.stored.items()}
 
     @property
     def largest_activation_bytes(self) -> int:
@@ -123,6 +129,7 @@ class _Program:
         self.recipes: list[Recipe] = []
         self.types: list[relax.TensorType] = []
         self.numbers: dict[str, int] = {}
+        self.shapes = {k: [tuple(int(n) for n in p.shape) for p in f.params] for k, f in functions.items()}
         for call in calls:
             function = functions[call.kernel]
             for position, argument in enumerate(call.order):
@@ -153,8 +160,10 @@ class _Program:
             tensors = Tensors(builder, arena)
             for call in self.calls:
                 arguments = [
-                    values[a] if isinstance(a, str) else params[self.numbers[canonical_json(call.recipes[a])]]
-                    for a in call.order
+                    tensors.seen(a, values[a], self.shapes[call.kernel][i])
+                    if isinstance(a, str)
+                    else params[self.numbers[canonical_json(call.recipes[a])]]
+                    for i, a in enumerate(call.order)
                 ]
                 values[call.value] = tensors.take(call.value, call.shape, call.dtype)
                 builder.emit(relax.Call(kernels[call.kernel], [*arguments, values[call.value]]))

@@ -30,6 +30,19 @@ class Tensors:
             self.made[key] = self._place(*key)
         return self.made[key]
 
+    def seen(self, value: str, tensor: Expr, shape: tuple[int, ...]) -> Expr:
+        """A value's tensor in the shape that a kernel reads it in."""
+        found = tensor.ty
+        if tuple(int(n) for n in found.shape) == shape:
+            return tensor
+        dtype = str(found.dtype)
+        if value in self.arena.offsets:
+            return self.take(value, shape, dtype)
+        to = relax.TensorType(shape, dtype)
+        return self.builder.emit(
+            relax.Call(relax.ExternFunc("vm.builtin.reshape"), [tensor, relax.ShapeExpr(shape)], ty_args=[to])
+        )
+
     def _place(self, offset: int, shape: tuple[int, ...], dtype: str) -> Expr:
         tensor = self.builder.emit(place_tensor(self.storage, offset, relax.ShapeExpr(shape), dtype))
         if not offset:

@@ -67,7 +67,7 @@ class Machine:
         return self._lane.run(run) if self.session is None else self.session.call(run)
 
     def _tensor(self, array: np.ndarray) -> Any:
-        return tvm.runtime.tensor(np.ascontiguousarray(array), self.device)
+        return tvm.runtime.tensor(np.asarray(array, order="C"), self.device)
 
     def call(self, function: str, image: np.ndarray, outputs: int = 1) -> list[np.ndarray]:
         """Run `main` or `trace` on an image batch; the outputs as arrays here."""

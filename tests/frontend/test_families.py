@@ -108,7 +108,7 @@ def test_layer_table_of_accepted_models(name: str, args: dict) -> None:
 @pytest.mark.parametrize(("name", "args", "first", "also"), REFUSED)
 def test_refused_by_the_operators_name(name: str, args: dict, first: str, also: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
-        load_model(name, model_args=args)
+        load_model(name, model_args=args, strict_integer=True)
     assert first in caught.value.what.split(" is not supported")[0]
     assert also in caught.value.what
     assert str(caught.value).startswith(f"timm:{name}") and "\n" not in str(caught.value)

@@ -357,8 +357,8 @@ def test_networks_that_only_look_alike_are_refused(module: type[Tiny], words: st
 def test_a_wrong_rule_is_caught_by_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     right = prove.recognize
 
-    def wrong(graph: Graph, shape: tuple[int, ...]) -> Recognized:
-        found = right(graph, shape)
+    def wrong(graph: Graph, shape: tuple[int, ...], strict: bool) -> Recognized:
+        found = right(graph, shape, strict)
         scale = next(k for k in found.tensors if k.endswith("residual.scale"))
         return Recognized(found.ops, found.outputs, True, {**found.tensors, scale: found.tensors[scale] * 1.001})
 
@@ -377,8 +377,8 @@ def test_own_parameters_that_hide_a_branch_do_not_hide_an_error(monkeypatch: pyt
         module.norm1.weight.fill_(1e-9)
     right = prove.recognize
 
-    def wrong(graph: Graph, shape: tuple[int, ...]) -> Recognized:
-        found = right(graph, shape)
+    def wrong(graph: Graph, shape: tuple[int, ...], strict: bool) -> Recognized:
+        found = right(graph, shape, strict)
         zeroed = {**found.tensors, "fc2.weight": torch.from_numpy(np.zeros((8, 16), np.float32))}
         return Recognized(found.ops, found.outputs, True, zeroed)
 

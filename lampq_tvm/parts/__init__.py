@@ -1,0 +1,1 @@
+"""Parts of the source model that stay float: torch's operators become kernels, imported, fused and scheduled by TVM."""

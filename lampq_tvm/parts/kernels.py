@@ -1,0 +1,126 @@
+"""The kernels of a part: its program imported as Relax, fused and scheduled, then taken apart into functions and their order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from torch import Tensor
+from tvm import relax, te
+from tvm.ir import Expr, GlobalVar, IRModule
+from tvm.ir.expr import GenericConst
+from tvm.relax.frontend.torch import from_exported_program
+from tvm.s_tir import dlight
+from tvm.tirx import PrimFunc
+
+from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.kernels.isa import LEVELS
+from lampq_tvm.network.operators.float_part import Node, Sizes
+from lampq_tvm.parts.batch_norm import folded
+from lampq_tvm.parts.converters import CONVERTERS
+from lampq_tvm.parts.legalize import rules
+from lampq_tvm.parts.program import exported
+from lampq_tvm.parts.schedules import Product, Rest
+from lampq_tvm.store import digest
+
+_IMPORTING = threading.Lock()  # TVM keeps the builders of all threads in one stack
+REGISTERS = 32  # vector registers of most levels; AVX2 has half of them
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel.
+
+    Attributes:
+        name: of the kernel: equal for equal functions.
+        function: writes its last argument.
+        reads: what the others are: inputs of the part by number, earlier steps by number behind those, constants by array.
+        shape, dtype: of what it writes.
+    """
+
+    name: str
+    function: PrimFunc
+    reads: tuple[int | np.ndarray, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def part_steps(
+    nodes: Sequence[Node], ins: Sequence[Sizes], constants: Mapping[str, Tensor], images: int, isa: str
+) -> list[Step]:
+    """The kernels of a part in order; the last one gives its output.
+
+    Raises:
+        UnsupportedError: TVM cannot import it.
+    """
+    nodes, constants = folded(nodes, constants, len(ins))
+    program = exported(nodes, ins, constants, images)
+    with _IMPORTING, quiet():
+        try:
+            module = from_exported_program(program, unwrap_unit_return_tuple=True, custom_convert_map=CONVERTERS)
+        except Exception as e:  # the importer raises whatever its operators raise
+            why = " ".join(str(e).split())[-200:]
+            raise UnsupportedError(f"TVM cannot import {', '.join(dict.fromkeys(n.operator for n in nodes))} ({why})") from e
+        return _steps(_lowered(module, isa), len(ins))
+
+
+def _lowered(module: IRModule, isa: str) -> IRModule:
+    lanes = LEVELS[isa].lanes
+    height = 6 if isa == "avx2" else 10
+    t = relax.transform
+    passes = [
+        t.DecomposeOpsForInference(),
+        t.CanonicalizeBindings(),
+        t.LegalizeOps(rules(2 * lanes, height)),
+        t.AnnotateTIROpPattern(),
+        t.FoldConstant(),
+        t.DeadCodeElimination(),
+        t.FuseOps(),
+        t.FuseTIR(),
+        t.DeadCodeElimination(),
+        dlight.ApplyDefaultSchedule(Product(height), Rest(lanes)),
+    ]
+    with tvm.target.Target("llvm"):  # for what is folded here; the kernels are compiled with the rest of the network
+        lowered: IRModule = tvm.transform.Sequential(passes)(module)
+    return lowered
+
+
+def _steps(module: IRModule, inputs: int) -> list[Step]:
+    main = module["main"]
+    places: dict[relax.Var, int] = dict(zip(main.params, range(inputs), strict=True))
+    steps: list[Step] = []
+    for binding in (b for block in main.body.blocks for b in block.bindings):
+        value = binding.value
+        if isinstance(value, relax.Var):
+            places[binding.var] = places[value]
+            continue
+        if not isinstance(value, relax.Call) or not isinstance(value.args[0], GlobalVar):
+            raise UnsupportedError(f"TVM has no kernel for {value.op.name if isinstance(value, relax.Call) else value}")
+        variable, arguments = value.args[0], value.args[1]
+        reads = tuple(_read(each, places) for each in arguments.fields)
+        function = module[variable].without_attr("global_symbol")
+        shape = tuple(int(n) for n in value.ty_args[0].shape)
+        dtype = str(value.ty_args[0].dtype)
+        name = f"float_{digest(function.script())[:12]}"
+        steps.append(Step(name, function, reads, shape, dtype))
+        places[binding.var] = inputs + len(steps) - 1
+    return steps or [_copy(main)]
+
+
+def _copy(main: relax.Function) -> Step:
+    """A part that changes nothing but the shape, such as dropout."""
+    (x,), shape = main.params, tuple(int(n) for n in main.ret_ty.shape)
+    source = te.placeholder(tuple(int(n) for n in x.ty.shape), "float32", "x")
+    function = te.create_prim_func([source, te.compute(shape, lambda *i: source(*i), "copy")])
+    return Step(f"float_copy_{digest(shape)[:12]}", function, (0,), shape, "float32")
+
+
+def _read(argument: Expr, places: Mapping[relax.Var, int]) -> int | np.ndarray:
+    if isinstance(argument, GenericConst):
+        return argument.value.numpy()
+    return places[argument]
+

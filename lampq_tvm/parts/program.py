@@ -1,0 +1,39 @@
+"""A part as a program of torch's, for a number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.network.operators.float_part import Node, Sizes, run_nodes, whole
+
+
+class _Module(nn.Module):
+    """The nodes with their constants as buffers."""
+
+    def __init__(self, nodes: Sequence[Node], constants: Mapping[str, Tensor], images: int) -> None:
+        super().__init__()
+        self.nodes, self.images = nodes, images
+        for field, constant in constants.items():
+            self.register_buffer(field, constant)
+
+    def forward(self, *x: Tensor) -> Tensor:
+        return run_nodes(self.nodes, x, dict(self.named_buffers()), self.images)
+
+
+def exported(nodes: Sequence[Node], ins: Sequence[Sizes], constants: Mapping[str, Tensor], images: int) -> ExportedProgram:
+    """The part's program.
+
+    Args:
+        nodes: the last one gives the output.
+        ins: shapes of the inputs.
+        constants: by field.
+        images: that it is for.
+    """
+    module = _Module(nodes, constants, images).eval()
+    with quiet(), torch.no_grad():
+        return torch.export.export(module, tuple(torch.zeros(whole(sizes, images)) for sizes in ins), strict=False)
