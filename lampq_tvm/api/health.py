@@ -23,8 +23,8 @@ def doctor(request: DoctorRequest) -> dict[str, Any]:
     """What works here, and, for a model, its layers and what would be refused.
 
     Returns:
-        `checks`: rows of name, ok, text; for a model also `layers`, `parts` (what stays float: name, operators, macs), `refused`,
-        `parameters`, `gmacs`.
+        `checks`: rows of name, ok, text; for a model also `layers`, `parts` (what stays float: name, operators, macs),
+        `refused`, `parameters`, `gmacs`.
 
     Raises:
         UnsupportedError: the model is unknown, or has no attention layer.
@@ -42,7 +42,8 @@ def doctor(request: DoctorRequest) -> dict[str, Any]:
         for r in found.layers
     ]
     parts = [{"name": p.name, "operators": p.operators, "macs": p.macs} for p in found.parts]
-    figures = {"parts": parts, "refused": list(found.refused), "parameters": found.parameters, "gmacs": found.gmacs, "weights": found.weights}
+    figures = {"parts": parts, "refused": list(found.refused), "parameters": found.parameters, "gmacs": found.gmacs}
+    figures["weights"] = found.weights
     return {"checks": checks, "layers": layers, **figures}
 
 

@@ -63,7 +63,8 @@ def inspect(request: InspectRequest) -> Inspection:
 
     Returns:
         `layers` (name, type, w_bits, a_bits, params), `parts` that stay float (name, operators, macs) and `macs` of the whole
-        network for one image (None where nothing stays float), `payload_bytes`, `code_bytes`, `size_bytes`, `arena_bytes` (working
+        network for one image (None where nothing stays float), `payload_bytes`,
+        `code_bytes`, `size_bytes`, `arena_bytes` (working
         memory of one call) and `largest_activation_bytes` (both None in an artifact that does not say), `avg_w_bits`,
         `avg_a_bits`, `target`, `weights` (`trained` or `random`), `input` (`channels`, `height`, `width`, `mean` and `std` of
         pixels in 0..1, `interpolation`, `crop_pct`), `classes` (None without a classifier), `batches` (sizes compiled for).

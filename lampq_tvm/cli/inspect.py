@@ -50,6 +50,7 @@ def show(found: Inspection, json: bool) -> None:
     print_table(("layer", "type", "w", "a", "params"), layers)
     show_parts(found["parts"], found["macs"] or 0)
     print()
-    figures = {k: v for k, v in found.items() if k not in ("layers", "parts", "input") and v is not None} | input_rows(InputSpec(**found["input"]))
+    figures = {k: v for k, v in found.items() if k not in ("layers", "parts", "input") and v is not None}
+    figures |= input_rows(InputSpec(**found["input"]))
     figures["batches"] = " ".join(map(str, found["batches"]))
     print_table(("figure", "value"), list(figures.items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def show_options(verb: str, rows: Mapping[str, str]) -> None:
@@ -35,12 +36,13 @@ def _cell(value: object) -> str:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
+
 def show_parts(parts: Sequence[Mapping[str, Any]], macs: float) -> None:
     """Print what stays float, each part's share of all multiply-adds beside it."""
     if not parts:
         return
     rows = [
-        (part["name"], " ".join(f"{name} {count}" for name, count in part["operators"].items()), f"{part['macs'] / max(1, macs):.1%}")
+        (part["name"], " ".join(f"{n} {count}" for n, count in part["operators"].items()), f"{part['macs'] / max(1, macs):.1%}")
         for part in parts
     ]
     total = sum(part["macs"] for part in parts) / max(1, macs)

@@ -93,8 +93,8 @@ def payload(qm: QuantizedModel, stored: Mapping[str, np.ndarray] = NOTHING) -> b
         if k not in copies and k.rpartition(".")[0] not in parts
     } | dict(stored)
     arrays = {k: pack_bits(v, widths[k]) if k in widths else np.asarray(v, order="C") for k, v in kept.items()}
-    stored: bytes = save_tensors(dict(sorted(arrays.items())))
-    return stored
+    saved: bytes = save_tensors(dict(sorted(arrays.items())))
+    return saved
 
 
 def stored_codes(
@@ -132,9 +132,9 @@ def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
     for layer in qm.plan.layers:
         rows.append(layer.model_dump(exclude={"reason"}))
         op = attention.get(layer.name)
-        for product, kind in op.unweighted.items() if op is not None else ():
-            widths = {"w_bits": kind.bits, "a_bits": kind.bits}
-            rows.append({"name": f"{op.name}.{product}", "type": product, **widths, "params": 0})
+        if op is not None:
+            widths = [(product, {"w_bits": kind.bits, "a_bits": kind.bits}) for product, kind in op.unweighted.items()]
+            rows += [{"name": f"{op.name}.{product}", "type": product, **each, "params": 0} for product, each in widths]
     return rows
 
 

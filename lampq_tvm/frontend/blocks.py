@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx
 
@@ -20,12 +22,13 @@ def open_blocks(module: torch.nn.Module, graph: fx.Graph) -> None:
         place = SETTINGS.get(getattr(node.target, "__name__", "")) if node.op == "call_function" else None
         if place is None or (place > AUTOCAST_ON and node.args[AUTOCAST_ON]):
             continue
-        block = getattr(module, node.args[place].target)
+        name: Any = node.args[place]
+        block = getattr(module, name.target)
         inner = [n for n in block.graph.nodes if n.op == "placeholder"]
         with graph.inserting_before(node):
             results = graph.graph_copy(block.graph, dict(zip(inner, node.args[place + 1 :], strict=True)))
         for item in list(node.users):
-            item.replace_all_uses_with(results[item.args[1]])
+            item.replace_all_uses_with(results[item.args[1]])  # type: ignore[index]
             graph.erase_node(item)
         graph.erase_node(node)
     graph.eliminate_dead_code()

@@ -50,7 +50,7 @@ def _cones(ops: Sequence[Op], outputs: Sequence[str], nodes: Mapping[str, FloatN
     for op in ops:
         for name in dict.fromkeys(op.inputs):
             readers.setdefault(name, []).append(op)
-    for name, node in reversed(nodes.items()):
+    for name, node in reversed(list(nodes.items())):
         found = {root for op in readers.get(name, []) if isinstance(op, FloatNode) for root in roots[op.name]}
         leaves = name in outputs or any(not isinstance(op, FloatNode) for op in readers.get(name, []))
         roots[name] = (found if node.free or (len(found) == 1 and not leaves) else set()) | ({name} if leaves else set())
@@ -58,7 +58,9 @@ def _cones(ops: Sequence[Op], outputs: Sequence[str], nodes: Mapping[str, FloatN
     return {root: [n for n in nodes if root in roots[n]] for root in nodes if root in roots[root]}
 
 
-def _part(nodes: Sequence[FloatNode], tensors: Mapping[str, Tensor], sizes: Mapping[str, Sizes]) -> tuple[FloatPart, dict[str, Tensor]]:
+def _part(
+    nodes: Sequence[FloatNode], tensors: Mapping[str, Tensor], sizes: Mapping[str, Sizes]
+) -> tuple[FloatPart, dict[str, Tensor]]:
     """Some nodes in execution order as one operator, with its constants by field."""
     inside = {node.name for node in nodes}
     inputs = list(dict.fromkeys(name for node in nodes for name in node.inputs if name not in inside))
@@ -87,4 +89,3 @@ def _renumbered(argument: Any, values: Sequence[int], fields: Mapping[str, str])
     if "constant" in argument:
         return {**argument, "constant": fields[argument["constant"]]}
     return {key: _renumbered(each, values, fields) for key, each in argument.items()}
-

@@ -37,16 +37,16 @@ def finish(trace: Trace, output: Base, floats: bool = False) -> Recognized:
     if len(output.shape) != 2 or output.op is None:
         trace.refuse(f"an output of shape {list(output.shape)} (not one vector per image)")
     ops = _needed(trace.ops, output.name)
-    if not floats and not any(isinstance(op, Attends) for op in ops) or not any(op.reads_image for op in ops):
+    if not (floats or any(isinstance(op, Attends) for op in ops)) or not any(op.reads_image for op in ops):
         trace.refuse("a network whose output does not pass a patch embedding and attention")
-    tensors, names = trace.tensors, {}
+    tensors, types = trace.tensors, dict[str, str]()
     if floats:
         shapes = {base.name: base.shape for base in trace.bases if base.alive} | {IMAGE: trace.image.shape}
         ops, tensors = joined(ops, (output.name,), tensors, shapes)
-        names = layer_types(trace.graph)
+        types = layer_types(trace.graph)
     ops, final, tensors = _tokens_before_norms(ops, output.name, tensors)
     ops = [
-        dataclasses.replace(op, type=_layer_type(trace, op, ops, final, names)) if isinstance(op, Linear) else op for op in ops
+        dataclasses.replace(op, type=_layer_type(trace, op, ops, final, types)) if isinstance(op, Linear) else op for op in ops
     ]
     names = {op.name for op in ops}
     tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
@@ -87,7 +87,7 @@ def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor])
     return moved, renamed.get(output, output), tensors
 
 
-def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str, names: Mapping[str, str]) -> str:
+def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str, types: Mapping[str, str]) -> str:
     """A linear layer's type by what stands before and behind it, or beside parts that stay float by its name."""
     source = _before_moves(op.inputs[0], ops)
     wanted = {o.layer_before for o in ops if isinstance(o, FloatOp) and op.name in o.inputs}
@@ -95,7 +95,8 @@ def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str, names: Map
     found = next((kind for kind in CLOSEST if kind in (*wanted, given)), None)
     if found is None:
         found = "head" if op.name == output or wanted <= {"head"} else given
-    return found or names.get(op.name) or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
+    found = found or types.get(op.name)
+    return found or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
 
 
 def _before_moves(name: str, ops: list[Op]) -> Op | None:

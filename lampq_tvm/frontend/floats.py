@@ -1,8 +1,8 @@
-"""What no rule covers stays what it is: a node of torch's own in the network, between the operators that are recognized.
+"""What no rule covers stays what it is: a node of torch's own, between the operators that are recognized.
 
 A node that its rule refuses is tried again on what its inputs are in float, since it may be these that cannot be read (an
-activation function after a convolution), and becomes a `FloatNode` where that does not help. What it reads becomes one too where
-it was only on its way to an operator (scores that never reached their softmax). `frontend.cones` joins the nodes to parts.
+activation function behind a convolution), and becomes a `FloatNode` where that does not help. What it reads becomes one too
+where it was only on its way to an operator (scores that never reached their softmax). `frontend.cones` joins nodes to parts.
 
 Nodes are written down for any number of images: what depends on it, in the sizes that views are given, is found by the axis
 along which the images lie.
@@ -52,7 +52,7 @@ class Floats:
     def settle(self, node: fx.Node, value: Any) -> None:
         """Remember the operator whose whole value, in order, a node's value is, if it is one's."""
         base = self._whole(value) if isinstance(value, Elements) else None
-        if base is not None:
+        if base is not None and (not isinstance(base.op, FloatNode) or base.shape[-1] == value.shape[-1]):
             self.settled[node] = base
 
     def _whole(self, x: Elements) -> Base | None:
@@ -181,9 +181,9 @@ class Floats:
         made = Node(self._target(node), tuple(args), kwargs)
         if name == "repeat":
             made = self._repeated(made, node, encoder.inputs[0])
-        shape = None if isinstance(value, (list, tuple)) else self._shape(value)
+        whole = None if isinstance(value, (list, tuple)) else self._shape(value)
         place = module_path(node) or "float"
-        return self._add(f"{place}.{name}", tuple(encoder.inputs), made, encoder.constants, shape)
+        return self._add(f"{place}.{name}", tuple(encoder.inputs), made, encoder.constants, whole)
 
     def _repeated(self, made: Node, node: fx.Node, name: str) -> Node:
         """Copies of an image stay beside it: as a model that takes one image sees it."""

@@ -21,30 +21,32 @@ def linears_first(graph: fx.Graph, images: Any) -> None:
     `images` from the first one.
     """
     for node in list(graph.nodes):
-        if node.op != "call_function" or operator(node) != LINEAR or not isinstance(node.args[0], fx.Node):
-            continue
-        order = _order(node.args[0])
+        turned = node.args[0] if node.op == "call_function" and operator(node) == LINEAR else None
+        order = _order(turned) if isinstance(turned, fx.Node) else None
         if order is None or order[0] == 0 or order[-1] != len(order) - 1:
             continue
-        if node.args[0].args[0].meta["val"].shape[0] != images:  # type: ignore[union-attr]
+        rows: Any = turned.args[0]  # type: ignore[union-attr]
+        if rows.meta["val"].shape[0] != images:
             continue
         with graph.inserting_before(node):
-            first = graph.node_copy(node, lambda n, node=node: node.args[0].args[0] if n is node.args[0] else n)
+            first = graph.call_function(node.target, (rows, *node.args[1:]), node.kwargs)  # type: ignore[arg-type]
+            first.meta = dict(node.meta)
             first.meta["val"] = node.meta["val"].permute([order.index(i) for i in range(len(order))])
-            turned = graph.call_function(torch.ops.aten.permute.default, (first, order))
-            turned.meta = dict(node.meta)
-        node.replace_all_uses_with(turned)
+            after = graph.call_function(torch.ops.aten.permute.default, (first, order))
+            after.meta = dict(node.meta)
+        node.replace_all_uses_with(after)
         graph.erase_node(node)
 
 
 def _order(node: fx.Node) -> list[int] | None:
     """The axes that a node puts in another order; None where it does something else."""
-    name, rank = operator(node) if node.op == "call_function" else "", getattr(node.meta.get("val"), "ndim", 0)
-    if name == "permute":
-        return [axis % rank for axis in node.args[1]]  # type: ignore[union-attr]
-    if name == "transpose":
-        order = list(range(rank))
-        a, b = (int(axis) % rank for axis in node.args[1:3])  # type: ignore[arg-type]
-        order[a], order[b] = order[b], order[a]
-        return order
-    return None
+    if node.op != "call_function" or operator(node) not in ("permute", "transpose"):
+        return None
+    rank, axes = node.meta["val"].ndim, [*node.args[1:]]
+    given: Any = axes[0] if operator(node) == "permute" else axes
+    if operator(node) == "permute":
+        return [axis % rank for axis in given]
+    order = list(range(rank))
+    a, b = (axis % rank for axis in given)
+    order[a], order[b] = order[b], order[a]
+    return order

@@ -160,6 +160,8 @@ class Trace:
             self.refuse("joining values of several operators")
         if not x.plain:
             self.refuse(f"multiplying or adding constants to the output of {source.name}")
+        if isinstance(source.op, FloatNode) and x.shape[-1] != source.shape[-1]:
+            self.refuse(f"another shape of {source.name}")  # which is another float value's own
         return self._regrouped(x, source)
 
     def touches(self, x: Elements, base: Base) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lampq_tvm.network.model import Attends, ImportedModel
+from lampq_tvm.network.op import FloatOp
 from lampq_tvm.network.operators.float_part import FloatPart, whole
 
 
@@ -30,10 +32,7 @@ def integer_macs(model: ImportedModel) -> dict[str, int]:
     found = {layer.name: layer.macs for layer in model.layers}
     for op in model.ops:
         if isinstance(op, Attends):
-            shape = tuple(model.shapes[op.inputs[0]])
-            x = torch.zeros((1, *shape))
-            tensors = {k: torch.from_numpy(v) for k, v in model.tensors.items() if k.rpartition(".")[0] == op.name}
-            found[op.name] = _counted(lambda op=op, x=x, tensors=tensors: op.run((x,), tensors))  # type: ignore[misc]
+            found[op.name] = _counted(model, op, (torch.zeros((1, *model.shapes[op.inputs[0]])),))
     return found
 
 
@@ -44,13 +43,12 @@ def float_parts(model: ImportedModel) -> tuple[Part, ...]:
 
 def part_macs(model: ImportedModel, op: FloatPart) -> int:
     """Multiply-adds of one part."""
-    own = {k: torch.from_numpy(v) for k, v in model.tensors.items() if k.rpartition(".")[0] == op.name}
-    inputs = tuple(torch.zeros(whole(sizes, 1)) for sizes in op.ins)
-    return _counted(lambda: op.run(inputs, own))
+    return _counted(model, op, tuple(torch.zeros(whole(sizes, 1)) for sizes in op.ins))
 
 
-def _counted(run: object) -> int:
-    """Half the floating-point operations of matrix products and convolutions that a call makes."""
+def _counted(model: ImportedModel, op: FloatOp, inputs: tuple[torch.Tensor, ...]) -> int:
+    """Half the floating-point operations of an operator's matrix products and convolutions."""
+    own = {f"{op.name}.{field}": torch.from_numpy(np.array(v)) for field, v in op.constants(model.tensors).items()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        run()  # type: ignore[operator]
+        op.run(inputs, own)
     return int(counter.get_total_flops()) // 2

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.registry import Registry
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IMAGE = "image"  # name of the network's input
 # Without the batch: (channels,), (tokens, channels) or (windows, tokens, channels); of the image (channels, height, width).
 Shape = tuple[int, ...]
+T = TypeVar("T")
 
 
 class Shaped(Protocol):
@@ -49,6 +50,10 @@ class Op:
     def reads_image(self) -> bool:
         """Whether it reads the image itself, whose codes are pixels."""
         return IMAGE in self.inputs
+
+    def constants(self, tensors: Mapping[str, T]) -> dict[str, T]:
+        """The operator's own tensors of a network's, by field."""
+        return {k[len(self.name) + 1 :]: v for k, v in tensors.items() if k.rpartition(".")[0] == self.name}
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """Shape of its output from those of its inputs.

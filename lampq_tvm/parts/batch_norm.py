@@ -43,7 +43,10 @@ def _values(argument: Any) -> set[int]:
 
 
 def _scaled(convolution: Node, norm: Node, constants: Mapping[str, Tensor], field: str) -> tuple[Node, dict[str, Tensor]]:
-    """The convolution with the norm's factor and shift in its weights, and those: batch_norm(x, weight, bias, mean, var, _, _, eps)."""
+    """The convolution with the norm's factor and shift in its weights, and those.
+
+    Arguments of the norm: x, weight, bias, mean, variance, training, momentum, eps.
+    """
 
     def constant(argument: Any, otherwise: float) -> Tensor:
         return constants[argument["constant"]].double() if argument else torch.full_like(var, otherwise)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import fx
 from tvm import relax
 from tvm.ir import Expr
@@ -34,7 +33,7 @@ def divide(node: fx.Node, importer: Any) -> Expr:
     x, y = importer.retrieve_args(node)[:2]
     dtype = str(x.ty.dtype)
     quotient = _emit(importer, relax.op.divide(x, relax.const(y, dtype) if isinstance(y, (int, float)) else y))
-    rounding = {"floor": relax.op.floor, "trunc": relax.op.trunc}.get(node.kwargs.get("rounding_mode") or "")
+    rounding = {"floor": relax.op.floor, "trunc": relax.op.trunc}.get(str(node.kwargs.get("rounding_mode")))
     return quotient if rounding is None else _emit(importer, rounding(quotient))
 
 
@@ -45,7 +44,7 @@ def index(node: fx.Node, importer: Any) -> Expr:
     if axes != list(range(axes[0], axes[-1] + 1)):
         raise UnsupportedError("indices along axes that are apart", where=node.name)
     shape = [int(n) for n in x.ty.shape]
-    each = torch.broadcast_shapes(*(tuple(int(n) for n in indices[i].ty.shape) for i in axes))
+    each = np.broadcast_shapes(*(tuple(int(n) for n in indices[i].ty.shape) for i in axes))
     flat = None
     for i in axes:
         at = _wrapped(importer, indices[i], shape[i])

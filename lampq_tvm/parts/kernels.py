@@ -1,4 +1,4 @@
-"""The kernels of a part: its program imported as Relax, fused and scheduled, then taken apart into functions and their order."""
+"""The kernels of a part: its program imported as Relax, fused and scheduled, then taken apart into functions in their order."""
 
 from __future__ import annotations
 
@@ -121,6 +121,6 @@ def _copy(main: relax.Function) -> Step:
 
 def _read(argument: Expr, places: Mapping[relax.Var, int]) -> int | np.ndarray:
     if isinstance(argument, GenericConst):
-        return argument.value.numpy()
+        array: np.ndarray = argument.value.numpy()
+        return array
     return places[argument]
-

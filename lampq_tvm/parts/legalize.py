@@ -124,5 +124,3 @@ def _conv2d(builder: relax.BlockBuilder, call: relax.Call, width: int, height: i
     panels = builder.emit(builder.call_te(patches, x, primfunc_name_hint="patches"))
     matrix = builder.emit(relax.op.reshape(weight, (1, outputs, k)))
     return relax.op.reshape(builder.emit(_product(builder, matrix, panels, (images, outputs, n), height)), _ints(call.ty.shape))
-
-

@@ -53,7 +53,7 @@ class Product(dlight.base.ScheduleRule):  # type: ignore[misc]
 
 
 class Rest(dlight.base.ScheduleRule):  # type: ignore[misc]
-    """Everything else: steps that only move or map elements are merged, an inner axis goes over vectors, an outer one over cores.
+    """Everything else: what only moves or maps elements is merged, an inner axis goes over vectors, an outer one over cores.
 
     Args:
         lanes: float32 lanes of a vector.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators.float_part import QFloatPart
 from lampq_tvm.quantize.reference import run_op
 
+Pixels = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
 CLOSE = 1e-4  # of the part's largest value
 
 
@@ -23,7 +26,7 @@ def has_parts(qm: QuantizedModel) -> bool:
     return any(isinstance(op, QFloatPart) for op in qm.ops)
 
 
-def part_errors(qm: QuantizedModel, pixels: npt.NDArray[np.uint8], values: Mapping[str, npt.NDArray[np.generic]]) -> Iterator[tuple[str, float]]:
+def part_errors(qm: QuantizedModel, pixels: Pixels, values: Mapping[str, Array]) -> Iterator[tuple[str, float]]:
     """(float part, its largest difference from the reference, in units of its largest value), in execution order.
 
     Args:
@@ -36,26 +39,27 @@ def part_errors(qm: QuantizedModel, pixels: npt.NDArray[np.uint8], values: Mappi
             yield op.name, _error(expected, values[op.name].reshape(expected.shape))
 
 
-def differences(qm: QuantizedModel, pixels: npt.NDArray[np.uint8], values: Mapping[str, npt.NDArray[np.generic]]) -> Iterator[str]:
+def differences(qm: QuantizedModel, pixels: Pixels, values: Mapping[str, Array]) -> Iterator[str]:
     """What is wrong with an artifact's values: a bit of an integer operator, more than `CLOSE` of a part; as `part_errors`."""
     for op, expected in _beside(qm, pixels, values):
         got = values[op.name].reshape(expected.shape)
         if isinstance(op, QFloatPart):
             error = _error(expected, got)
             if not error <= CLOSE:
-                yield f"{op.name} ({', '.join(dict.fromkeys(n.operator for n in op.nodes))}) lies {error:.1e} of its largest value away"
+                operators = ", ".join(dict.fromkeys(node.operator for node in op.nodes))
+                yield f"{op.name} ({operators}) lies {error:.1e} of its largest value away"
         elif differ := int((expected != got).sum()):
             yield f"{differ} of {got.size} values of {op.name} differ"
 
 
-def _error(expected: npt.NDArray[np.generic], got: npt.NDArray[np.generic]) -> float:
+def _error(expected: Array, got: Array) -> float:
     largest = float(np.abs(expected).max())
     away = float(np.abs(got.astype(np.float64) - expected).max())
     return away / largest if largest else float(away > 0)
 
 
 @torch.no_grad()
-def _beside(qm: QuantizedModel, pixels: npt.NDArray[np.uint8], values: Mapping[str, npt.NDArray[np.generic]]) -> Iterator[tuple[QOp, npt.NDArray[np.generic]]]:
+def _beside(qm: QuantizedModel, pixels: Pixels, values: Mapping[str, Array]) -> Iterator[tuple[QOp, Array]]:
     """Each operator with what the reference makes of the artifact's inputs."""
     given = {IMAGE: (pixels.astype(np.int16) - 128).astype(np.int8), **values}
     tensors = {k: torch.from_numpy(np.array(v)) for k, v in qm.tensors.items()}

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,6 @@ class QOp(Op):
         if found is None:
             raise UnsupportedError(otherwise, where=f"{self.name} ({type(self).__name__})")
         return found
-
-    def constants(self, tensors: Mapping[str, T]) -> dict[str, T]:
-        """The operator's own tensors of a network's, by field."""
-        return {k[len(self.name) + 1 :]: v for k, v in tensors.items() if k.rpartition(".")[0] == self.name}
 
     def at_widths(self, w_bits: int, a_bits: int) -> QOp:
         """The operator with other widths of its weights and of the codes they are multiplied with, where it has weights."""

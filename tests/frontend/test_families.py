@@ -165,15 +165,19 @@ def test_layer_table_of_siglip() -> None:
 @pytest.mark.parametrize(("call", "name"), [(load_model, "resnet18"), (doctor, "resnet18"), (load_model, "convnext_atto")])
 def test_no_attention_layer(call: Callable[..., object], name: str) -> None:
     args = {"depths": (1, 1, 1, 1)} if "convnext" in name else {"layers": (1, 1, 1, 1)}
-    with pytest.raises(UnsupportedError, match="no attention layer"):
-        call(name, model_args=args)
+    if call is load_model:
+        with pytest.raises(UnsupportedError, match="no attention layer"):
+            load_model(name, model_args=args, strict_integer=True)
+    else:
+        report = doctor(name, model_args=args)
+        assert report.supported and report.parts and [layer.type for layer in report.layers] == ["head"]
 
 
 def test_macs_of_deit_tiny() -> None:
-    """197 tokens through blocks of 12 * 192^2 weights, 196 patches and the head."""
+    """197 tokens through blocks of 12 * 192^2 weights and attention, 196 patches and the head."""
     report = doctor("deit_tiny_patch16_224", model_args={"depth": 1})
     assert report.supported and report.refused == ()
-    assert report.macs == 196 * 192 * 768 + 197 * 12 * 192 * 192 + 192 * 1000
+    assert report.macs == 196 * 192 * 768 + 197 * 12 * 192 * 192 + 2 * 197 * 197 * 192 + 192 * 1000
     assert report.parameters == 5717416 - 11 * (12 * 192 * 192 + 13 * 192)
     assert (report.input.height, report.input.mean) == (224, (0.485, 0.456, 0.406))
 

@@ -86,7 +86,7 @@ class Convolved(Hybrid):
     """Depthwise convolution, gating by pooled channels, maximum over neighbours, beside the attention."""
 
     def mix(self, x: Tensor) -> Tensor:
-        b, t, c = x.shape
+        b, _, c = x.shape
         grid = x.transpose(1, 2).reshape(b, c, 4, 4)
         grid = self.extra(grid) * grid.mean((2, 3), keepdim=True).sigmoid()
         grid = nn.functional.max_pool2d(grid, 3, 1, 1) + nn.functional.adaptive_avg_pool2d(grid, 4)
@@ -105,7 +105,8 @@ class WindowsOfProducts(Hybrid):
         return mixed + torch.cat([x[:, :1].expand(-1, t - 1, -1), torch.ones(1, 1, c).expand(b, -1, -1)], 1)
 
 
-HYBRIDS = {kind.__name__: kind for kind in (Hybrid, TalkingHeads, ChannelAttention, SequenceFirst, Convolved, WindowsOfProducts)}
+KINDS = (Hybrid, TalkingHeads, ChannelAttention, SequenceFirst, Convolved, WindowsOfProducts)
+HYBRIDS = {kind.__name__: kind for kind in KINDS}
 
 
 @functools.cache

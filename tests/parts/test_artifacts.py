@@ -1,4 +1,4 @@
-"""Artifacts of networks with float parts: integer operators equal bit for bit, parts close, each on the artifact's own inputs."""
+"""Artifacts with float parts: integer operators are equal bit for bit and parts close, each on the artifact's own inputs."""
 
 from __future__ import annotations
 

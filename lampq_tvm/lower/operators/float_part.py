@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,16 +17,19 @@ from lampq_tvm.lower.operators import RULES
 from lampq_tvm.quantize.operators.float_part import QFloatPart, QNormalized
 from lampq_tvm.store import digest
 
+if TYPE_CHECKING:
+    from lampq_tvm.parts.kernels import Step
+
 KEPT = 256  # parts whose kernels are remembered: times of each width are asked for of the same parts
 
 
 @RULES.register(QFloatPart)
 def lower_part(op: QFloatPart, c: Context) -> list[Call]:
     """Its kernels in order."""
-    constants = {k.rpartition(".")[2]: v for k, v in c.tensors.items() if k.rpartition(".")[0] == op.name}
-    steps = _Part(op, constants, c.batch, c.isa).steps()
+    steps = _Part(op, op.constants(c.tensors), c.batch, c.isa).steps()
     names = [*op.inputs, *(f"{op.name}.{i}" for i in range(len(steps) - 1)), op.name]
-    calls, stored = [], {}
+    calls: list[Call] = []
+    stored: dict[str, np.ndarray] = {}
     for i, step in enumerate(steps):
         arguments = Arguments()
         for read in step.reads:
@@ -61,7 +65,7 @@ class _Part:
         return isinstance(other, _Part) and self.key == other.key
 
     @functools.lru_cache(maxsize=KEPT)  # noqa: B019  (parts are equal by their content)
-    def steps(self):  # type: ignore[no-untyped-def]
+    def steps(self) -> list[Step]:
         """Calls of kernels (`parts.kernels`)."""
         from lampq_tvm.parts.kernels import part_steps
 

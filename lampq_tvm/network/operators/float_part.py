@@ -23,8 +23,8 @@ Sizes = tuple[int | dict[str, int], ...]
 class Node:
     """A call of one of torch's operators.
 
-    Arguments are JSON, in which `{"value": i}` is a value (the part's inputs come first, then its nodes), `{"constant": field}` a
-    tensor (with `"images": k` repeated along its first axis for k times the images), `{"images": k}` k times the number of
+    Arguments are JSON, in which `{"value": i}` is a value (the part's inputs come first, then its nodes), `{"constant": field}`
+    a tensor (with `"images": k` repeated along its first axis for k times the images), `{"images": k}` k times the number of
     images, `{"dtype": name}` a type.
 
     Attributes:
@@ -98,8 +98,7 @@ class FloatPart(FloatOp):
 
     def run(self, x: tuple[Tensor, ...], tensors: Mapping[str, Tensor]) -> Tensor:
         """Its nodes one after the other."""
-        own = {k[len(self.name) + 1 :]: v for k, v in tensors.items() if k.rpartition(".")[0] == self.name}
-        return run_nodes(self.nodes, x, own, images_of(self.ins[0], x[0].shape))
+        return run_nodes(self.nodes, x, self.constants(tensors), images_of(self.ins[0], x[0].shape))
 
 
 def fields_of(row: Mapping[str, Any]) -> tuple[tuple[Node, ...], tuple[Sizes, ...], Sizes]:
@@ -121,7 +120,7 @@ def one_image(sizes: Sizes) -> Shape:
 def images_of(sizes: Sizes, shape: Sequence[int]) -> int:
     """The number of images that a value of a shape is of."""
     (axis,) = (i for i, n in enumerate(sizes) if isinstance(n, dict))
-    return shape[axis] // sizes[axis]["images"]  # type: ignore[index,no-any-return]
+    return shape[axis] // sizes[axis]["images"]  # type: ignore[index]
 
 
 def run_nodes(nodes: Sequence[Node], x: Sequence[Tensor], constants: Mapping[str, Tensor], images: int) -> Tensor:

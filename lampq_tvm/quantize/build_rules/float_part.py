@@ -20,8 +20,7 @@ NORMALIZED = "image.normalized"
 def part(b: Builder, op: FloatPart) -> str:
     """What it reads in float32, then its nodes."""
     inputs = tuple(_normalized(b) if name == IMAGE else b.real(name) for name in op.inputs)
-    constants = {k.rpartition(".")[2]: v for k, v in b.model.tensors.items() if k.rpartition(".")[0] == op.name}
-    return b.add(QFloatPart(op.name, inputs, op.nodes, op.ins, op.out), **constants)
+    return b.add(QFloatPart(op.name, inputs, op.nodes, op.ins, op.out), **op.constants(b.model.tensors))
 
 
 def _normalized(b: Builder) -> str:
@@ -35,4 +34,4 @@ def _normalized(b: Builder) -> str:
 @PAYLOAD.register(FloatPart)
 def part_bytes(model: ImportedModel, op: FloatPart, floats: Collection[str]) -> int:
     """Its constants."""
-    return sum(int(v.nbytes) for k, v in model.tensors.items() if k.rpartition(".")[0] == op.name)
+    return sum(int(array.nbytes) for array in op.constants(model.tensors).values())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @OPERATORS.register("QFloatPart")
 @dataclass(frozen=True)
 class QFloatPart(QOp):
-    """The source model's own operators in float32, close to the reference and not equal. Tensors: `.c0`, `.c1`, ... of any dtype."""
+    """Operators of the source model in float32: close to the reference, not equal. Tensors: `.c0`, `.c1`, ... of any dtype."""
 
     of = ("FloatPart",)
     nodes: tuple[Node, ...]
@@ -38,7 +38,10 @@ class QFloatPart(QOp):
 @OPERATORS.register("QNormalized")
 @dataclass(frozen=True)
 class QNormalized(QOp):
-    """The image as float parts read it: fma(fl(pixel), scale[c], shift[c]). Tensors: `.scale`, `.shift` [C] f32: 1 / (255 std), -mean / std."""
+    """The image as float parts read it: fma(fl(pixel), scale[c], shift[c]). Tensors: `.scale`, `.shift` [C] f32.
+
+    They are 1 / (255 std) and -mean / std.
+    """
 
     def shape(self, x: Sequence[Shape], tensors: Mapping[str, Shaped]) -> Shape:
         """That of the image."""
