@@ -94,6 +94,11 @@ class Floats:
         base = self._settled(node)
         return self._elements(name, shape) if base is None else base.elements.moved(lambda t: t.reshape(shape.shape))
 
+    def shaped(self, base: Base, node: fx.Node) -> Base:
+        """An operator's value in the shape that it has in the graph, the images first."""
+        shape = self._shape(node.meta["val"])
+        return base if tuple(base.shape) == shape else self._base(self._view(base.name, base.shape, shape))
+
     def reference(self, node: fx.Node) -> str:
         """Name of an operator that gives a node's value in the node's own shape, made where there is none."""
         base = self._settled(node)
@@ -117,9 +122,11 @@ class Floats:
             name = self._emit("aten.movedim.int", [{"value": 0}, axis, 0], name, ahead)
         if times > 1:
             name = self._view(name, ahead, (self.trace.batch, times, *ahead[1:]))
-        base = next(b for b in reversed(self.trace.bases) if b.alive and b.name == name)
-        found: Elements = base.elements.moved(lambda t: t.reshape(ahead).movedim(0, axis))
+        found: Elements = self._base(name).elements.moved(lambda t: t.reshape(ahead).movedim(0, axis))
         return found
+
+    def _base(self, name: str) -> Base:
+        return next(base for base in reversed(self.trace.bases) if base.alive and base.name == name)
 
     def _images(self, shape: tuple[int, ...], name: str) -> tuple[int, int]:
         """The axis of a value along which the images lie, and how many entries each has there."""
@@ -132,8 +139,7 @@ class Floats:
     def _other(self, name: str) -> Any:
         """The output of an operator for one image more than the graph has, as a tensor without contents."""
         if name not in self.others:
-            base = next(b for b in reversed(self.trace.bases) if b.alive and b.name == name)
-            self.others[name] = torch.empty((self.trace.batch + 1, *base.shape[1:]), device="meta")
+            self.others[name] = torch.empty((self.trace.batch + 1, *self._base(name).shape[1:]), device="meta")
         return self.others[name]
 
     def _view(self, name: str, before: tuple[int, ...], after: tuple[int, ...]) -> str:

@@ -29,7 +29,7 @@ def linears_first(graph: fx.Graph, images: Any) -> None:
         if rows.meta["val"].shape[0] != images:
             continue
         with graph.inserting_before(node):
-            first = graph.call_function(node.target, (rows, *node.args[1:]), node.kwargs)  # type: ignore[arg-type]
+            first = graph.call_function(node.target, (rows, *node.args[1:]), node.kwargs)
             first.meta = dict(node.meta)
             first.meta["val"] = node.meta["val"].permute([order.index(i) for i in range(len(order))])
             after = graph.call_function(torch.ops.aten.permute.default, (first, order))

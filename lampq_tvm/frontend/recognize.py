@@ -71,14 +71,15 @@ def _by_rule_or_float(trace: Trace, node: fx.Node, values: dict[fx.Node, Any], f
 
 def _output(trace: Trace, value: Any, floats: Floats | None) -> Base:
     """The value that the network gives."""
+    if floats is None:
+        return read(trace, value)
     before = trace.saved()
     try:
-        return read(trace, value)
+        found = read(trace, value)
     except UnsupportedError:
-        if floats is None:
-            raise
         trace.restore(before)
-        return read(trace, floats.value(trace.graph.result))
+        found = read(trace, floats.value(trace.graph.result))
+    return floats.shaped(found, trace.graph.result)
 
 
 def _interpret(trace: Trace, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:

@@ -16,7 +16,7 @@ from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.model_files import file_suffix, model_files
 from lampq_tvm.frontend.onnx_import import import_onnx
 from lampq_tvm.frontend.preprocessing import check_scale
-from lampq_tvm.frontend.timm_source import build_timm
+from lampq_tvm.frontend.timm_source import build_timm, check_name, takes_size
 from lampq_tvm.network.model import InputSpec
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -88,7 +88,9 @@ def _open_timm(request: Request) -> Source:
     size = request.height_width
     if size is not None:
         held = metadata_model_args(request.checkpoint) if request.checkpoint is not None else {}
-        args = {**(args or held), "img_size": size}
+        check_name(name)
+        args = args or held
+        args = {**args, "img_size": size} if takes_size(name, args, size) else args
         if request.model_args and request.model_args.get("img_size", request.size) not in (request.size, size, size[0]):
             raise UsageError("--size and --model-arg img_size differ", where=name)
     module = build_timm(name, request.checkpoint, request.pretrained, args, request.seed)

@@ -47,6 +47,18 @@ def build_timm(name: str, checkpoint: Path | None, pretrained: bool, model_args:
     return module.float().eval()
 
 
+def takes_size(name: str, args: dict[str, Any], size: tuple[int, int]) -> bool:
+    """Whether timm builds a model for one image size; models of convolutions are built for any."""
+    try:
+        with quiet(), torch.device("meta"):
+            timm.create_model(name, pretrained=False, **{**args, "img_size": size})
+    except TypeError as e:
+        return "img_size" not in str(e)
+    except Exception:  # wrong arguments are told of when it is built
+        return True
+    return True
+
+
 def check_name(name: str) -> None:
     """Raise UnsupportedError, with the nearest names, unless timm has this model and this pretrained tag."""
     base, _, tag = name.partition(".")
