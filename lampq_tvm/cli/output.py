@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lampq_tvm.api.looking import PartRow
 
 
 def show_options(verb: str, rows: Mapping[str, str]) -> None:
@@ -37,7 +40,7 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def show_parts(parts: Sequence[Mapping[str, Any]], macs: float) -> None:
+def show_parts(parts: Sequence[PartRow], macs: float) -> None:
     """Print what stays float, each part's share of all multiply-adds beside it."""
     if not parts:
         return
