@@ -53,7 +53,13 @@ class Work:
     gpu: tuple[str, ...] = ()
 
 
-CHECKS = ("artifact.container", "data", "quantize.compare", "quantize.reference", "runtime.runner")  # compare a build with its reference
+CHECKS = (
+    "artifact.container",
+    "data",
+    "quantize.compare",
+    "quantize.reference",
+    "runtime.runner",
+)  # compare a build with its reference
 # The road. Keys hold those of stages before them (calibration's, a build's that of the integer network), so what only these
 # run need not be named again.
 STAGES = {

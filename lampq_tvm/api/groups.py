@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lampq_tvm.api.option import Group, Option
-from lampq_tvm.api.values import LARGE, MOST_THREADS, check_range, floats, parse_model_args
+from lampq_tvm.api.values import LARGE, MOST_THREADS, check_range, floats, parse_model_args, parse_size
 from lampq_tvm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,11 +48,14 @@ class WeightOptions(Group):
         tuple[float, ...] | None, Option("Mean per channel of pixels in 0..1, by commas.", read=floats("--mean"))
     ] = None
     std: Annotated[tuple[float, ...] | None, Option("Standard deviation per channel, by commas.", read=floats("--std"))] = None
-    size: Annotated[int | None, Option("Side of the input image in pixels.")] = None
+    size: Annotated[
+        int | tuple[int, int] | None, Option("Input image in pixels: its side, or HEIGHTxWIDTH.", read=parse_size)
+    ] = None
 
     def check(self) -> None:
         """Refuse two sources of weights, and a mean or a deviation of no pixels."""
-        check_range("--size", self.size, 1, 1 << 14)
+        for side in self.size if isinstance(self.size, tuple) else (self.size,):
+            check_range("--size", side, 1, 1 << 14)
         if self.checkpoint is not None and self.pretrained:
             raise UsageError("--checkpoint and --pretrained exclude each other", hint="give one of them")
         if self.mean is not None or self.std is not None:

@@ -46,6 +46,21 @@ def floats(where: str) -> Callable[[str], tuple[float, ...]]:
     return read
 
 
+def parse_size(text: str) -> int | tuple[int, int]:
+    """Side of a square image, or height and width.
+
+    >>> parse_size("224"), parse_size("364x490")
+    (224, (364, 490))
+    """
+    try:
+        side, *more = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        more = [0, 0]
+    if len(more) > 1:
+        raise UsageError(f"{text!r} is no image size", where="--size", hint="for example 224, or 364x490 (height x width)")
+    return (side, more[0]) if more else side
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Names separated by commas.
 

@@ -71,3 +71,15 @@ def test_a_gpu_refuses_it_for_now(lampq, images, tmp_path):
     target = ["--target", "jetson-agx-orin-64gb"]
     found = lampq("compile", *MODEL, *target, "--data", images, "-o", tmp_path / "no.lampq")
     assert found.code == 3 and "no CUDA kernel for a part that stays float" in found.line and "orin-64gb:cpu" in found.line
+
+
+def test_an_image_that_is_no_square(lampq, images):
+    """Height and width apart, for a model that is built for one size and for one that is not."""
+    for model in (["vit_tiny_patch16_224", "--model-arg", "depth=1"], MODEL[:-2]):
+        told = json.loads(lampq("doctor", *model, "--size", "32x64", "--json").out.splitlines()[-1])
+        patch = next(row for row in told["layers"] if row["type"] == "patch_embed")
+        side = 16 if "vit" in model[0] else 4
+        assert patch["macs"] == (32 // side) * (64 // side) * patch["params"] and told["refused"] == []
+    for wrong in ("32x", "axb", "1x2x3", "0x32"):
+        found = lampq("doctor", *MODEL[:-2], "--size", wrong)
+        assert found.code == 2 and "--size" in found.line
