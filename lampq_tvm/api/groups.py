@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lampq_tvm.api.option import Group, Option
-from lampq_tvm.api.values import LARGE, MOST_THREADS, check_range, floats, parse_model_args, parse_size
+from lampq_tvm.api.values import LARGE, MOST_THREADS, check_choice, check_range, floats, parse_model_args, parse_size
 from lampq_tvm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class WeightOptions(Group):
         model_args: arguments of the timm model (`depth`, `img_size`, ...).
         trust_model: load a `.pt2`, which can hold code.
         strict_integer: refuse what has no integer rule instead of keeping it in float32.
+        features, feature_form: of a timm model in place of its answer, of which blocks and how they lie.
         mean, std, size: preprocessing, where the model does not name it or another one is wanted.
     """
 
@@ -44,6 +45,10 @@ class WeightOptions(Group):
     ] = field(default_factory=dict)
     trust_model: Annotated[bool, Option("Load a .pt2, which can hold code.")] = False
     strict_integer: Annotated[bool, Option("Refuse what has no integer rule, which else stays float.")] = False
+    features: Annotated[
+        str | None, Option("Features of a timm model's blocks in place of its answer: 2,5,8,11, counted from 0, or last.")
+    ] = None
+    feature_form: Annotated[str, Option("How features lie: nchw, or tokens [N,T,C].")] = "nchw"
     mean: Annotated[
         tuple[float, ...] | None, Option("Mean per channel of pixels in 0..1, by commas.", read=floats("--mean"))
     ] = None
@@ -56,6 +61,7 @@ class WeightOptions(Group):
         """Refuse two sources of weights, and a mean or a deviation of no pixels."""
         for side in self.size if isinstance(self.size, tuple) else (self.size,):
             check_range("--size", side, 1, 1 << 14)
+        check_choice("--feature-form", self.feature_form, ("nchw", "tokens"))
         if self.checkpoint is not None and self.pretrained:
             raise UsageError("--checkpoint and --pretrained exclude each other", hint="give one of them")
         if self.mean is not None or self.std is not None:

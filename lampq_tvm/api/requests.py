@@ -138,12 +138,12 @@ class RunRequest(ArtifactOptions, DeviceOptions):
 
     Attributes:
         input: float32 [N, C, H, W], already normalized.
-        output: the `.npy` file for the logits, float32 [N, classes].
+        output: the `.npy` file for the output, float32 [N, ...]; a `.npz` for several, `output_0` and so on.
         repeat: how often the whole input is run; the output is the last run's.
     """
 
     input: Annotated[Path, Option(".npy, float32 [N,C,H,W], already normalized.")]
-    output: Annotated[Path, Option(".npy for the logits, float32 [N,classes].")]
+    output: Annotated[Path, Option(".npy for the output, float32 [N,classes] or [N,...]; .npz for several.")]
     repeat: Annotated[int, Option("Run exactly so many times, without a hidden warm-up.")] = 1
 
     def check(self) -> None:

@@ -18,7 +18,7 @@ from lampq_tvm.api.requests import BenchRequest, RunRequest
 from lampq_tvm.api.values import MOST_THREADS, check_range
 from lampq_tvm.artifact.container import Artifact, read_artifact
 from lampq_tvm.device.kinds import find_device
-from lampq_tvm.errors import CorruptError, UnsupportedError
+from lampq_tvm.errors import CorruptError, UnsupportedError, UsageError
 from lampq_tvm.network.model import ImportedModel, InputSpec
 from lampq_tvm.progress import note
 from lampq_tvm.store import write_atomic
@@ -56,18 +56,30 @@ def load(artifact: str | Path, device: str | None = None, threads: int | None = 
 
 
 @taking(RunRequest)
-def run(request: RunRequest) -> np.ndarray:
-    """Run an artifact on images of an `.npy` file, exactly `repeat` times, without a hidden warm-up; the last run's logits."""
-    spec = input_spec(read_artifact(request.artifact))
+def run(request: RunRequest) -> np.ndarray | dict[str, np.ndarray]:
+    """Run an artifact on images of an `.npy` file, exactly `repeat` times, without a hidden warm-up.
+
+    Returns:
+        The last run's output; of several `output_0`, `output_1`, ... They are what the output file holds (`.npz` of several).
+    """
+    opened = read_artifact(request.artifact)
+    spec, several = input_spec(opened), len(opened.manifest.get("outputs", ()))
     images = read_input(request.input, (spec.channels, spec.height, spec.width))
+    if several > 1 and request.output.suffix != ".npz":
+        raise UsageError(f"the model has {several} outputs", where=str(request.output), hint="give a .npz as --output")
     check_output(request.output)
     runner = load(request.artifact, request.device, request.threads)
     for _ in range(request.repeat):
-        logits: np.ndarray = runner(images)
+        found = runner(images)
     file = io.BytesIO()
-    np.save(file, logits)
+    if isinstance(found, np.ndarray):
+        np.save(file, found)
+        write_atomic(request.output, file.getvalue())
+        return found
+    named = {f"output_{i}": array for i, array in enumerate(found)}
+    np.savez(file, **named)  # type: ignore[arg-type]
     write_atomic(request.output, file.getvalue())
-    return logits
+    return named
 
 
 @taking(BenchRequest)

@@ -60,7 +60,14 @@ class Stages:
         """Where the imported model lies: named after all bytes that are read for it, not after their paths."""
         o = self.options
         name = o.model if file_suffix(o.model) is None else Path(o.model).name
-        weights = [o.pretrained, None if o.checkpoint or o.pretrained else o.seed, o.trust_model, o.strict_integer]
+        weights = [
+            o.pretrained,
+            None if o.checkpoint or o.pretrained else o.seed,
+            o.trust_model,
+            o.strict_integer,
+            o.features,
+            o.feature_form,
+        ]
         content = list(self._import_content.values())
         return self.cache.folder("import", name, content, weights, dict(o.model_args), o.mean, o.std, o.size)
 
@@ -96,6 +103,8 @@ class Stages:
                 std=o.std,
                 size=o.size,
                 strict_integer=o.strict_integer,
+                features=o.features,
+                feature_form=o.feature_form,
             )
         before, after = self._import_content, self._read_content()
         if after != before:

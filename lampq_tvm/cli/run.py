@@ -1,9 +1,11 @@
-"""`lampq run`: logits of images in a file."""
+"""`lampq run`: outputs for images in a file."""
 
 from __future__ import annotations
 
 from lampq_tvm.api.requests import RunRequest
 from lampq_tvm.cli.command import command
+
+LOGITS = 2  # axes of one vector an image
 
 
 @command
@@ -11,5 +13,6 @@ def run(request: RunRequest) -> None:
     """Run an artifact on images."""
     from lampq_tvm.api.running import run as run_artifact
 
-    logits = run_artifact(**vars(request))
-    print(f"{request.output}: logits {list(logits.shape)}")
+    found = run_artifact(**vars(request))
+    named = found if isinstance(found, dict) else {"logits" if found.ndim == LOGITS else "output": found}
+    print(f"{request.output}: {', '.join(f'{name} {list(array.shape)}' for name, array in named.items())}")

@@ -120,6 +120,7 @@ def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:
         "quantizers": qm.quantizers,
         "weights": qm.weights,
         "has_classifier": qm.has_classifier,
+        **({"outputs": list(qm.outputs)} if qm.outputs != (qm.ops[-1].name,) else {}),
         "versions": {"lampq_tvm": __version__, "tvm": tvm.__version__},
     }
 

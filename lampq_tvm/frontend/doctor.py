@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.features import Wanted
 from lampq_tvm.frontend.layers import layer_table
 from lampq_tvm.frontend.load import import_source
 from lampq_tvm.frontend.refusals import known_refusals
@@ -60,6 +61,8 @@ def doctor(
     std: Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
     strict_integer: bool = False,
+    features: str | None = None,
+    feature_form: str = "nchw",
 ) -> DoctorReport:
     """Examine a model; arguments as in `load_model`.
 
@@ -68,7 +71,8 @@ def doctor(
         UnsupportedError: the model is unknown, cannot be exported, or has no attention layer.
     """
     given = Path(checkpoint) if checkpoint is not None else None
-    source = open_source(Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size))
+    wanted = None if features is None else Wanted.of(features, feature_form)
+    source = open_source(Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size, wanted))
     refusals: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from lampq_tvm.network.model import Attends, Attention, Gate, LayerNorm, Linear,
 from lampq_tvm.network.op import IMAGE, FloatOp
 from lampq_tvm.network.operators.float_part import FloatPart
 
+VECTORS = 2  # axes of an output that has one vector an image
 CLOSEST = ("qkv", "proj", "fc1", "fc2")  # types of layers that a neighbour decides before all else, in this order
 
 
@@ -28,35 +29,41 @@ class Recognized:
     tensors: dict[str, Tensor]
 
 
-def finish(trace: Trace, output: Base, floats: bool = False) -> Recognized:
-    """Complete a trace whose output value is `output`; `floats`: whether there may be parts that stay float.
+def finish(trace: Trace, outputs: Sequence[Base], floats: bool = False) -> Recognized:
+    """Complete a trace.
+
+    Args:
+        outputs: the values that the network gives.
+        floats: whether there may be parts that stay float.
 
     Raises:
-        UnsupportedError: the output is no vector per image, there is no attention, or a layer's place is unknown.
+        UnsupportedError: an output is the image itself, there is no attention, or a layer's place is unknown.
     """
-    if len(output.shape) != 2 or output.op is None:
-        trace.refuse(f"an output of shape {list(output.shape)} (not one vector per image)")
-    ops = _needed(trace.ops, output.name)
+    if any(output.op is None for output in outputs):
+        trace.refuse("an output that is the image itself")
+    given = tuple(output.name for output in outputs)
+    ops = _needed(trace.ops, given)
     if not (floats or any(isinstance(op, Attends) for op in ops)) or not any(op.reads_image for op in ops):
         trace.refuse("a network whose output does not pass a patch embedding and attention")
     tensors, types = trace.tensors, dict[str, str]()
     if floats:
         shapes = {base.name: base.shape for base in trace.bases if base.alive} | {IMAGE: trace.image.shape}
-        ops, tensors = joined(ops, (output.name,), tensors, shapes)
+        ops, tensors = joined(ops, given, tensors, shapes)
         types = layer_types(trace.graph)
-    ops, final, tensors = _tokens_before_norms(ops, output.name, tensors)
+    ops, final, tensors = _tokens_before_norms(ops, given, tensors)
     ops = [
         dataclasses.replace(op, type=_layer_type(trace, op, ops, final, types)) if isinstance(op, Linear) else op for op in ops
     ]
     names = {op.name for op in ops}
     tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
-    last = next(op for op in ops if op.name == final)
-    return Recognized(tuple(ops), (final,), isinstance(last, FloatOp) and last.gives_logits, tensors)
+    last = next(op for op in ops if op.name == final[0])
+    logits = len(final) == 1 and len(outputs[0].shape) == VECTORS and isinstance(last, FloatOp) and last.gives_logits
+    return Recognized(tuple(ops), final, logits, tensors)
 
 
-def _needed(ops: list[Op], output: str) -> list[Op]:
-    """The operators that the output depends on."""
-    wanted, kept = {output}, []
+def _needed(ops: list[Op], outputs: Sequence[str]) -> list[Op]:
+    """The operators that the outputs depend on."""
+    wanted, kept = set(outputs), []
     for op in reversed(ops):
         if op.name in wanted:
             kept.append(op)
@@ -64,11 +71,13 @@ def _needed(ops: list[Op], output: str) -> list[Op]:
     return kept[::-1]
 
 
-def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor]) -> tuple[list[Op], str, dict[str, Tensor]]:
+def _tokens_before_norms(
+    ops: list[Op], outputs: Sequence[str], tensors: dict[str, Tensor]
+) -> tuple[list[Op], tuple[str, ...], dict[str, Tensor]]:
     """Move every LayerNorm of which only single tokens are read behind the choice of the token (it works per token)."""
     tensors, moved = dict(tensors), []
     renamed: dict[str, str] = {}
-    norms = {op.name: op for op in ops if isinstance(op, LayerNorm) and op.name != output}
+    norms = {op.name: op for op in ops if isinstance(op, LayerNorm) and op.name not in outputs}
     readers = {name: [op for op in ops if name in op.inputs] for name in norms}
     norms = {name: op for name, op in norms.items() if all(isinstance(r, TakeToken) for r in readers[name])}
     for op in ops:
@@ -84,17 +93,17 @@ def _tokens_before_norms(ops: list[Op], output: str, tensors: dict[str, Tensor])
         moved += [o for o in (token, LayerNorm(name, (token.name,), norm.eps)) if o not in moved]
         tensors |= {f"{name}.{field}": tensors[f"{norm.name}.{field}"] for field in ("gamma", "beta")}
         renamed[op.name] = name
-    return moved, renamed.get(output, output), tensors
+    return moved, tuple(renamed.get(output, output) for output in outputs), tensors
 
 
-def _layer_type(trace: Trace, op: Linear, ops: list[Op], output: str, types: Mapping[str, str]) -> str:
+def _layer_type(trace: Trace, op: Linear, ops: list[Op], outputs: Sequence[str], types: Mapping[str, str]) -> str:
     """A linear layer's type by what stands before and behind it, or beside parts that stay float by its name."""
     source = _before_moves(op.inputs[0], ops)
     wanted = {o.layer_before for o in ops if isinstance(o, FloatOp) and op.name in o.inputs}
     given = source.layer_behind if isinstance(source, FloatOp) else None
     found = next((kind for kind in CLOSEST if kind in (*wanted, given)), None)
     if found is None:
-        found = "head" if op.name == output or wanted <= {"head"} else given
+        found = "head" if op.name in outputs or wanted <= {"head"} else given
     found = found or types.get(op.name)
     return found or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
 

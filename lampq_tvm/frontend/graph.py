@@ -25,11 +25,11 @@ class Graph:
         bound: placeholder node -> parameter, buffer or constant.
         fqn: placeholder node -> its name in the source model (`blocks.0.attn.qkv.weight`).
         image: the placeholder of the network's input.
-        result: the node that gives the network's output.
+        results: the nodes that give the network's outputs.
         computed: nodes whose value depends on the image.
 
     Raises:
-        UnsupportedError: several inputs or outputs, or parameters that are not float32.
+        UnsupportedError: several inputs, no output that is a tensor, or parameters that are not float32.
     """
 
     def __init__(self, program: ExportedProgram, where: str, parameters: Mapping[str, Tensor] | None = None) -> None:
@@ -53,7 +53,7 @@ class Graph:
         linears_first(program.graph, self.image.meta["val"].shape[0])
         self.nodes = [n for n in program.graph.nodes if n.op != "output"]
         self._check_float32()
-        self.result = self._only_output()
+        self.results = self._outputs()
         self.computed = self._computed()
 
     def _check_float32(self) -> None:
@@ -62,11 +62,13 @@ class Graph:
                 what = f"{self.fqn[node]} is {str(value.dtype).removeprefix('torch.')}"
                 raise UnsupportedError(what, where=self.where, hint="export the model in float32")
 
-    def _only_output(self) -> fx.Node:
+    def _outputs(self) -> tuple[fx.Node, ...]:
+        """Each once; whatever is no tensor of the image is left out."""
         outputs = next(n for n in self.program.graph.nodes if n.op == "output").args[0]
-        if len(outputs) != 1 or not isinstance(outputs[0], fx.Node):
-            raise UnsupportedError(f"the model has {len(outputs)} outputs", where=self.where, hint="export it with one")
-        return outputs[0]
+        found = dict.fromkeys(n for n in outputs if isinstance(n, fx.Node) and isinstance(n.meta.get("val"), Tensor))
+        if not found:
+            raise UnsupportedError("the model has no output that is a tensor", where=self.where)
+        return tuple(found)
 
     def _computed(self) -> set[fx.Node]:
         """Nodes with the image among what they are made of; lengths of its axes are no such thing."""
@@ -82,12 +84,13 @@ class Graph:
         names = set(self.program.graph_signature.parameters)
         return {self.fqn[n]: v for n, v in self.bound.items() if self.fqn[n] in names}
 
-    def run(self, images: Tensor) -> Tensor:
-        """The program's own output for `images`, with the bound parameters."""
+    def run(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The program's own outputs for `images`, with the bound parameters."""
         inputs = [images if n is self.image else self.bound[n] for n in self.nodes if n.op == "placeholder"]
+        places = next(n for n in self.program.graph.nodes if n.op == "output").args[0]
         with torch.no_grad():
-            output: Tensor = fx.Interpreter(self.program.graph_module).run(*inputs)[0]
-        return output
+            outputs = fx.Interpreter(self.program.graph_module).run(*inputs)
+        return tuple(outputs[places.index(node)] for node in self.results)
 
 
 def module_path(node: fx.Node) -> str:

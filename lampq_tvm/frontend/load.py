@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.features import Wanted
 from lampq_tvm.frontend.layers import layer_table
 from lampq_tvm.frontend.prove import recognize_and_prove
 from lampq_tvm.frontend.source import Request, Source, open_source, refused
@@ -27,6 +28,8 @@ def load_model(
     std: Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
     strict_integer: bool = False,
+    features: str | None = None,
+    feature_form: str = "nchw",
 ) -> ImportedModel:
     """Import a Vision Transformer.
 
@@ -40,13 +43,15 @@ def load_model(
         mean, std: per channel for pixels in 0..1, or one number for all; a timm model's own where None.
         size: image size in pixels (height and width, or both at once).
         strict_integer: whether to refuse what has no integer rule, which else becomes parts in float32.
+        features, feature_form: of a timm model in place of its answer (`frontend.features.Wanted`).
 
     Raises:
         UsageError: an argument is wrong, or a file is missing, broken or unsafe.
         UnsupportedError: the model is unknown, or one of its operators has no rule.
     """
     given = Path(checkpoint) if checkpoint is not None else None
-    request = Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size)
+    wanted = None if features is None else Wanted.of(features, feature_form)
+    request = Request(str(model), given, pretrained, model_args, trust_model, seed, mean, std, size, wanted)
     return import_source(open_source(request), strict_integer)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,9 @@ class Step:
 class Network(nn.Module):
     """Runs the steps; its parameters carry the names of the source model."""
 
-    def __init__(self, image: str, result: str) -> None:
+    def __init__(self, image: str, results: Sequence[str]) -> None:
         super().__init__()
-        self.image, self.result = image, result
+        self.image, self.results = image, tuple(results)
         self.steps: list[Step] = []
 
     def keep(self, path: str, tensor: Tensor, trained: bool) -> str:
@@ -85,16 +86,15 @@ class Network(nn.Module):
     def _tensors(self) -> dict[str, Tensor]:
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Run every step."""
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Run every step; the outputs."""
         values: dict[str, Any] = {self.image: image}
         tensors = self._tensors()
         for step in self.steps:
             inputs = [tensors[v] if kind == "tensor" else values[v] if kind == "value" else v for kind, v in step.inputs]
             results = RULES[step.kind](inputs, step.attributes)
             values |= zip(step.outputs, results if isinstance(results, list) else [results], strict=False)
-        output: Tensor = values[self.result]
-        return output
+        return tuple(values[name] for name in self.results)
 
 
 def import_onnx(path: Path, size: tuple[int, int] | None) -> ExportedProgram:
@@ -111,9 +111,7 @@ def import_onnx(path: Path, size: tuple[int, int] | None) -> ExportedProgram:
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     held = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
     image, shape = _image(model.graph, set(held), size, str(path))
-    if len(model.graph.output) != 1:
-        raise UnsupportedError(f"the model has {len(model.graph.output)} outputs", where=str(path), hint="export it with one")
-    network = Network(image, model.graph.output[0].name)
+    network = Network(image, [output.name for output in model.graph.output])
     nodes, constants = _fold(model.graph, opset, held, image, shape, limit_bytes, str(path))
     _fill(network, nodes, constants, _trained(model.graph, set(held)), opset)
     return export_module(network, shape, str(path))
@@ -189,7 +187,7 @@ def _fold(
                 made |= {s.data_ptr(): s.nbytes() for s in storages}  # a view of another constant takes nothing
                 if sum(made.values()) > limit_bytes:
                     raise UnsupportedError(f"its constants grow beyond {limit_bytes} bytes", where=where)
-    return _needed(kept, graph.output[0].name), {k: v for k, v in values.items() if k not in computed}
+    return _needed(kept, [output.name for output in graph.output]), {k: v for k, v in values.items() if k not in computed}
 
 
 def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
@@ -213,9 +211,9 @@ def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
     return results if isinstance(results, list) else [results]
 
 
-def _needed(nodes: list[Any], output: str) -> list[Any]:
-    """The nodes that the output depends on."""
-    wanted, needed = {output}, []
+def _needed(nodes: list[Any], outputs: Sequence[str]) -> list[Any]:
+    """The nodes that the outputs depend on."""
+    wanted, needed = set(outputs), []
     for node in reversed(nodes):
         if wanted & set(node.output):
             needed.append(node)

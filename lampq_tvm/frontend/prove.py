@@ -10,8 +10,9 @@ from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.finish import Recognized
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.recognize import recognize
-from lampq_tvm.network.execute import run_float
+from lampq_tvm.network.execute import run_to
 from lampq_tvm.network.model import ImportedModel, InputSpec
+from lampq_tvm.network.op import IMAGE
 from lampq_tvm.network.operators.float_part import FloatPart
 
 TOLERANCE = 1e-4
@@ -55,16 +56,23 @@ def _compare(graph: Graph, found: Recognized, shape: tuple[int, int, int, int]) 
     alone = any(isinstance(op, FloatPart) for op in found.ops)  # then it says itself what depends on the number of images
     images = torch.randn((shape[0] + alone, *shape[1:]), generator=torch.Generator().manual_seed(2))
     try:
-        wanted = torch.cat([graph.run(x.expand(shape))[:1] for x in images]) if alone else graph.run(images)
+        wanted = graph.run(images) if not alone else _one_by_one(graph, images, shape)
     except Exception as e:  # whatever the program itself raises, such as for a device that is not here
         reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
         raise UnsupportedError(f"the program cannot run here ({reason})", where=graph.where) from e
     with torch.no_grad():
-        got = run_float(_as_model(found, shape), images)
-    error = _error(got, wanted)
+        model = _as_model(found, shape)
+        given = run_to(model, {IMAGE: images}, found.outputs)
+    error = max(_error(given[name], each) for name, each in zip(found.outputs, wanted, strict=True))
     if not error <= TOLERANCE:
         what = f"the recognized operators do not compute what the model computes (relative error {error:.1e})"
         raise UnsupportedError(what, where=graph.where, hint="please report this model")
+
+
+def _one_by_one(graph: Graph, images: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Outputs of images each of which the program takes alone."""
+    rows = [graph.run(image.expand(shape)) for image in images]
+    return tuple(torch.cat([each[: len(each) // shape[0]] for each in column]) for column in zip(*rows, strict=True))
 
 
 def _error(got: Tensor, wanted: Tensor) -> float:

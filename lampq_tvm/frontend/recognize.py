@@ -53,8 +53,8 @@ def recognize(graph: Graph, image_shape: tuple[int, ...], strict: bool = True) -
             for used in dead:
                 if floats is None or used in graph.computed:
                     values.pop(used, None)
-        trace.node = graph.result
-        return finish(trace, _output(trace, values[graph.result], floats), floats is not None)
+        outputs = [_output(trace, node, values[node], floats) for node in graph.results]
+        return finish(trace, outputs, floats is not None)
 
 
 def _by_rule_or_float(trace: Trace, node: fx.Node, values: dict[fx.Node, Any], floats: Floats | None) -> Any:
@@ -69,8 +69,9 @@ def _by_rule_or_float(trace: Trace, node: fx.Node, values: dict[fx.Node, Any], f
         return floats.instead(node, lambda given: _interpret(trace, node, given))
 
 
-def _output(trace: Trace, value: Any, floats: Floats | None) -> Base:
-    """The value that the network gives."""
+def _output(trace: Trace, node: fx.Node, value: Any, floats: Floats | None) -> Base:
+    """A value that the network gives."""
+    trace.node = node
     if floats is None:
         return read(trace, value)
     before = trace.saved()
@@ -78,8 +79,8 @@ def _output(trace: Trace, value: Any, floats: Floats | None) -> Base:
         found = read(trace, value)
     except UnsupportedError:
         trace.restore(before)
-        found = read(trace, floats.value(trace.graph.result))
-    return floats.shaped(found, trace.graph.result)
+        found = read(trace, floats.value(node))
+    return floats.shaped(found, node)
 
 
 def _interpret(trace: Trace, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
@@ -133,7 +134,7 @@ def _with_last_uses(graph: Graph) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
         last |= dict.fromkeys(node.all_input_nodes, node)
     dead: dict[fx.Node, list[fx.Node]] = {}
     for used, node in last.items():
-        if used is not graph.result and not isinstance(graph.bound.get(used), Tensor):
+        if used not in graph.results and not isinstance(graph.bound.get(used), Tensor):
             dead.setdefault(node, []).append(used)
     for node in graph.nodes:
         yield node, dead.get(node, [])

@@ -12,6 +12,7 @@ from torch import nn
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.checkpoint import metadata_model_args
 from lampq_tvm.frontend.export import export_module, input_shape, load_pt2
+from lampq_tvm.frontend.features import Wanted, with_features
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.model_files import file_suffix, model_files
 from lampq_tvm.frontend.onnx_import import import_onnx
@@ -53,6 +54,7 @@ class Request:
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     size: int | tuple[int, int] | None = None
+    features: Wanted | None = None
 
     @property
     def height_width(self) -> tuple[int, int] | None:
@@ -110,6 +112,8 @@ def _open_timm(request: Request) -> Source:
         float(cfg.get("crop_pct") or 1.0),
     )
     weights = "trained" if request.checkpoint is not None or request.pretrained else "random"
+    if request.features is not None:
+        module = with_features(module, request.features, shape, name)
     return Source(f"timm:{name}", Graph(export_module(module, shape, name), name), shape, spec, weights)
 
 
@@ -126,8 +130,8 @@ def _image_size(module: nn.Module, cfg: dict[str, Any], size: tuple[int, int] | 
 
 def _open_file(request: Request, suffix: str) -> Source:
     path = Path(request.model)
-    if request.checkpoint is not None or request.pretrained or request.model_args:
-        raise UsageError("--checkpoint, --pretrained and --model-arg are for timm names", where=request.model)
+    if request.checkpoint is not None or request.pretrained or request.model_args or request.features is not None:
+        raise UsageError("--checkpoint, --pretrained, --model-arg and --features are for timm names", where=request.model)
     model_files(request.model)
     program = load_pt2(path, request.trust_model) if suffix == ".pt2" else import_onnx(path, request.height_width)
     shape = input_shape(program, request.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import ChainMap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -70,10 +70,16 @@ def run_float(
         values: precomputed values by operator name; those operators are not run.
 
     Returns:
-        The output value: logits [B, classes], or features [B, C] of a model without a head.
+        The output: logits [B, classes], or features [B, ...] of a model without a head; several outputs as one [B, numbers].
     """
     given = {"image": images, **(values or {})}
-    return run_to(model, given, (model.output,), tensors=tensors, replace=replace, observe=observe)[model.output]
+    found = run_to(model, given, model.outputs, tensors=tensors, replace=replace, observe=observe)
+    return one_output([found[name] for name in model.outputs])
+
+
+def one_output(outputs: Sequence[Tensor]) -> Tensor:
+    """The only output as it is; several as rows of their numbers, one behind the other."""
+    return outputs[0] if len(outputs) == 1 else torch.cat([x.reshape(len(outputs[0]), -1) for x in outputs], 1)
 
 
 def run_to(

@@ -95,7 +95,7 @@ class ImportedModel:
     Attributes:
         source: what it was made from (`timm:deit_tiny_patch16_224`, `file:vit.onnx`).
         ops: operators in execution order.
-        outputs: names of the values that the network gives, [B, classes] float32.
+        outputs: names of the values that the network gives, float32: one of [B, classes], or one or more of [B, ...].
         input: the image it takes.
         weights: `trained` or `random`.
         has_classifier: whether the output are class logits.

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lampq_tvm.network.execute import one_output
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.reference_rules import RULES
@@ -32,13 +33,16 @@ def run_reference(qm: QuantizedModel, pixels: Pixels, *, values: bool = False) -
         values: whether to return every operator's output instead of the logits alone.
 
     Returns:
-        Logits [B, classes] float32; with `values`, int8 codes, float16 and float32 arrays by operator name.
+        Logits [B, classes] or features [B, ...] float32, several outputs as one [B, numbers]; with `values`, int8 codes,
+        float16 and float32 arrays by operator name.
     """
     tensors = {k: torch.from_numpy(np.array(v)) for k, v in qm.tensors.items()}
-    wanted = [op.name for op in qm.ops] if values else [qm.output]
+    wanted = [op.name for op in qm.ops] if values else list(dict.fromkeys(qm.outputs))
     parts = [_run_chunk(qm, tensors, pixels[i : i + CHUNK], wanted) for i in range(0, max(1, len(pixels)), CHUNK)]
-    joined = {name: torch.cat([part[name] for part in parts]).numpy() for name in wanted}
-    return joined if values else joined[qm.output]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in wanted}
+    if values:
+        return {name: value.numpy() for name, value in joined.items()}
+    return one_output([joined[name] for name in qm.outputs]).numpy()
 
 
 def _run_chunk(qm: QuantizedModel, tensors: dict[str, Tensor], pixels: Pixels, wanted: list[str]) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ class Runner:
     Attributes:
         manifest: the artifact's manifest.
         device: where it runs.
+        outputs: names of the values that a call gives.
         batch: images per call of `bench`; other numbers are split into the sizes that were compiled, the last part padded.
         gpu: what a CUDA artifact runs on, None for other artifacts.
     """
@@ -53,6 +54,9 @@ class Runner:
         self._scale = np.array([255 * s for s in spec["std"]], np.float32)
         self._shift = np.array([255 * m for m in spec["mean"]], np.float32)
         self._warned = False
+        shapes = {value["name"]: tuple(value["shape"][1:]) for value in self.manifest["values"]}
+        self.outputs: tuple[str, ...] = tuple(self.manifest.get("outputs", [self.manifest["values"][-1]["name"]]))
+        self._shapes = [shapes[name] for name in self.outputs]
         params = artifact_params(artifact)
         self._turn, self._process = Turn(), os.getpid()
         self._machine: Machine | Executor | None
@@ -67,13 +71,28 @@ class Runner:
             with matching():
                 self._machine = Machine(artifact.sections["lib.so"], params, self._session, threads)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Output float32 [N, classes] for images [N, C, H, W], uint8 pixels or normalized float32.
+
+        A model without a classifier gives features [N, ...], one with several outputs a tuple of them, in the order of
+        `outputs`.
 
         Raises:
             UsageError: the images are not of this model's shape and type, or the model was closed.
         """
-        return np.concatenate([self._call("main", part)[0][:n] for part, n in self._parts(images)])
+        found: list[list[np.ndarray]] = []
+        for part, n in self._parts(images):
+            arrays = self._call("main", part, len(self.outputs))
+            with matching():
+                shaped = [array.reshape(len(part), *shape) for array, shape in zip(arrays, self._shapes, strict=True)]
+            found.append([array[:n] for array in shaped])
+        whole = tuple(np.concatenate(column) for column in zip(*found, strict=True))
+        return whole[0] if len(whole) == 1 else whole
+
+    def one(self, images: np.ndarray) -> np.ndarray:
+        """The same as one array: several outputs as rows of their numbers, [N, numbers]."""
+        found = self(images)
+        return found if isinstance(found, np.ndarray) else np.concatenate([x.reshape(len(x), -1) for x in found], 1)
 
     def trace(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every operator's value for images [N, C, H, W]: int8 codes or float32, [N, ...] by operator name."""
