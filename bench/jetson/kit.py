@@ -22,7 +22,7 @@ import torch
 
 import lampq_tvm
 from bench.common.run import ROOT
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 from lampq_tvm.store import write_atomic
 
 PLANS = {"8/8": "8bit", "4/4": "4bit"}

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from lampq_tvm.errors import UsageError
 from lampq_tvm.frontend.containers import read_metadata
-from lampq_tvm.frontend.quiet import quiet
 from lampq_tvm.frontend.state_dict import Candidate, candidates, some
 from lampq_tvm.progress import note
+from lampq_tvm.quiet import quiet
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NARROW = tuple(getattr(torch, f"float8_{kind}") for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz"))

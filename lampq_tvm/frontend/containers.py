@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 T = TypeVar("T")
 

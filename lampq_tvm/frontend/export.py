@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.files import reason
 from lampq_tvm.frontend.containers import check_stored
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 
 def export_module(module: nn.Module, shape: tuple[int, ...], where: str) -> ExportedProgram:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.files import reason
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 LAST = "last"
 FORMS = {"nchw": "NCHW", "tokens": "NLC"}

@@ -29,7 +29,7 @@ from lampq_tvm.frontend.onnx_check import check_form, check_onnx
 from lampq_tvm.frontend.onnx_memory import MAX_BYTES, Bounded
 from lampq_tvm.frontend.onnx_names import scope
 from lampq_tvm.frontend.onnx_ops import RULES
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 WEIGHTED = {"MatMul": ("", "weight"), "Gemm": ("", "weight", "bias"), "Conv": ("", "weight", "bias")}
 WEIGHTED |= {"LayerNormalization": ("", "weight", "bias")}

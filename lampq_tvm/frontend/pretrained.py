@@ -10,8 +10,8 @@ import timm
 from timm.models import _builder, _hub
 
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.quiet import quiet
 from lampq_tvm.frontend.timm_source import check_name, not_fetched
+from lampq_tvm.quiet import quiet
 
 
 def pretrained_file(name: str) -> Path:

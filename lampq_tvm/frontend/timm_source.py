@@ -13,7 +13,7 @@ from torch import nn
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.checkpoint import load_into, metadata_model_args
 from lampq_tvm.frontend.containers import read_contents
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 # Arguments of timm.create_model that say where weights come from; they are options of their own here.
 RESERVED = {"pretrained", "checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit"}

@@ -17,7 +17,6 @@ from tvm.s_tir import dlight
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.quiet import quiet
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.network.operators.float_part import Node, Sizes
 from lampq_tvm.parts.batch_norm import folded
@@ -25,6 +24,7 @@ from lampq_tvm.parts.converters import CONVERTERS
 from lampq_tvm.parts.legalize import rules
 from lampq_tvm.parts.program import exported
 from lampq_tvm.parts.schedules import Product, Rest
+from lampq_tvm.quiet import quiet
 from lampq_tvm.store import digest
 
 _IMPORTING = threading.Lock()  # TVM keeps the builders of all threads in one stack

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from lampq_tvm.frontend.quiet import quiet
 from lampq_tvm.network.operators.float_part import Node, Sizes, run_nodes, whole
+from lampq_tvm.quiet import quiet
 
 
 class _Module(nn.Module):

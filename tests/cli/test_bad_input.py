@@ -104,7 +104,7 @@ def test_unknown_model(compile):
 
 
 def test_a_network_without_attention(compile):
-    assert compile(model=["resnet18"]).code == 3
+    assert compile("--strict-integer", model=["resnet18"]).code == 3
 
 
 def test_an_unknown_board_offers_near_names(compile):

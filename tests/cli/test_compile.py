@@ -45,8 +45,9 @@ def test_inspect(lampq, artifact):
     layers = found["layers"]
     assert set(found) == {
         "layers", "payload_bytes", "code_bytes", "size_bytes", "arena_bytes", "largest_activation_bytes", "avg_w_bits",
-        "avg_a_bits", "target", "weights", "input", "classes", "batches",
+        "avg_a_bits", "target", "weights", "input", "classes", "batches", "parts", "macs",
     }  # fmt: skip
+    assert found["parts"] == [] and found["macs"] is None
     assert 0 < found["largest_activation_bytes"] <= found["arena_bytes"] <= 2.5 * found["largest_activation_bytes"]
     assert all(set(row) == LAYER_KEYS for row in layers)
     assert found["target"] == "host" and found["weights"] == "random" and found["size_bytes"] == artifact.stat().st_size

@@ -12,7 +12,7 @@ from bench.common.peers.ncnn_friendly import friendly
 from bench.common.peers.ncnn_int8 import quantize
 from bench.common.peers.peer import MISSING, Peer, Runner
 from lampq_tvm.errors import LampqError
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 # pnnx alone: its program reads TorchScript without the torch that its package asks for.
 ENVIRONMENT = Environment(("ncnn", "numpy"), ("pnnx",))

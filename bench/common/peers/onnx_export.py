@@ -8,7 +8,7 @@ import onnx
 import torch
 
 from bench.common.peers.case import Case
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 
 def float_onnx(case: Case, folder: Path) -> Path:

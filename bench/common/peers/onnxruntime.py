@@ -12,7 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from bench.common.peers.case import Case
 from bench.common.peers.onnx_export import float_onnx
 from bench.common.peers.peer import Peer, Runner
-from lampq_tvm.frontend.quiet import quiet
+from lampq_tvm.quiet import quiet
 
 # ONNX Runtime has an integer convolution without calibration, which the patch embedding needs, for unsigned weights alone.
 DYNAMIC = {

@@ -1,4 +1,4 @@
-"""Keeps torch's, timm's and onnx's warnings off the user's screen while a model is imported."""
+"""Keeps torch's, timm's, onnx's and TVM's warnings off the user's screen while a model is imported."""
 
 from __future__ import annotations
 
