@@ -56,6 +56,7 @@ class Work:
 CHECKS = (
     "artifact.container",
     "data",
+    "network.macs",
     "quantize.compare",
     "quantize.reference",
     "runtime.runner",

@@ -176,7 +176,11 @@ def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> No
     place, report = f"{pipeline.target.name} on {device}", "please report this"
     if has_parts(quantized):
         with _runner(pipeline, artifact, device, ptx) as runner:
-            wrong = next(differences(quantized, images, runner.trace(images)), None)
+            values = runner.trace(images)
+            wrong = next(differences(quantized, images, values), None)
+            together = np.concatenate([values[name].reshape(len(images), -1) for name in runner.outputs], 1)
+            if wrong is None and not np.array_equal(runner.one(images).reshape(len(images), -1), together, equal_nan=True):
+                wrong = "its outputs are not those of its operators one by one"
         if wrong is not None:
             raise GateError(wrong, where=place, hint=report)
         return

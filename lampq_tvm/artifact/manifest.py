@@ -104,7 +104,7 @@ class Manifest(Schema):
     versions: dict[Word, Word]
     params: tuple[Recipe, ...]
     values: tuple[ValueRow, ...] = pydantic.Field(min_length=1)
-    outputs: tuple[Name, ...] = pydantic.Field(default=(), max_length=64)
+    outputs: tuple[Name, ...] | None = pydantic.Field(default=None, min_length=1, max_length=64)
     float_model: Digest | None = None
     arena_bytes: Bytes | None = None
     largest_activation_bytes: Bytes | None = None
@@ -122,9 +122,10 @@ class Manifest(Schema):
         names = [value.name for value in self.values]
         if len(set(names)) != len(names):
             raise ValueError("two values have one name")
-        if not set(self.outputs) <= set(names):
-            raise ValueError("an output is no value")
-        if len(self.outputs) > 1 and (self.cuda is not None or self.has_classifier):
+        given = self.outputs or ()
+        if not set(given) <= {value.name for value in self.values if value.dtype == "float32"}:
+            raise ValueError("an output is no value of float32")
+        if len(given) > 1 and (self.cuda is not None or self.has_classifier):
             raise ValueError("several outputs of a GPU, or of a classifier")
         batches = {self.batch} if self.cuda is None else {bucket.batch for bucket in self.cuda.buckets}
         if self.batch not in batches or any(value.shape[0] not in batches for value in self.values):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lampq_tvm.frontend.cones import joined
 from lampq_tvm.frontend.layers import layer_types
+from lampq_tvm.frontend.rules.movement import CASTS, MOVES, SAME
 from lampq_tvm.frontend.trace import Base, Trace
 from lampq_tvm.network.model import Attends, Attention, Gate, LayerNorm, Linear, Op, Regroup, TakeToken
 from lampq_tvm.network.op import IMAGE, FloatOp
@@ -43,6 +44,8 @@ def finish(trace: Trace, outputs: Sequence[Base], floats: bool = False) -> Recog
         trace.refuse("an output that is the image itself")
     given = tuple(output.name for output in outputs)
     ops = _needed(trace.ops, given)
+    if not any(isinstance(op, FloatOp) and op.layer_type is not None for op in ops):
+        trace.refuse("a network of which no layer can be quantized")
     if not (floats or any(isinstance(op, Attends) for op in ops)) or not any(op.reads_image for op in ops):
         trace.refuse("a network whose output does not pass a patch embedding and attention")
     tensors, types = trace.tensors, dict[str, str]()
@@ -56,7 +59,7 @@ def finish(trace: Trace, outputs: Sequence[Base], floats: bool = False) -> Recog
     ]
     names = {op.name for op in ops}
     tensors = {k: v for k, v in tensors.items() if k.rpartition(".")[0] in names}
-    last = next(op for op in ops if op.name == final[0])
+    last = _unmoved(final[0], ops)
     logits = len(final) == 1 and len(outputs[0].shape) == VECTORS and isinstance(last, FloatOp) and last.gives_logits
     return Recognized(tuple(ops), final, logits, tensors)
 
@@ -106,6 +109,13 @@ def _layer_type(trace: Trace, op: Linear, ops: list[Op], outputs: Sequence[str],
         found = "head" if op.name in outputs or wanted <= {"head"} else given
     found = found or types.get(op.name)
     return found or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
+
+
+def _unmoved(name: str, ops: list[Op]) -> Op:
+    """The operator that computes a value, looked for behind parts that only change its shape."""
+    op = next(o for o in ops if o.name == name)
+    only_moves = isinstance(op, FloatPart) and len(op.inputs) == 1 and op.operators.keys() <= MOVES | SAME | CASTS
+    return _unmoved(op.inputs[0], ops) if only_moves else op
 
 
 def _before_moves(name: str, ops: list[Op]) -> Op | None:

@@ -94,6 +94,10 @@ class Floats:
         base = self._settled(node)
         return self._elements(name, shape) if base is None else base.elements.moved(lambda t: t.reshape(shape.shape))
 
+    def output(self, node: fx.Node) -> Base:
+        """A node's value in float, as the network gives it."""
+        return self._base(self.reference(node))
+
     def shaped(self, base: Base, node: fx.Node) -> Base:
         """An operator's value in the shape that it has in the graph, the images first."""
         shape = self._shape(node.meta["val"])
@@ -185,6 +189,9 @@ class Floats:
             was = self._shape(node.args[0].meta["val"])  # type: ignore[union-attr]
             args[1] = [-1 if i >= (off := len(args[1]) - len(was)) and was[i - off] == n else n for i, n in enumerate(args[1])]
         made = Node(self._target(node), tuple(args), kwargs)
+        if made.target == "aten.squeeze.default":  # whatever has length one there, but never the images
+            other = self._other(encoder.inputs[0]).shape
+            made = Node("aten.squeeze.dims", (args[0], [i for i, n in enumerate(other) if n == 1]))
         if name == "repeat":
             made = self._repeated(made, node, encoder.inputs[0])
         whole = None if isinstance(value, (list, tuple)) else self._shape(value)

@@ -17,7 +17,7 @@ from torch.fx.node import map_arg
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.abstract import KNOWN, Statistic
-from lampq_tvm.frontend.finish import Recognized, finish
+from lampq_tvm.frontend.finish import VECTORS, Recognized, finish
 from lampq_tvm.frontend.floats import Floats
 from lampq_tvm.frontend.graph import Graph, operator
 from lampq_tvm.frontend.refusals import refuse_known, words
@@ -72,6 +72,9 @@ def _by_rule_or_float(trace: Trace, node: fx.Node, values: dict[fx.Node, Any], f
 def _output(trace: Trace, node: fx.Node, value: Any, floats: Floats | None) -> Base:
     """A value that the network gives."""
     trace.node = node
+    shown = node.meta["val"]
+    if shown.dtype is not torch.float32 or shown.ndim < VECTORS:
+        trace.refuse(f"an output of {str(shown.dtype).removeprefix('torch.')} {list(shown.shape)} (not float32 [B, ...])")
     if floats is None:
         return read(trace, value)
     before = trace.saved()
@@ -79,7 +82,7 @@ def _output(trace: Trace, node: fx.Node, value: Any, floats: Floats | None) -> B
         found = read(trace, value)
     except UnsupportedError:
         trace.restore(before)
-        found = read(trace, floats.value(node))
+        return floats.output(node)
     return floats.shaped(found, node)
 
 
@@ -87,6 +90,8 @@ def _interpret(trace: Trace, node: fx.Node, values: Mapping[fx.Node, Any]) -> An
     """The abstract value of one node: computed outright where it does not depend on the image, else by its rule."""
     bound: Any = map_arg((node.args, node.kwargs), lambda n: values[n])
     args, kwargs = bound
+    if node.op == "get_attr":  # a block of operators, which is told of where it is called
+        return None
     name = operator(node)
     if node not in trace.graph.computed and name != "sym_size":
         return _plain_call(node, args, kwargs)

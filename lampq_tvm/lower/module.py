@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from tvm import relax
 from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.tirx import Buffer, PrimFunc
 
+from lampq_tvm.kernels.builders import BUILDING
 from lampq_tvm.kernels.image import build_pixels
 from lampq_tvm.kernels.tiles import Tiles
 from lampq_tvm.kernels.tunable import Kernel
@@ -29,8 +29,6 @@ from lampq_tvm.lower.tensors import Tensors
 from lampq_tvm.network.model import canonical_json
 from lampq_tvm.quantize.model import QuantizedModel
 from lampq_tvm.quantize.op import QOp
-
-_BUILDING = threading.Lock()  # TVM keeps the builders of all threads in one stack
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def lower(qm: QuantizedModel, isa: str, batch: int = 1, tiles: TilesFor = defaul
     program = _Program(calls, functions)
     image = relax.TensorType((batch, qm.input.channels, qm.input.height, qm.input.width), "uint8")
     arena = plan_memory([call.step for call in calls], apart=qm.outputs)
-    with _BUILDING:
+    with BUILDING:
         builder = relax.BlockBuilder()
         kernels = {name: builder.add_func(function, name) for name, function in functions.items()}
         program.emit(builder, kernels, "main", image, list(qm.outputs), arena)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,8 @@ from tvm.relax.frontend.torch import from_exported_program
 from tvm.s_tir import dlight
 from tvm.tirx import PrimFunc
 
-from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.errors import UnsupportedError, is_bug
+from lampq_tvm.kernels.builders import BUILDING
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.network.operators.float_part import Node, Sizes
 from lampq_tvm.parts.batch_norm import folded
@@ -27,7 +27,6 @@ from lampq_tvm.parts.schedules import Product, Rest
 from lampq_tvm.quiet import quiet
 from lampq_tvm.store import digest
 
-_IMPORTING = threading.Lock()  # TVM keeps the builders of all threads in one stack
 REGISTERS = 32  # vector registers of most levels; AVX2 has half of them
 
 
@@ -57,15 +56,19 @@ def part_steps(
     Raises:
         UnsupportedError: TVM cannot import it.
     """
-    nodes, constants = folded(nodes, constants, len(ins))
-    program = exported(nodes, ins, constants, images)
-    with _IMPORTING, quiet():
-        try:
+    try:
+        with BUILDING, quiet():
+            nodes, constants = folded(nodes, constants, len(ins))
+            program = exported(nodes, ins, constants, images)
             module = from_exported_program(program, unwrap_unit_return_tuple=True, custom_convert_map=CONVERTERS)
-        except Exception as e:  # the importer raises whatever its operators raise
-            why = " ".join(str(e).split())[-200:]
-            raise UnsupportedError(f"TVM cannot import {', '.join(dict.fromkeys(n.operator for n in nodes))} ({why})") from e
-        return _steps(_lowered(module, isa), len(ins))
+            return _steps(_lowered(module, isa), len(ins))
+    except UnsupportedError:
+        raise
+    except Exception as e:  # importer and passes raise whatever their operators raise
+        if is_bug(e) and isinstance(e, (NameError, ImportError)):
+            raise
+        operators = ", ".join(dict.fromkeys(node.operator for node in nodes))
+        raise UnsupportedError(f"TVM makes no kernels of {operators} ({' '.join(str(e).split())[-200:]})") from e
 
 
 def _lowered(module: IRModule, isa: str) -> IRModule:
@@ -99,7 +102,7 @@ def _steps(module: IRModule, inputs: int) -> list[Step]:
             places[binding.var] = places[value]
             continue
         if not isinstance(value, relax.Call) or not isinstance(value.args[0], GlobalVar):
-            raise UnsupportedError(f"TVM has no kernel for {value.op.name if isinstance(value, relax.Call) else value}")
+            raise UnsupportedError(f"TVM has no kernel for {value.op if isinstance(value, relax.Call) else value}")
         variable, arguments = value.args[0], value.args[1]
         reads = tuple(_read(each, places) for each in arguments.fields)
         function = module[variable].without_attr("global_symbol")
@@ -108,6 +111,8 @@ def _steps(module: IRModule, inputs: int) -> list[Step]:
         name = f"float_{digest(function.script())[:12]}"
         steps.append(Step(name, function, reads, shape, dtype))
         places[binding.var] = inputs + len(steps) - 1
+    if not steps and main.body.body not in places:
+        raise UnsupportedError("a part of constants alone")
     return steps or [_copy(main)]
 
 

@@ -22,7 +22,7 @@ class _Module(nn.Module):
             self.register_buffer(field, constant)
 
     def forward(self, *x: Tensor) -> Tensor:
-        return run_nodes(self.nodes, x, dict(self.named_buffers()), self.images)
+        return run_nodes(self.nodes, x, dict(self.named_buffers(remove_duplicate=False)), self.images)
 
 
 def exported(nodes: Sequence[Node], ins: Sequence[Sizes], constants: Mapping[str, Tensor], images: int) -> ExportedProgram:

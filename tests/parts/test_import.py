@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import nn
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.export import export_module
+from lampq_tvm.frontend.finish import Recognized
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.prove import recognize_and_prove
 from lampq_tvm.network.execute import run_float
@@ -68,3 +72,63 @@ def test_multiply_adds():
     (stem,) = [part for part in float_parts(hybrid("Hybrid")) if part.macs]
     assert stem.macs == 64 * 16 * 27 + 16 * 16 * 64
     assert sum(integer_macs(hybrid("Hybrid")).values()) == 16 * 16 * 16 * (3 + 1 + 2 + 2) + 16 * 5 + 2 * 16 * 16 * 16
+
+
+class Small(nn.Module):
+    """A convolution, a layer, and what is done with its answer."""
+
+    def __init__(self, end: Callable[[torch.Tensor], object], keep: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.fc = nn.Conv2d(CHANNELS, 8, 3, 2, 1), nn.Linear(8, 5)
+        self.end, self.keep = end, keep
+
+    def forward(self, image: torch.Tensor) -> object:
+        pooled = nn.functional.adaptive_avg_pool2d(self.stem(image), 1)
+        return self.end(self.fc(pooled.squeeze() if self.keep else pooled.flatten(1)))
+
+
+def small(end: Callable[[torch.Tensor], object], keep: bool = False) -> Recognized:
+    shape = (2, CHANNELS, SIDE, SIDE)
+    return recognize_and_prove(Graph(export_module(Small(end, keep).eval(), shape, "small"), "small"), shape, strict=False)
+
+
+def test_a_squeeze_never_takes_the_images():
+    assert small(lambda x: x, keep=True).has_classifier
+
+
+@pytest.mark.parametrize(
+    ("end", "logits"),
+    [(lambda x: x, True), (lambda x: x.view(-1, 1, 5).flatten(1), True), (lambda x: x.softmax(-1), False),
+     (lambda x: nn.functional.normalize(x, dim=-1), False), (lambda x: (x, x + 1), False), (lambda x: x[:, :, None], False)],
+)  # fmt: skip
+def test_what_counts_as_a_classifier(end, logits):
+    assert small(end).has_classifier == logits
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(lambda x: (x, x.argmax(1)), "int64"), (lambda x: x.sum(1), r"\[2\]"), (lambda x: (x, (-x.abs() - 1).sqrt()), "relative"),
+     (lambda x: x * x.mean(0), "mixing the images|relative")],
+)  # fmt: skip
+def test_outputs_that_are_refused(end, said):
+    with pytest.raises(UnsupportedError, match=said):
+        small(end)
+
+
+def test_no_layer_at_all():
+    shape, module = (2, CHANNELS, SIDE, SIDE), nn.Sequential(nn.Conv2d(CHANNELS, 8, 3, 2, 1), nn.Flatten()).eval()
+    with pytest.raises(UnsupportedError, match="no layer can be quantized"):
+        recognize_and_prove(Graph(export_module(module, shape, "conv"), "conv"), shape, strict=False)
+
+
+def test_a_block_in_another_type_is_refused_by_name():
+    class Half(Small):
+        def forward(self, image: torch.Tensor) -> object:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                image = self.stem(image)
+            return self.fc(image.float().mean((2, 3)))
+
+    shape = (2, CHANNELS, SIDE, SIDE)
+    with pytest.raises(UnsupportedError, match="wrap_with_autocast"):
+        recognize_and_prove(Graph(export_module(Half(torch.abs).eval(), shape, "half"), "half"), shape, strict=False)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tvm.tirx import PrimFunc
 
+from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.kernels.image import build_normalized
 from lampq_tvm.lower.context import Context
 from lampq_tvm.lower.kernel import Arguments, Call
@@ -70,7 +71,10 @@ class _Part:
         from lampq_tvm.parts.kernels import part_steps
 
         constants = {field: torch.from_numpy(np.array(value)) for field, value in self.constants.items()}
-        return part_steps(self.op.nodes, self.op.ins, constants, self.images, self.isa)
+        try:
+            return part_steps(self.op.nodes, self.op.ins, constants, self.images, self.isa)
+        except UnsupportedError as e:
+            raise UnsupportedError(e.what, where=self.op.name, hint="lampq doctor lists what stays float") from e
 
 
 @RULES.register(QNormalized)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.network.op import FloatOp, Shape, Shaped
@@ -76,7 +76,6 @@ class FloatPart(FloatOp):
             that may be another axis than the first.
     """
 
-    gives_logits: ClassVar[bool] = True
     nodes: tuple[Node, ...]
     ins: tuple[Sizes, ...]
     out: Sizes
