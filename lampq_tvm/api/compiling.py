@@ -24,7 +24,6 @@ from lampq_tvm.compiler.toolchain import toolchain
 from lampq_tvm.device.kinds import HERE, find_device
 from lampq_tvm.errors import GateError
 from lampq_tvm.network.model import ImportedModel
-from lampq_tvm.network.operators.float_part import FloatPart
 from lampq_tvm.progress import note
 from lampq_tvm.records.held import held_records
 from lampq_tvm.spread import spread
@@ -145,13 +144,10 @@ def checking_device(pipeline: Pipeline) -> str | None:
 
 def stays_float(model: ImportedModel) -> dict[str, Any]:
     """What an artifact says of its float parts; nothing where it has none."""
-    if not any(isinstance(op, FloatPart) for op in model.ops):
-        return {}
-    from lampq_tvm.network.macs import float_parts, integer_macs
+    from lampq_tvm.network.macs import float_parts, total_macs
 
     parts = float_parts(model)
-    macs = sum(integer_macs(model).values()) + sum(part.macs for part in parts)
-    return {"parts": [dataclasses.asdict(part) for part in parts], "macs": macs}
+    return {"parts": [dataclasses.asdict(part) for part in parts], "macs": total_macs(model, parts)} if parts else {}
 
 
 def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> None:

@@ -6,6 +6,7 @@ nothing are in every part that reads them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,24 +69,18 @@ def _part(
     constants: dict[str, Tensor] = {}
     rows = []
     for node in nodes:
-        own = {k.rpartition(".")[2]: v for k, v in tensors.items() if k.rpartition(".")[0] == node.name}
+        own = node.constants(tensors)
         fields = {field: f"c{len(constants) + i}" for i, field in enumerate(own)}
         constants |= {fields[field]: tensor for field, tensor in own.items()}
         values = [places[name] for name in node.inputs]
-        args, kwargs = (_renumbered(part, values, fields) for part in (list(node.node.args), node.node.kwargs))
+        args, kwargs = node.node.mapped(functools.partial(_renumbered, values, fields))
         rows.append(Node(node.node.target, tuple(args), kwargs))
     last, ins = nodes[-1], tuple(sizes[name] for name in inputs)
     return FloatPart(last.name, tuple(inputs), tuple(rows), ins, last.out), constants
 
 
-def _renumbered(argument: Any, values: Sequence[int], fields: Mapping[str, str]) -> Any:
-    """An argument whose references are to the part's values and constants instead of the node's."""
-    if isinstance(argument, list):
-        return [_renumbered(each, values, fields) for each in argument]
-    if not isinstance(argument, dict):
-        return argument
-    if "value" in argument:
-        return {"value": values[argument["value"]]}
-    if "constant" in argument:
-        return {**argument, "constant": fields[argument["constant"]]}
-    return {key: _renumbered(each, values, fields) for key, each in argument.items()}
+def _renumbered(values: Sequence[int], fields: Mapping[str, str], reference: dict[str, Any]) -> dict[str, Any]:
+    """A reference to the part's values and constants instead of the node's."""
+    if "value" in reference:
+        return {"value": values[reference["value"]]}
+    return {**reference, "constant": fields[reference["constant"]]} if "constant" in reference else reference

@@ -13,7 +13,7 @@ from lampq_tvm.frontend.layers import layer_table
 from lampq_tvm.frontend.load import import_source
 from lampq_tvm.frontend.refusals import known_refusals
 from lampq_tvm.frontend.source import Request, open_source
-from lampq_tvm.network.macs import Part, float_parts, integer_macs
+from lampq_tvm.network.macs import Part, float_parts, total_macs
 from lampq_tvm.network.model import InputSpec, Layer
 
 
@@ -78,7 +78,7 @@ def doctor(
     try:
         found = import_source(source, strict_integer)
         layers, parts = found.layers, float_parts(found)
-        macs = sum(integer_macs(found).values()) + sum(part.macs for part in parts)
+        macs = total_macs(found, parts)
     except UnsupportedError as e:
         layers = layer_table(source.graph)
         macs = sum(layer.macs for layer in layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,11 @@ def integer_macs(model: ImportedModel) -> dict[str, int]:
         if isinstance(op, Attends):
             found[op.name] = _counted(model, op, (torch.zeros((1, *model.shapes[op.inputs[0]])),))
     return found
+
+
+def total_macs(model: ImportedModel, parts: Iterable[Part]) -> int:
+    """Multiply-adds of a whole network, whose float parts are given."""
+    return sum(integer_macs(model).values()) + sum(part.macs for part in parts)
 
 
 def float_parts(model: ImportedModel) -> tuple[Part, ...]:

@@ -26,20 +26,13 @@ def folded(nodes: Sequence[Node], constants: Mapping[str, Tensor], inputs: int) 
             continue
         source = node.args[0].get("value", -1) - inputs
         convolution = made[source] if source >= 0 else None
-        readers = [n for n in made if source + inputs in _values([*n.args, *n.kwargs.values()])]
+        readers = [n for n in made if source + inputs in n.values]
         if convolution is None or convolution.target != CONVOLUTION or len(readers) != 1:
             continue
         made[source], fields = _scaled(convolution, node, found, f"f{i}")
         found |= fields
         made[i] = Node("aten.alias.default", ({"value": source + inputs},))
     return made, found
-
-
-def _values(argument: Any) -> set[int]:
-    """Numbers of the values that an argument refers to."""
-    if isinstance(argument, dict):
-        return {argument["value"]} if "value" in argument else set()
-    return set().union(*map(_values, argument)) if isinstance(argument, (list, tuple)) else set()
 
 
 def _scaled(convolution: Node, norm: Node, constants: Mapping[str, Tensor], field: str) -> tuple[Node, dict[str, Tensor]]:

@@ -27,8 +27,6 @@ from lampq_tvm.parts.schedules import Product, Rest
 from lampq_tvm.quiet import quiet
 from lampq_tvm.store import digest
 
-REGISTERS = 32  # vector registers of most levels; AVX2 has half of them
-
 
 @dataclass(frozen=True)
 class Step:

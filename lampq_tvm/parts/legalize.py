@@ -119,7 +119,7 @@ def _conv2d(builder: relax.BlockBuilder, call: relax.Call, width: int, height: i
             value = source[image, channel, y, z]
             return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, "float32")) if inside else value
 
-        return te.compute((images, -(-n // width), k, width), element, name="panels", attrs={"gathered": True})
+        return te.compute((images, -(-n // width), k, width), element, name="panels")
 
     panels = builder.emit(builder.call_te(patches, x, primfunc_name_hint="patches"))
     matrix = builder.emit(relax.op.reshape(weight, (1, outputs, k)))

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from lampq_tvm.network.operators.float_part import Node, Sizes, run_nodes, whole
-from lampq_tvm.quiet import quiet
 
 
 class _Module(nn.Module):
@@ -35,5 +34,5 @@ def exported(nodes: Sequence[Node], ins: Sequence[Sizes], constants: Mapping[str
         images: that it is for.
     """
     module = _Module(nodes, constants, images).eval()
-    with quiet(), torch.no_grad():
+    with torch.no_grad():
         return torch.export.export(module, tuple(torch.zeros(whole(sizes, images)) for sizes in ins), strict=False)

@@ -10,7 +10,7 @@ from tvm.s_tir import dlight
 from tvm.s_tir.schedule import LoopRV, SBlockRV, Schedule, ScheduleError
 from tvm.target import Target
 
-from lampq_tvm.parts.legalize import PRODUCT, RESULT
+from lampq_tvm.parts.legalize import PRODUCT
 
 SPATIAL, REDUCTION = 0, 2
 
@@ -35,7 +35,6 @@ class Product(dlight.base.ScheduleRule):  # type: ignore[misc]
             if schedule.get(block).name_hint != PRODUCT:
                 with _if_possible():
                     schedule.compute_inline(block)
-        _inline_result(schedule)
         product, last = blocks[PRODUCT], _blocks(schedule)[-1]
         b, i, j, lane, k = schedule.get_loops(product)
         rows = int(schedule.get(i).extent)
@@ -86,9 +85,7 @@ class Rest(dlight.base.ScheduleRule):  # type: ignore[misc]
             return
         if not reduced:
             whole = schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0]
-            outer = self._vectors(schedule, whole)
-            if outer is not None:
-                schedule.parallel(outer)
+            schedule.parallel(self._vectors(schedule, whole))
             return
         size = self._fitting(int(schedule.get(spatial[-1]).extent))
         if size > 1:
@@ -99,7 +96,8 @@ class Rest(dlight.base.ScheduleRule):  # type: ignore[misc]
         schedule.parallel(schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0])
         schedule.decompose_reduction(block, reduced[0])
 
-    def _vectors(self, schedule: Schedule, loop: LoopRV) -> LoopRV | None:
+    def _vectors(self, schedule: Schedule, loop: LoopRV) -> LoopRV:
+        """A loop's inner part over vectors; the loop that is left."""
         size = self._fitting(int(schedule.get(loop).extent))
         if size == 1:
             return loop
@@ -125,14 +123,6 @@ def _schedule(func: object) -> Schedule | None:
 
 def _blocks(schedule: Schedule) -> list[SBlockRV]:
     return list(schedule.get_child_blocks(schedule.get_sblock("root")))
-
-
-def _inline_result(schedule: Schedule) -> None:
-    """What only takes the product's tiles apart is merged with what follows."""
-    names = [schedule.get(b).name_hint for b in _blocks(schedule)]
-    if RESULT in names and names[-1] != RESULT:
-        with _if_possible():
-            schedule.compute_inline(schedule.get_sblock(RESULT))
 
 
 def _vectorize_innermost(schedule: Schedule, block: SBlockRV) -> None:

@@ -132,3 +132,10 @@ def test_a_block_in_another_type_is_refused_by_name():
     shape = (2, CHANNELS, SIDE, SIDE)
     with pytest.raises(UnsupportedError, match="wrap_with_autocast"):
         recognize_and_prove(Graph(export_module(Half(torch.abs).eval(), shape, "half"), "half"), shape, strict=False)
+
+
+def test_keyword_arguments_called_as_references_are():
+    """A type by keyword is an argument, not a reference to a type."""
+    found = small(lambda x: x / x.abs().sum(-1, keepdim=True, dtype=torch.float32))
+    nodes = [node for op in found.ops if isinstance(op, FloatPart) for node in op.nodes]
+    assert [node.kwargs for node in nodes if node.operator == "sum"] == [{"dtype": {"dtype": "float32"}}]

@@ -60,8 +60,19 @@ class Node:
 
     def __call__(self, values: Sequence[Any], constants: Mapping[str, Tensor], images: int) -> Any:
         """What it gives for values by number, constants by field and a number of images."""
-        args, kwargs = (decoded(part, values, constants, images) for part in (list(self.args), self.kwargs))
+        args, kwargs = self.mapped(lambda reference: decoded(reference, values, constants, images))
         return self.function()(*args, **kwargs)
+
+    @property
+    def values(self) -> set[int]:
+        """Numbers of the values that it reads."""
+        found: list[dict[str, Any]] = []
+        self.mapped(found.append)
+        return {reference["value"] for reference in found if "value" in reference}
+
+    def mapped(self, change: Callable[[dict[str, Any]], Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Its arguments with every reference exchanged."""
+        return [mapped(each, change) for each in self.args], {key: mapped(each, change) for key, each in self.kwargs.items()}
 
 
 @OPERATORS.register("FloatPart")
@@ -131,21 +142,20 @@ def run_nodes(nodes: Sequence[Node], x: Sequence[Tensor], constants: Mapping[str
     return result.contiguous()
 
 
-def decoded(argument: Any, values: Sequence[Any], constants: Mapping[str, Tensor], images: int) -> Any:
-    """An argument of a node as torch takes it: JSON whose references are looked up."""
+def mapped(argument: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+    """An argument with every reference in it exchanged."""
+    if isinstance(argument, (list, tuple)):
+        return [mapped(each, change) for each in argument]
+    return change(argument) if isinstance(argument, dict) else argument
+
+
+def decoded(reference: dict[str, Any], values: Sequence[Any], constants: Mapping[str, Tensor], images: int) -> Any:
+    """What a reference stands for."""
     import torch
 
-    if isinstance(argument, (list, tuple)):
-        return [decoded(each, values, constants, images) for each in argument]
-    if not isinstance(argument, dict):
-        return argument
-    if "value" in argument:
-        return values[argument["value"]]
-    if "constant" in argument:
-        constant = constants[argument["constant"]]
-        return constant.expand(images * argument["images"], *constant.shape[1:]) if "images" in argument else constant
-    if "images" in argument:
-        return images * argument["images"]
-    if "dtype" in argument:
-        return getattr(torch, argument["dtype"])
-    return {key: decoded(each, values, constants, images) for key, each in argument.items()}
+    if "value" in reference:
+        return values[reference["value"]]
+    if "constant" in reference:
+        constant = constants[reference["constant"]]
+        return constant.expand(images * reference["images"], *constant.shape[1:]) if "images" in reference else constant
+    return images * reference["images"] if "images" in reference else getattr(torch, reference["dtype"])
