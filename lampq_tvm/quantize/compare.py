@@ -56,7 +56,7 @@ def _error(expected: Array, got: Array) -> float:
     finite, differ = np.abs(expected[np.isfinite(expected)]), got != expected  # equal infinities do not
     largest = float(finite.max()) if finite.size else 0.0
     away = float(np.abs(got[differ].astype(np.float64) - expected[differ]).max()) if differ.any() else 0.0
-    return away / largest if largest else float(away > 0)
+    return away / largest if largest else float(away != 0)  # NaN is a difference
 
 
 @torch.no_grad()

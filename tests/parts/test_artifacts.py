@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -98,3 +99,15 @@ def test_no_gpu_yet():
         check_cuda_model(hybrid("Hybrid"), "jetson", "jetson:cpu")
     with pytest.raises(UnsupportedError, match="no CUDA kernels yet"):
         lower_cuda(quantized("Hybrid"), "sm_87")
+
+
+def test_nothing_is_not_close_to_zeros():
+    """NaN where all should be zero is a difference."""
+    qm, images = quantized("Hybrid"), pixels(1)
+    part = next(op for op in qm.ops if isinstance(op, QFloatPart))
+    zeros = {name: np.zeros_like(v) if name.startswith(f"{part.name}.") else v for name, v in qm.tensors.items()}
+    silent = dataclasses.replace(qm, tensors=zeros)
+    values = run_reference(silent, images, values=True)
+    assert not values[part.name].any()
+    errors = dict(part_errors(silent, images, {**values, part.name: np.full_like(values[part.name], np.nan)}))
+    assert not errors[part.name] <= CLOSE
