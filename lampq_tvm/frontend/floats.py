@@ -29,8 +29,6 @@ from lampq_tvm.network.operators.float_part import ITEM, Node
 
 VIEWS = ("view", "reshape", "_unsafe_view")
 MADE = ("new_zeros", "new_ones", "new_full", "new_empty")
-JOINS = ("cat", "concat", "stack", "bmm", "baddbmm")  # which repeat nothing along an axis of length one
-SPREADS = ("add", "sub", "mul", "div", "where", "maximum", "minimum", "masked_fill", "pow")  # which do
 IGNORED = ("memory_format", "pin_memory", "layout", "device", "non_blocking")
 
 
@@ -89,10 +87,15 @@ class Floats:
         """A node's value in float: elements of an operator's output; a list of them where it has several."""
         shape, name = node.meta["val"], self.reference(node)
         if isinstance(shape, (list, tuple)):
-            items = [self._emit(ITEM, [{"value": 0}, i], name, self._shape(each)) for i, each in enumerate(shape)]
-            return [self._elements(item, each) for item, each in zip(items, shape, strict=True)]
+            return [self._item(name, i, each) for i, each in enumerate(shape)]
         base = self._settled(node)
         return self._elements(name, shape) if base is None else base.elements.moved(lambda t: t.reshape(shape.shape))
+
+    def _item(self, name: str, i: int, value: Any) -> Any:
+        """One of several values; None where it is empty, as statistics are outside of training."""
+        if not isinstance(value, Tensor) or value.numel() == 0:
+            return None
+        return self._elements(self._emit(ITEM, [{"value": 0}, i], name, self._shape(value)), value)
 
     def output(self, node: fx.Node) -> Base:
         """A node's value in float, as the network gives it."""
@@ -174,8 +177,19 @@ class Floats:
         return made.name
 
     def _make(self, node: fx.Node) -> str:
-        """The float node of a node of the graph, and of those that it reads."""
-        encoder = _Encoder(self, operator(node))
+        """The float node of a node of the graph, and of those that it reads: constants as they are, or for every image."""
+        for each in node.all_input_nodes:
+            if each in self.trace.graph.computed:
+                self.reference(each)
+        before = self.trace.saved()
+        try:
+            return self._made(node, repeated=False)
+        except UnsupportedError:
+            self.trace.restore(before)
+            return self._made(node, repeated=True)
+
+    def _made(self, node: fx.Node, repeated: bool) -> str:
+        encoder = _Encoder(self, repeated)
         args, kwargs = encoder.encoded(list(node.args)), encoder.encoded(dict(node.kwargs))
         kwargs = {key: value for key, value in kwargs.items() if key not in IGNORED}
         value, name = node.meta["val"], operator(node)
@@ -215,7 +229,8 @@ class Floats:
         if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
             self.trace.refuse(words(node))
         packet = target._schema.name.split("::")[-1]
-        return f"aten.{packet.rstrip('_') if packet != '_' else packet}.{target._overloadname or 'default'}"
+        functional = packet.removesuffix("_") if target._schema.is_mutable else packet
+        return f"aten.{functional}.{target._overloadname or 'default'}"
 
     def _sizes(self, sizes: list[Any], before: Any, other: Any, after: tuple[int, ...]) -> list[Any]:
         """Sizes that a view is given, for any number of images: that of the axis which the images come to lie along."""
@@ -231,8 +246,8 @@ class Floats:
 class _Encoder:
     """Arguments of one node as JSON, and what they refer to."""
 
-    def __init__(self, floats: Floats, name: str) -> None:
-        self.floats, self.name = floats, name
+    def __init__(self, floats: Floats, repeated: bool) -> None:
+        self.floats, self.repeated = floats, repeated
         self.inputs: list[str] = []
         self.constants: dict[str, Tensor] = {}
 
@@ -260,10 +275,11 @@ class _Encoder:
         return self._constant(value) if isinstance(value, Tensor) else self.encoded(value)
 
     def _constant(self, value: Tensor) -> dict[str, Any]:
+        """A tensor; where constants are repeated, one that is the same for every image of the graph is kept for one."""
         images, field = self.floats.trace.batch, f"c{len(self.constants)}"
-        same = value.ndim > 1 and len(value) == images and torch.equal(value, value[:1].expand_as(value))
-        if same and self.name in JOINS:
-            self.constants[field] = value[:1]
+        each = len(value) // images if value.ndim > 1 and len(value) % images == 0 else 0
+        if self.repeated and each and torch.equal(value, value[:each].repeat(images, *[1] * (value.ndim - 1))):
+            self.constants[field] = value[:each]
             return {"constant": field, "images": 1}
-        self.constants[field] = value[:1] if same and self.name in SPREADS else value
+        self.constants[field] = value
         return {"constant": field}

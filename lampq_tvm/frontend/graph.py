@@ -13,6 +13,7 @@ from torch.export.graph_signature import InputKind
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.blocks import open_blocks
 from lampq_tvm.frontend.linears_first import linears_first
+from lampq_tvm.frontend.mutation import functional
 from lampq_tvm.frontend.names import operator as operator
 
 
@@ -34,6 +35,7 @@ class Graph:
 
     def __init__(self, program: ExportedProgram, where: str, parameters: Mapping[str, Tensor] | None = None) -> None:
         """Bind the program's own parameters, or those of `parameters` where they are named there."""
+        program = functional(program)
         self.program, self.where = program, where
         open_blocks(program.graph_module, program.graph)
         self.bound: dict[fx.Node, Any] = {}

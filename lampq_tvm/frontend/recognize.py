@@ -7,7 +7,7 @@ refusal and never to another network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,8 @@ from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.rules.elementwise import read
 from lampq_tvm.frontend.rules.norm import step
 from lampq_tvm.frontend.trace import Base, Trace
+
+CHOICES = ("where", "masked_fill")
 
 
 def recognize(graph: Graph, image_shape: tuple[int, ...], strict: bool = True) -> Recognized:
@@ -63,10 +65,23 @@ def _by_rule_or_float(trace: Trace, node: fx.Node, values: dict[fx.Node, Any], f
         return _interpret(trace, node, values)
     before = trace.saved()
     try:
+        if node.meta.get("val") is not None and node in trace.graph.computed and not _is_float(node):
+            trace.refuse("computing in another type than float32")
         return _interpret(trace, node, values)
     except UnsupportedError:
         trace.restore(before)
         return floats.instead(node, lambda given: _interpret(trace, node, given))
+
+
+def _is_float(node: fx.Node) -> bool:
+    """Whether a node gives float32 from float32; conditions may be made of conditions, and chosen by."""
+    given, wanted = _dtypes(node.all_input_nodes), _dtypes([node])
+    conditions = wanted == {torch.bool} or operator(node) in CHOICES
+    return wanted <= {torch.float32, torch.bool} and given <= {torch.float32, *([torch.bool] if conditions else [])}
+
+
+def _dtypes(nodes: Iterable[fx.Node]) -> set[torch.dtype]:
+    return {leaf.dtype for node in nodes for leaf in _leaves(node.meta.get("val")) if isinstance(leaf, Tensor)}
 
 
 def _output(trace: Trace, node: fx.Node, value: Any, floats: Floats | None) -> Base:

@@ -27,7 +27,7 @@ def model_tensors(model: ImportedModel) -> dict[str, Tensor]:
     key = id(model)
     with _CONVERTING:
         if key not in _CONVERTED:
-            arrays = {k: np.ascontiguousarray(v) for k, v in model.tensors.items()}
+            arrays = {k: np.asarray(v, order="C") for k, v in model.tensors.items()}
             _CONVERTED[key] = {k: torch.from_numpy(v if v.flags.writeable else v.copy()) for k, v in arrays.items()}
             weakref.finalize(model, _CONVERTED.pop, key, None)
         return _CONVERTED[key]

@@ -20,12 +20,17 @@ class Part:
 
     Attributes:
         operators: how often each of torch's operators occurs in it.
-        macs: its multiply-adds for one image.
+        macs_by: its multiply-adds for one image, by torch's operator that does them.
     """
 
     name: str
     operators: dict[str, int]
-    macs: int
+    macs_by: dict[str, int]
+
+    @property
+    def macs(self) -> int:
+        """Its multiply-adds for one image."""
+        return sum(self.macs_by.values())
 
 
 def integer_macs(model: ImportedModel) -> dict[str, int]:
@@ -33,7 +38,7 @@ def integer_macs(model: ImportedModel) -> dict[str, int]:
     found = {layer.name: layer.macs for layer in model.layers}
     for op in model.ops:
         if isinstance(op, Attends):
-            found[op.name] = _counted(model, op, (torch.zeros((1, *model.shapes[op.inputs[0]])),))
+            found[op.name] = sum(_counted(model, op, (torch.zeros((1, *model.shapes[op.inputs[0]])),)).values())
     return found
 
 
@@ -47,14 +52,15 @@ def float_parts(model: ImportedModel) -> tuple[Part, ...]:
     return tuple(Part(op.name, op.operators, part_macs(model, op)) for op in model.ops if isinstance(op, FloatPart))
 
 
-def part_macs(model: ImportedModel, op: FloatPart) -> int:
-    """Multiply-adds of one part."""
+def part_macs(model: ImportedModel, op: FloatPart) -> dict[str, int]:
+    """Multiply-adds of one part for one image, by torch's operator that does them (`convolution`, `bmm`)."""
     return _counted(model, op, tuple(torch.zeros(whole(sizes, 1)) for sizes in op.ins))
 
 
-def _counted(model: ImportedModel, op: FloatOp, inputs: tuple[torch.Tensor, ...]) -> int:
+def _counted(model: ImportedModel, op: FloatOp, inputs: tuple[torch.Tensor, ...]) -> dict[str, int]:
     """Half the floating-point operations of an operator's matrix products and convolutions."""
     own = {f"{op.name}.{field}": torch.from_numpy(np.array(v)) for field, v in op.constants(model.tensors).items()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         op.run(inputs, own)
-    return int(counter.get_total_flops()) // 2
+    counted = counter.get_flop_counts().get("Global", {})
+    return {str(name).removeprefix("aten."): int(flops) // 2 for name, flops in counted.items()}

@@ -58,7 +58,9 @@ def part_steps(
         with BUILDING, quiet():
             nodes, constants = folded(nodes, constants, len(ins))
             program = exported(nodes, ins, constants, images)
-            module = from_exported_program(program, unwrap_unit_return_tuple=True, custom_convert_map=CONVERTERS)
+            module = from_exported_program(
+                program, unwrap_unit_return_tuple=True, run_ep_decomposition=False, custom_convert_map=CONVERTERS
+            )
             return _steps(_lowered(module, isa), len(ins))
     except UnsupportedError:
         raise

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
+from torch._decomp import get_decompositions
+from torch.export import ExportedProgram, default_decompositions
 
 from lampq_tvm.network.operators.float_part import Node, Sizes, run_nodes, whole
+
+ATEN = torch.ops.aten
+WHOLE = (ATEN.upsample_bicubic2d, ATEN._upsample_bicubic2d_aa, ATEN._upsample_bilinear2d_aa)  # which have converters
+APART = (ATEN.grid_sampler_2d,)  # which TVM takes wrongly
 
 
 class _Module(nn.Module):
@@ -25,7 +31,7 @@ class _Module(nn.Module):
 
 
 def exported(nodes: Sequence[Node], ins: Sequence[Sizes], constants: Mapping[str, Tensor], images: int) -> ExportedProgram:
-    """The part's program.
+    """The part's program, in the operators that `parts.converters` and TVM's importer know.
 
     Args:
         nodes: the last one gives the output.
@@ -35,4 +41,12 @@ def exported(nodes: Sequence[Node], ins: Sequence[Sizes], constants: Mapping[str
     """
     module = _Module(nodes, constants, images).eval()
     with torch.no_grad():
-        return torch.export.export(module, tuple(torch.zeros(whole(sizes, images)) for sizes in ins), strict=False)
+        program = torch.export.export(module, tuple(torch.zeros(whole(sizes, images)) for sizes in ins), strict=False)
+        decomposed: ExportedProgram = program.run_decompositions(_decompositions())
+    return decomposed
+
+
+def _decompositions() -> dict[Any, Any]:
+    whole_table: Any = default_decompositions()
+    table = {op: rule for op, rule in whole_table.items() if op.overloadpacket not in WHOLE}
+    return {**table, **get_decompositions(APART)}

@@ -24,7 +24,7 @@ class Node:
     """A call of one of torch's operators.
 
     Arguments are JSON, in which `{"value": i}` is a value (the part's inputs come first, then its nodes), `{"constant": field}`
-    a tensor (with `"images": k` repeated along its first axis for k times the images), `{"images": k}` k times the number of
+    a tensor (with `"images": k` repeated along its first axis k times for every image), `{"images": k}` k times the number of
     images, `{"dtype": name}` a type.
 
     Attributes:
@@ -157,5 +157,6 @@ def decoded(reference: dict[str, Any], values: Sequence[Any], constants: Mapping
         return values[reference["value"]]
     if "constant" in reference:
         constant = constants[reference["constant"]]
-        return constant.expand(images * reference["images"], *constant.shape[1:]) if "images" in reference else constant
+        times = (images * reference["images"], *[1] * (constant.ndim - 1)) if "images" in reference else ()
+        return constant.repeat(times) if times else constant
     return images * reference["images"] if "images" in reference else getattr(torch, reference["dtype"])

@@ -1,0 +1,78 @@
+"""One model: whether it imports, how much of it is integer, and how its artifact answers beside it on photos."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.common.subjects import artifact_answers, compiled, logits_of
+from lampq_tvm.api.options import Options
+from lampq_tvm.api.pipeline import Pipeline
+from lampq_tvm.api.running import float_logits
+from lampq_tvm.data import open_dataset
+from lampq_tvm.errors import LampqError
+from lampq_tvm.network.macs import float_parts, integer_macs
+from lampq_tvm.network.model import ImportedModel
+from lampq_tvm.spread import one_thread
+
+CALIBRATION = 128  # photos
+
+
+def examined(model: str, args: dict[str, Any], photos: tuple[Path, Path], folder: Path) -> dict[str, Any]:
+    """All that the table says of a model.
+
+    Args:
+        model: a timm name or a file; args: of `timm.create_model`.
+        photos: folders of those that calibrate, and of those that are looked at.
+        folder: for the artifact.
+    """
+    start = time.perf_counter()
+    row: dict[str, Any] = {}
+    options = Options(model, model_args=args or None, data=photos[0], calib_images=CALIBRATION)
+    try:
+        network = Pipeline(options).model
+        row |= {"imports": True, "import_seconds": round(time.perf_counter() - start, 1), **shares(network)}
+        start = time.perf_counter()
+        artifact, _ = compiled(options, "8/8", folder)
+        row |= {"compile_seconds": round(time.perf_counter() - start, 1)}
+        images = np.concatenate([pixels for pixels, _ in open_dataset(photos[1], network.input)])
+        with one_thread():
+            exact = logits_of(partial(float_logits, network), images)
+        row["correlation"] = round(correlation(exact, artifact_answers(artifact, images)), 4)
+    except LampqError as e:
+        row |= {"refused": e.what, "where": e.where, "exit": e.exit_code}
+    except Exception as e:  # a bug of ours: it belongs into the table
+        row |= {"refused": f"{type(e).__name__}: {e}"[:300], "exit": 1}
+    return row | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
+def shares(network: ImportedModel) -> dict[str, float]:
+    """Shares of the multiply-adds: of integer operators, and of convolutions and products that stay float."""
+    integer, parts = sum(integer_macs(network).values()), float_parts(network)
+    convolutions = sum(n for part in parts for name, n in part.macs_by.items() if "conv" in name)
+    total = integer + sum(part.macs for part in parts)
+    return {
+        "gmacs": round(total / 1e9, 3),
+        "integer": round(integer / total, 4),
+        "convolutions": round(convolutions / total, 4),
+        "float_parts": len(parts),
+    }
+
+
+def correlation(exact: Any, found: Any) -> float:
+    """Of outputs [N, ...] less their mean over the images: random weights answer nearly alike to every image."""
+    pairs = list(zip(*(each if isinstance(each, Sequence) else [each] for each in (exact, found)), strict=True))
+    a, b = (np.concatenate([centred(pair[i]) for pair in pairs]) for i in (0, 1))
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def centred(output: np.ndarray) -> np.ndarray:
+    """A flat vector."""
+    wide = output.astype(np.float64)
+    return np.asarray(wide - wide.mean(0)).ravel()
