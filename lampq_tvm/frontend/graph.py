@@ -87,8 +87,9 @@ class Graph:
         return {self.fqn[n]: v for n, v in self.bound.items() if self.fqn[n] in names}
 
     def run(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The program's own outputs for `images`, with the bound parameters."""
-        inputs = [images if n is self.image else self.bound[n] for n in self.nodes if n.op == "placeholder"]
+        """The program's own outputs for `images`, with the bound parameters, in the images' type."""
+        held = {n: v.to(images.dtype) if isinstance(v, Tensor) and v.is_floating_point() else v for n, v in self.bound.items()}
+        inputs = [images if n is self.image else held[n] for n in self.nodes if n.op == "placeholder"]
         places = next(n for n in self.program.graph.nodes if n.op == "output").args[0]
         with torch.no_grad():
             outputs = fx.Interpreter(self.program.graph_module).run(*inputs)
