@@ -7,6 +7,8 @@ from bench.report.recipes import NAMES
 from bench.report.tables import Row, bold, load, percent, table
 
 OURS = "lampq, update"  # LampQ whole: its metric and its update
+SEEN = ("lampq", "fisher", "hawq", "relevance", "fisher_output", "kl", "greedy")
+TYPES = ("attn.qkv", "attn.proj", "fc1", "fc2")
 FORMS = ("factors", "train", "branch")
 BASES = {"lampq": "AdaLog's quantizers", "default": "`default`'s quantizers"}
 
@@ -24,7 +26,8 @@ def _shown(row: Row, ours: Row | None) -> str:
 def allocations() -> str:
     """Metrics and LampQ's parts on two bases."""
     found, parts = load("allocations"), []
-    for model in dict.fromkeys(row["model"] for row in found["rows"]):
+    models = list(dict.fromkeys(row["model"] for row in found["rows"]))
+    for model in models:
         own = [row for row in found["rows"] if row["model"] == model]
         columns = list(dict.fromkeys((row["base"], row["bits"]) for row in own))
         cells = {(row["widths by"], row["base"], row["bits"]): row for row in own}
@@ -38,13 +41,31 @@ def allocations() -> str:
         head = ["widths by", *(f"{BASES[base]}, {bits} bits" for base, bits in columns)]
         parts.append(f"{NAMES[model]}, {own[0]['images']:,} test images:\n\n" + table(head, lines))
     tables = "\n\n".join(parts)
+    given = "\n\n".join(_widths_by_type([row for row in found["rows"] if row["model"] == model]) for model in models)
     return f"""## Who chooses the widths
 
 `python -m bench.accuracy.allocations`: top-1 of compiled artifacts and the mean divergence from float's answers; then by how
 many points LampQ's widths (its metric and its update) lie above, with the 95 % interval of the paired bootstrap. Activations
 have the weights' width; `one width`: the same for all layers.
 
-{tables}"""
+{tables}
+
+What they do with the bits: the average width of a type's layers on AdaLog's quantizers at 3 bits, and the first block's fc2.
+Why LampQ's are not above all others: [sensitivity](sensitivity.md#where-lampqs-widths-are-not-above-others).
+
+{given}"""
+
+
+def _widths_by_type(rows: list[Row]) -> str:
+    """A model's plans at 3 bits, by type of layer."""
+    own = {row["widths by"]: row for row in rows if (row["base"], row["bits"]) == ("lampq", 3)}
+    lines = []
+    for name in [name for name in SEEN if name in own]:
+        widths = [(layer, bits) for layer, bits, _ in own[name]["plan"]]
+        by_type = [[bits for layer, bits in widths if layer.endswith(f"{kind}")] for kind in TYPES]
+        first = next(bits for layer, bits in widths if layer.endswith("fc2"))
+        lines.append([name, *(f"{sum(each) / len(each):.2f}" for each in by_type), first, percent(own[name]["top1"])])
+    return f"{NAMES[rows[0]['model']]}:\n\n" + table(["widths by", "qkv", "proj", "fc1", "fc2", "first fc2", "top-1"], lines)
 
 
 def features() -> str:

@@ -206,6 +206,8 @@ class Floats:
         if made.target == "aten.squeeze.default":  # whatever has length one there, but never the images
             other = self._other(encoder.inputs[0]).shape
             made = Node("aten.squeeze.dims", (args[0], [i for i, n in enumerate(other) if n == 1]))
+        if name == "to":  # whatever else it says
+            made = Node("aten.to.dtype", (args[0], {"dtype": str(value.dtype).removeprefix("torch.")}))
         if name == "repeat":
             made = self._repeated(made, node, encoder.inputs[0])
         whole = None if isinstance(value, (list, tuple)) else self._shape(value)

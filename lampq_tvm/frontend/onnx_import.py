@@ -26,6 +26,7 @@ from lampq_tvm.files import reason
 from lampq_tvm.frontend.export import export_module
 from lampq_tvm.frontend.model_files import read_onnx
 from lampq_tvm.frontend.onnx_check import check_form, check_onnx
+from lampq_tvm.frontend.onnx_constants import evaluated
 from lampq_tvm.frontend.onnx_memory import MAX_BYTES, Bounded
 from lampq_tvm.frontend.onnx_names import scope
 from lampq_tvm.frontend.onnx_ops import RULES
@@ -33,6 +34,8 @@ from lampq_tvm.quiet import quiet
 
 WEIGHTED = {"MatMul": ("", "weight"), "Gemm": ("", "weight", "bias"), "Conv": ("", "weight", "bias")}
 WEIGHTED |= {"LayerNormalization": ("", "weight", "bias")}
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+QUANTIZED = ("Quantize", "Dequantize", "QLinear", "Integer")  # parts of names
 MAX_PIXELS = 64 << 20  # of a batch
 MAX_INTEGERS = 1 << 20  # of one constant that is no weight
 BATCH = 2  # for files whose batch is free: two images, so that a model that mixes images is noticed
@@ -109,12 +112,18 @@ def import_onnx(path: Path, size: tuple[int, int] | None) -> ExportedProgram:
     """
     model, limit_bytes = _read(path)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    held = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
+    held = {t.name: _tensor(t) for t in model.graph.initializer}
     image, shape = _image(model.graph, set(held), size, str(path))
     network = Network(image, [output.name for output in model.graph.output])
     nodes, constants = _fold(model.graph, opset, held, image, shape, limit_bytes, str(path))
     _fill(network, nodes, constants, _trained(model.graph, set(held)), opset)
     return export_module(network, shape, str(path))
+
+
+def _tensor(proto: Any) -> Tensor:
+    """A constant; float16 as float32, in which everything is computed."""
+    found = torch.from_numpy(onnx.numpy_helper.to_array(proto).copy())
+    return found.float() if found.dtype is torch.float16 else found
 
 
 def _read(path: Path) -> tuple[Any, int]:
@@ -138,7 +147,7 @@ def _image(graph: Any, held: set[str], size: tuple[int, int] | None, where: str)
     """Name and shape of the only input."""
     inputs = [i for i in graph.input if i.name not in held]
     kind = inputs[0].type.tensor_type if inputs else None
-    if len(inputs) != 1 or kind is None or len(kind.shape.dim) != 4 or kind.elem_type != onnx.TensorProto.FLOAT:
+    if len(inputs) != 1 or kind is None or len(kind.shape.dim) != 4 or kind.elem_type not in FLOATS:
         raise UnsupportedError("the model does not take exactly one float32 image batch [B, C, H, W]", where=where)
     batch, channels, *image = [d.dim_value for d in kind.shape.dim]
     height, width = size if size is not None and 0 in image else image
@@ -155,7 +164,7 @@ def _attributes(node: Any, opset: int) -> dict[str, Any]:
     for attribute in node.attribute:
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, onnx.TensorProto):
-            value = torch.from_numpy(onnx.numpy_helper.to_array(value).copy())
+            value = _tensor(value)
         found[attribute.name] = value.decode() if isinstance(value, bytes) else value
     return found
 
@@ -174,9 +183,11 @@ def _fold(
     last = {name: i for i, node in enumerate(graph.node) for name in node.input}
     with Bounded(limit_bytes):
         for i, node in enumerate(graph.node):
-            results = _run(node, opset, [values[name] if name else None for name in node.input], where)
+            inputs = [values[name] if name else None for name in node.input]
+            fixed = not computed & set(node.input)
+            results = _run(node, opset, inputs, where, limit_bytes if fixed else 0)
             values |= zip(node.output, results, strict=False)
-            if computed & set(node.input) and node.op_type != "Shape":
+            if not fixed and node.op_type not in ("Shape", "Size"):
                 computed |= set(node.output)
                 kept.append(node)
                 for name in {*node.input, *node.output} & computed:
@@ -190,15 +201,22 @@ def _fold(
     return _needed(kept, [output.name for output in graph.output]), {k: v for k, v in values.items() if k not in computed}
 
 
-def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
+def _run(node: Any, opset: int, inputs: list[Any], where: str, limit_bytes: int) -> list[Any]:
+    """A node's results; `limit_bytes`: of those of constants, 0 for other nodes."""
     where = f"{where}: {node.name or next(iter(node.output), node.op_type)}"
     known = node.op_type in RULES or node.op_type == "Constant"
-    if not known or node.domain not in ("", "ai.onnx"):
+    if node.domain not in ("", "ai.onnx"):
+        raise UnsupportedError(f"ONNX operator {node.domain}.{node.op_type} is not supported", where=where, hint=_hint(node))
+    if any(part in node.op_type for part in QUANTIZED):
+        raise UnsupportedError(f"the file is quantized already ({node.op_type})", where=where, hint=_hint(node))
+    if not known and not limit_bytes:
         raise UnsupportedError(f"ONNX operator {node.op_type} is not supported", where=where)
     try:
         attributes = _attributes(node, opset)
         if node.op_type == "Constant":
             return [next(torch.as_tensor(v) for k, v in attributes.items() if k.startswith("value"))]
+        if not known:
+            return evaluated(node, opset, inputs, limit_bytes)
         with torch.no_grad():
             results = RULES[node.op_type](inputs, attributes)
     except UnsupportedError as e:
@@ -209,6 +227,13 @@ def _run(node: Any, opset: int, inputs: list[Any], where: str) -> list[Any]:
             raise
         raise UnsupportedError(f"ONNX operator {node.op_type} cannot run on its inputs ({reason(e)})", where=where) from e
     return results if isinstance(results, list) else [results]
+
+
+def _hint(node: Any) -> str | None:
+    """What would work in place of an operator that is not of ONNX itself, or of a quantized file."""
+    if any(part in node.op_type for part in QUANTIZED):
+        return "give the float model; what is quantized, and to how many bits, is chosen here"
+    return "export it again without fusions for a runtime"
 
 
 def _needed(nodes: list[Any], outputs: Sequence[str]) -> list[Any]:
@@ -232,6 +257,7 @@ def _trained(graph: Any, held: set[str]) -> set[str]:
 def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], trained: set[str], opset: int) -> None:
     """Turn nodes into steps: large float constants become parameters, the rest plain numbers and lists."""
     uses = Counter(name for node in nodes for name in node.input)
+    kept: dict[str, str] = {}  # where constants were registered: one that several nodes read is one
     for node in nodes:
         fields, inputs = WEIGHTED.get(node.op_type, ()), []
         for i, name in enumerate(node.input):
@@ -245,5 +271,7 @@ def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], trai
             else:
                 role = fields[i] if i < len(fields) else ""
                 path = f"{scope(node, node.input[1], uses[node.input[1]] > 1)}.{role}" if role else name
-                inputs.append(("tensor", network.keep(path, value, name in trained)))
+                if name not in kept:
+                    kept[name] = network.keep(path, value, name in trained)
+                inputs.append(("tensor", kept[name]))
         network.steps.append(Step(node.op_type, _attributes(node, opset), tuple(inputs), tuple(node.output)))

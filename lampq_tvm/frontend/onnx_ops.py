@@ -16,29 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend import onnx_layers, onnx_places
+from lampq_tvm.frontend.onnx_layers import option
+from lampq_tvm.frontend.onnx_places import axes_of, ints
 
 Inputs = Sequence[Any]
 Attributes = Mapping[str, Any]
 Rule = Callable[[Inputs, Attributes], Any]
 
-# TensorProto data types: float, int32, int64, bool, float16, double.
-TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64}
-
-
-def ints(value: Any) -> list[int]:
-    """A constant integer input as a list."""
-    value = value.tolist() if isinstance(value, Tensor) else value
-    return [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
-
-
-def _option(x: Inputs, index: int) -> Any:
-    return x[index] if len(x) > index else None
-
-
-def _axes(x: Inputs, a: Attributes, index: int = 1) -> list[int] | None:
-    """`axes`, an attribute in older opsets and an input in newer ones."""
-    given = a.get("axes") if "axes" in a else _option(x, index)
-    return None if given is None else ints(given)
+PER_AXIS = 13  # opset from which a softmax runs over one axis
+# TensorProto data types: float, int32, int64, bool, float16 (computed in float32), double.
+TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float32, 11: torch.float64}
 
 
 def reshape(x: Inputs, a: Attributes) -> Tensor:
@@ -52,8 +40,8 @@ def reshape(x: Inputs, a: Attributes) -> Tensor:
 def cut(x: Inputs, a: Attributes) -> Tensor:
     """Slice by starts, ends, axes and steps."""
     starts, ends = ints(x[1]), ints(x[2])
-    axes = ints(x[3]) if _option(x, 3) is not None else list(range(len(starts)))
-    steps = ints(x[4]) if _option(x, 4) is not None else [1] * len(starts)
+    axes = ints(x[3]) if option(x, 3) is not None else list(range(len(starts)))
+    steps = ints(x[4]) if option(x, 4) is not None else [1] * len(starts)
     out: Tensor = x[0]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         picked = range(*slice(start, end, step).indices(out.shape[axis]))
@@ -65,14 +53,14 @@ def cut(x: Inputs, a: Attributes) -> Tensor:
 def pad(x: Inputs, a: Attributes) -> Tensor:
     """Padding with a constant."""
     pads, rank = ints(x[1]), x[0].ndim
-    axes = ints(x[3]) if _option(x, 3) is not None else list(range(rank))
+    axes = ints(x[3]) if option(x, 3) is not None else list(range(rank))
     sizes = [0] * (2 * rank)
     for i, axis in enumerate(axes):
         place = 2 * (rank - 1 - axis % rank)
         sizes[place : place + 2] = pads[i], pads[i + len(axes)]
     if a.get("mode", "constant") != "constant":
         raise UnsupportedError(f"ONNX operator Pad of mode {a['mode']} is not supported")
-    return F.pad(x[0], sizes, value=float(_option(x, 2) or 0.0)) if any(sizes) else x[0]
+    return F.pad(x[0], sizes, value=float(option(x, 2) or 0.0)) if any(sizes) else x[0]
 
 
 def gather(x: Inputs, a: Attributes) -> Tensor:
@@ -90,7 +78,7 @@ def gather(x: Inputs, a: Attributes) -> Tensor:
 def split(x: Inputs, a: Attributes) -> list[Tensor]:
     """Into given sizes, or into as many equal parts as there are outputs."""
     axis = a.get("axis", 0)
-    sizes = a.get("split") or (ints(x[1]) if _option(x, 1) is not None else None)
+    sizes = a.get("split") or (ints(x[1]) if option(x, 1) is not None else None)
     if sizes is None:
         sizes = math.ceil(x[0].shape[axis] / a["outputs"])
     return list(torch.split(x[0], sizes, axis))
@@ -98,7 +86,7 @@ def split(x: Inputs, a: Attributes) -> list[Tensor]:
 
 def squeeze(x: Inputs, a: Attributes) -> Tensor:
     """Drop axes of length one."""
-    axes = _axes(x, a)
+    axes = axes_of(x, a)
     axes = [i for i, size in enumerate(x[0].shape) if size == 1] if axes is None else axes
     out: Tensor = x[0]
     for axis in sorted((axis % x[0].ndim for axis in axes), reverse=True):
@@ -108,7 +96,7 @@ def squeeze(x: Inputs, a: Attributes) -> Tensor:
 
 def unsqueeze(x: Inputs, a: Attributes) -> Tensor:
     """Add axes of length one, counted in the result."""
-    axes = _axes(x, a) or []
+    axes = axes_of(x, a) or []
     out: Tensor = torch.as_tensor(x[0])
     rank = out.ndim + len(axes)
     for axis in sorted(axis % rank for axis in axes):
@@ -116,16 +104,10 @@ def unsqueeze(x: Inputs, a: Attributes) -> Tensor:
     return out
 
 
-def reduce_mean(x: Inputs, a: Attributes) -> Tensor:
-    """Mean over axes."""
-    axes = _axes(x, a)
-    return torch.mean(x[0], axes if axes else list(range(x[0].ndim)), keepdim=bool(a.get("keepdims", 1)))
-
-
 def softmax(x: Inputs, a: Attributes) -> Tensor:
     """Over one axis; before opset 13 over all axes from `axis` on, which is the same for the last one."""
-    axis = a.get("axis", -1 if a["opset"] >= 13 else 1)
-    if a["opset"] < 13 and axis not in (-1, x[0].ndim - 1):
+    axis = a.get("axis", -1 if a["opset"] >= PER_AXIS else 1)
+    if a["opset"] < PER_AXIS and axis not in (-1, x[0].ndim - 1):
         raise UnsupportedError("ONNX operator Softmax over several axes is not supported")
     return torch.softmax(x[0], axis)
 
@@ -133,32 +115,16 @@ def softmax(x: Inputs, a: Attributes) -> Tensor:
 def layer_norm(x: Inputs, a: Attributes) -> Tensor:
     """Over the axes from `axis` on."""
     axis = a.get("axis", -1) % x[0].ndim
-    return F.layer_norm(x[0], x[0].shape[axis:], x[1], _option(x, 2), a.get("epsilon", 1e-5))
+    return F.layer_norm(x[0], x[0].shape[axis:], x[1], option(x, 2), a.get("epsilon", 1e-5))
 
 
 def gemm(x: Inputs, a: Attributes) -> Tensor:
     """alpha A B + beta C, as a linear layer."""
     left = x[0].t() if a.get("transA", 0) else x[0]
     weight = x[1] if a.get("transB", 0) else x[1].t()
-    bias, alpha, beta = _option(x, 2), a.get("alpha", 1.0), a.get("beta", 1.0)
+    bias, alpha, beta = option(x, 2), a.get("alpha", 1.0), a.get("beta", 1.0)
     bias = torch.as_tensor(bias).expand(weight.shape[0]) * beta if bias is not None and beta != 1.0 else bias
     return F.linear(left, weight if alpha == 1.0 else weight * alpha, bias)
-
-
-def convolution(x: Inputs, a: Attributes) -> Tensor:
-    """Two-dimensional convolution."""
-    pads = a.get("pads") or [0, 0, 0, 0]
-    if a.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or x[1].ndim != 4 or pads[:2] != pads[2:]:
-        raise UnsupportedError("ONNX operator Conv that is not two-dimensional with symmetric padding is not supported")
-    options = (a.get("strides") or [1, 1], pads[:2], a.get("dilations") or [1, 1], a.get("group", 1))
-    return torch.conv2d(x[0], x[1], _option(x, 2), *options)
-
-
-def attention(x: Inputs, a: Attributes) -> Tensor:
-    """ONNX opset 23's fused attention on [B, heads, T, head_dim] without mask or cache."""
-    if any(v is not None for v in x[3:]) or a.get("is_causal", 0) or a.get("softcap", 0.0) or x[0].ndim != 4:
-        raise UnsupportedError("ONNX operator Attention with a mask, a cache or fused heads is not supported")
-    return F.scaled_dot_product_attention(x[0], x[1], x[2], scale=a.get("scale"))
 
 
 def cast(x: Inputs, a: Attributes) -> Tensor:
@@ -201,15 +167,36 @@ def divide(x: Inputs, a: Attributes) -> Tensor:
     return quotient
 
 
-def reduce_l2(x: Inputs, a: Attributes) -> Tensor:
-    """Euclidean norm over axes."""
-    out: Tensor = torch.linalg.vector_norm(x[0], dim=_axes(x, a), keepdim=bool(a.get("keepdims", 1)))
-    return out
+def log_softmax(x: Inputs, a: Attributes) -> Tensor:
+    """The logarithm of the softmax."""
+    return torch.log(softmax(x, a)) if a["opset"] < PER_AXIS else F.log_softmax(x[0], a.get("axis", -1))
+
+
+def einsum(x: Inputs, a: Attributes) -> Tensor:
+    """A sum over letters."""
+    return torch.einsum(a["equation"].replace(" ", ""), *(torch.as_tensor(v) for v in x))
+
+
+def infinite(x: Inputs, a: Attributes) -> Tensor:
+    """Where a value is infinite, on one side or both."""
+    high, low = torch.as_tensor(x[0]) == math.inf, torch.as_tensor(x[0]) == -math.inf
+    return (high & bool(a.get("detect_positive", 1))) | (low & bool(a.get("detect_negative", 1)))
+
+
+def hard_sigmoid(x: Inputs, a: Attributes) -> Tensor:
+    """A slope between zero and one; torch's own where it is that, which is known as a function."""
+    alpha, beta = a.get("alpha", 0.2), a.get("beta", 0.5)
+    return F.hardsigmoid(x[0]) if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5 else torch.clamp(alpha * x[0] + beta, 0, 1)
+
+
+def range_of(x: Inputs, a: Attributes) -> Tensor:
+    """From a start to a limit by steps."""
+    return torch.arange(*(v.item() if isinstance(v, Tensor) else v for v in x[:3]))
 
 
 def clip(x: Inputs, a: Attributes) -> Tensor:
     """Between two constants, either of which may be left out."""
-    return torch.clamp(x[0], min=_option(x, 1), max=_option(x, 2))
+    return torch.clamp(x[0], min=option(x, 1), max=option(x, 2))
 
 
 def _two(function: Callable[[Any, Any], Any]) -> Rule:
@@ -230,6 +217,9 @@ RULES: dict[str, Rule] = {
     "Equal": _two(lambda p, q: torch.eq(torch.as_tensor(p), torch.as_tensor(q))),
     "Less": _two(lambda p, q: p < q),
     "Greater": _two(lambda p, q: p > q),
+    "GreaterOrEqual": _two(lambda p, q: p >= q),
+    "LessOrEqual": _two(lambda p, q: p <= q),
+    "Xor": _two(lambda p, q: torch.logical_xor(torch.as_tensor(p), torch.as_tensor(q))),
     "Sqrt": _one(torch.sqrt),
     "Reciprocal": _one(torch.reciprocal),
     "Neg": _one(torch.neg),
@@ -239,6 +229,28 @@ RULES: dict[str, Rule] = {
     "Sigmoid": _one(torch.sigmoid),
     "Relu": _one(torch.relu),
     "HardSwish": _one(F.hardswish),
+    "HardSigmoid": hard_sigmoid,
+    "Elu": lambda x, a: F.elu(x[0], a.get("alpha", 1.0)),
+    "Celu": lambda x, a: F.celu(x[0], a.get("alpha", 1.0)),
+    "Selu": _one(F.selu),
+    "LeakyRelu": lambda x, a: F.leaky_relu(x[0], a.get("alpha", 0.01)),
+    "PRelu": lambda x, a: torch.where(x[0] >= 0, x[0], x[0] * x[1]),
+    "Softplus": _one(F.softplus),
+    "Softsign": _one(F.softsign),
+    "Mish": _one(F.mish),
+    "Abs": _one(torch.abs),
+    "Sign": _one(torch.sign),
+    "Round": _one(torch.round),
+    "Log": _one(torch.log),
+    "Sin": _one(torch.sin),
+    "Cos": _one(torch.cos),
+    "Atan": _one(torch.atan),
+    "IsNaN": _one(torch.isnan),
+    "IsInf": infinite,
+    "Einsum": einsum,
+    "LogSoftmax": log_softmax,
+    "LpNormalization": lambda x, a: F.normalize(x[0], a.get("p", 2), a.get("axis", -1), eps=0.0),
+    "Size": lambda x, a: torch.tensor(torch.as_tensor(x[0]).numel()),
     "Floor": _one(torch.floor),
     "Ceil": _one(torch.ceil),
     "Not": _one(torch.logical_not),
@@ -246,11 +258,8 @@ RULES: dict[str, Rule] = {
     "Swish": lambda x, a: x[0] * torch.sigmoid(x[0] * a.get("alpha", 1.0)),
     "MatMul": lambda x, a: torch.matmul(x[0], x[1]),
     "Gemm": gemm,
-    "Conv": convolution,
     "LayerNormalization": layer_norm,
     "Softmax": softmax,
-    "Attention": attention,
-    "ReduceMean": reduce_mean,
     "Reshape": reshape,
     "Flatten": flatten,
     "Transpose": transpose,
@@ -259,7 +268,6 @@ RULES: dict[str, Rule] = {
     "Concat": lambda x, a: torch.cat([torch.as_tensor(v) for v in x], a["axis"]),
     "Slice": cut,
     "Pad": pad,
-    "ReduceL2": reduce_l2,
     "Clip": clip,
     "And": _two(lambda p, q: torch.logical_and(torch.as_tensor(p), torch.as_tensor(q))),
     "Or": _two(lambda p, q: torch.logical_or(torch.as_tensor(p), torch.as_tensor(q))),
@@ -270,10 +278,12 @@ RULES: dict[str, Rule] = {
     "Expand": expand,
     "Tile": lambda x, a: x[0].repeat(ints(x[1])),
     "Shape": lambda x, a: torch.tensor(list(x[0].shape)[a.get("start", 0) : a.get("end")], dtype=torch.int64),
-    "Range": lambda x, a: torch.arange(x[0].item(), x[1].item(), x[2].item()),
+    "Range": range_of,
     "ConstantOfShape": constant_of_shape,
     "Where": lambda x, a: torch.where(torch.as_tensor(x[0]), torch.as_tensor(x[1]), torch.as_tensor(x[2])),
     "Cast": cast,
     "Identity": lambda x, a: x[0],
     "Dropout": lambda x, a: x[0],
+    **onnx_layers.RULES,
+    **onnx_places.RULES,
 }

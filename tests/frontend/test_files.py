@@ -11,12 +11,11 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from lampq_tvm.errors import UnsupportedError, UsageError
 from lampq_tvm.frontend.doctor import doctor
 from lampq_tvm.frontend.load import load_model
-from lampq_tvm.frontend.onnx_ops import RULES
 from lampq_tvm.network.execute import run_float
 
 NORM = {"mean": [0.5], "std": [0.25]}
@@ -143,10 +142,10 @@ def small_onnx(path: Path, op: str, shape: list[object], domain: str = "", outpu
 def test_unservable_onnx_files(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     small_onnx(path, "LpPool", [1, 3, 8, 8], "other")
-    with pytest.raises(UnsupportedError, match="the_LpPool: ONNX operator LpPool is not supported"):
+    with pytest.raises(UnsupportedError, match=r"the_LpPool: ONNX operator other\.LpPool is not supported"):
         load_model(str(path), **NORM)
-    small_onnx(path, "Sin", [1, 3, 8, 8])
-    with pytest.raises(UnsupportedError, match="ONNX operator Sin is not supported"):
+    small_onnx(path, "Bernoulli", [1, 3, 8, 8])
+    with pytest.raises(UnsupportedError, match="ONNX operator Bernoulli is not supported"):
         load_model(str(path), **NORM)
     small_onnx(path, "Relu", [1, 3, 8, 8])
     with pytest.raises(UnsupportedError, match="no attention layer"):
@@ -160,76 +159,6 @@ def test_unservable_onnx_files(tmp_path: Path) -> None:
     small_onnx(path, "Relu", [1, 3, 8, 8], outputs=2)
     with pytest.raises(UnsupportedError, match="no layer can be quantized"):
         load_model(str(path), **NORM)
-
-
-def constant(value: object, kind: type = np.int64) -> np.ndarray:
-    return np.array(value, dtype=kind)
-
-
-ROWS = np.arange(24, dtype=np.float32).reshape(2, 3, 4) - 11
-OPERATORS = [
-    ("Slice", [ROWS, constant([-1]), constant([-9]), constant([2]), constant([-2])], {}),
-    ("Slice", [ROWS, constant([1, 0]), constant([2**62, 2]), constant([1, 2])], {}),
-    ("Gather", [ROWS, constant(-1)], {"axis": 1}),
-    ("Gather", [ROWS, constant([[2, 0], [-1, 1]])], {"axis": 1}),
-    ("Split", [ROWS], {"axis": 2}),
-    ("Split", [ROWS, constant([1, 3])], {"axis": -1}),
-    ("Squeeze", [ROWS[:, :1], constant([1])], {}),
-    ("Squeeze", [ROWS[:1, :1]], {}),
-    ("Unsqueeze", [ROWS, constant([0, -1])], {}),
-    ("Reshape", [ROWS, constant([0, -1])], {}),
-    ("Transpose", [ROWS], {}),
-    ("Flatten", [ROWS], {"axis": 2}),
-    ("Expand", [ROWS[:, :1], constant([3, 1])], {}),
-    ("Tile", [ROWS, constant([1, 2, 1])], {}),
-    ("Pad", [ROWS, constant([0, 1, 0, 2, 0, 1]), constant(3, np.float32)], {}),
-    ("Concat", [ROWS, ROWS], {"axis": 1}),
-    ("ReduceMean", [ROWS], {"axes": [1], "keepdims": 0}),
-    ("ReduceL2", [ROWS], {"axes": [2]}),
-    ("Softmax", [ROWS], {"axis": 1}),
-    ("LayerNormalization", [ROWS, ROWS[0, 0], ROWS[0, 1]], {"axis": -1, "epsilon": 0.1}),
-    ("Gemm", [ROWS[0], ROWS[1], ROWS[0, :, 0]], {"transB": 1, "alpha": 0.5, "beta": 2.0}),
-    ("Gemm", [ROWS[0], ROWS[1]], {"transA": 1}),
-    ("Conv", [ROWS[None], np.ones((5, 2, 2, 2), np.float32)], {"strides": [1, 2], "pads": [1, 0, 1, 0]}),
-    ("Conv", [ROWS[None], np.ones((2, 1, 1, 1), np.float32)], {"group": 2}),
-    ("Div", [constant([7, -7]), constant([2, 2])], {}),
-    ("Div", [ROWS, constant(3, np.float32)], {}),
-    ("Pow", [ROWS, constant(2, np.float32)], {}),
-    ("Clip", [ROWS, constant(-2, np.float32), constant(5, np.float32)], {}),
-    ("Where", [ROWS > 0, ROWS, -ROWS], {}),
-    ("Range", [constant(2), constant(9), constant(3)], {}),
-    ("ConstantOfShape", [constant([2, 2])], {"value": numpy_helper.from_array(np.array([4.0], np.float32))}),
-    ("Cast", [ROWS], {"to": TensorProto.INT64}),
-    ("Shape", [ROWS], {"start": 1}),
-    ("HardSwish", [ROWS], {}),
-    *((op, [ROWS], {}) for op in ("Erf", "Tanh", "Sigmoid", "Relu", "Neg", "Exp", "Floor", "Ceil", "Identity")),
-]
-
-
-@pytest.mark.parametrize(("op", "inputs", "attributes"), OPERATORS)
-def test_onnx_operator_as_onnxruntime_runs_it(op: str, inputs: list[np.ndarray], attributes: dict) -> None:
-    count = 2 if op == "Split" else 1
-    outputs = [f"y{i}" for i in range(count)]
-    names = [f"x{i}" for i in range(len(inputs))]
-    node = helper.make_node(op, names, outputs, **attributes)
-    types = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-        for n, v in zip(names, inputs, strict=True)
-    ]
-    results = [onnx.ValueInfoProto(name=n) for n in outputs]
-    model = helper.make_model(
-        helper.make_graph([node], "g", types, results), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    wanted = session.run(None, dict(zip(names, inputs, strict=True)))
-    from lampq_tvm.frontend.onnx_import import _attributes
-
-    got = RULES[op]([torch.from_numpy(v.copy()) for v in inputs], _attributes(node, 17))
-    got = got if isinstance(got, list) else [got]
-    assert len(got) == len(wanted)
-    for mine, theirs in zip(got, wanted, strict=True):
-        assert tuple(mine.shape) == theirs.shape
-        np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
