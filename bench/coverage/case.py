@@ -24,8 +24,8 @@ from lampq_tvm.spread import one_thread
 CALIBRATION = 128  # photos
 
 
-def examined(model: str, args: dict[str, Any], photos: tuple[Path, Path], folder: Path) -> dict[str, Any]:
-    """All that the table says of a model.
+def examined(model: str, args: dict[str, Any], photos: tuple[Path, Path] | None, folder: Path) -> dict[str, Any]:
+    """All that the table says of a model; without photos only of its import.
 
     Args:
         model: a timm name or a file; args: of `timm.create_model`.
@@ -34,22 +34,29 @@ def examined(model: str, args: dict[str, Any], photos: tuple[Path, Path], folder
     """
     start = time.perf_counter()
     row: dict[str, Any] = {}
-    options = Options(model, model_args=args or None, data=photos[0], calib_images=CALIBRATION)
+    options = Options(model, model_args=args or None, data=photos and photos[0], calib_images=CALIBRATION)
     try:
         network = Pipeline(options).model
         row |= {"imports": True, "import_seconds": round(time.perf_counter() - start, 1), **shares(network)}
-        start = time.perf_counter()
-        artifact, _ = compiled(options, "8/8", folder)
-        row |= {"compile_seconds": round(time.perf_counter() - start, 1)}
-        images = np.concatenate([pixels for pixels, _ in open_dataset(photos[1], network.input)])
-        with one_thread():
-            exact = logits_of(partial(float_logits, network), images)
-        row["correlation"] = round(correlation(exact, artifact_answers(artifact, images)), 4)
+        if photos is not None:
+            row |= _answers(options, network, photos[1], folder)
     except LampqError as e:
         row |= {"refused": e.what, "where": e.where, "exit": e.exit_code}
     except Exception as e:  # a bug of ours: it belongs into the table
         row |= {"refused": f"{type(e).__name__}: {e}"[:300], "exit": 1}
     return row | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
+def _answers(options: Options, network: ImportedModel, photos: Path, folder: Path) -> dict[str, Any]:
+    """Compiles the model at 8 bits, and runs it on photos."""
+    start = time.perf_counter()
+    artifact, _ = compiled(options, "8/8", folder)
+    seconds = round(time.perf_counter() - start, 1)
+    images = np.concatenate([pixels for pixels, _ in open_dataset(photos, network.input)])
+    with one_thread():
+        exact = logits_of(partial(float_logits, network), images)
+    found = correlation(exact, artifact_answers(artifact, images))
+    return {"compile_seconds": seconds, "correlation": round(found, 4)}
 
 
 def shares(network: ImportedModel) -> dict[str, float]:

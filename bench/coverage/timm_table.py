@@ -1,6 +1,7 @@
 """Every structure of timm's transformers, with random weights and few blocks: does it import and compile, and is it right?
 
     python -m bench.coverage.timm_table --photos FOLDER --work FOLDER       (bench/results/coverage.json)
+    python -m bench.coverage.timm_table --work FOLDER                       (imports alone)
     python -m bench.coverage.timm_table ... --modules xcit cait --again     (some of them anew)
 
 `integer`: share of the multiply-adds in integer operators; `convolutions`: that of convolutions which stay float;
@@ -34,7 +35,7 @@ TESTED = 64  # photos that are looked at
 def main() -> None:
     """Command line."""
     parser = arguments(__doc__, "coverage")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of image files")
+    parser.add_argument("--photos", type=Path, help="folder of image files; imports alone are looked at where left out")
     parser.add_argument("--modules", nargs="+", default=MODULES, choices=MODULES, metavar="MODULE", help="of timm; all")
     parser.add_argument("--minutes", type=int, default=20, help="that a model may take")
     parser.add_argument("--largest", type=int, default=200, help="million parameters")
@@ -42,19 +43,22 @@ def main() -> None:
     parser.add_argument("--refused", action="store_true", help="make anew the rows of models that were refused")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    calibration, test = halves(args.photos, args.work)
-    looked_at = few(test, args.work / "looked_at")
+    photos = None
+    if args.photos is not None:
+        calibration, test = halves(args.photos, args.work)
+        photos = calibration, few(test, args.work / "looked_at")
     cells = Cells(args.output, CELL)
     for each in listed(args.work / "structures.json"):
         if each.module not in args.modules or each.parameters > args.largest * 1e6:
             continue
         place = (each.module, each.name)
         old = cells.rows.get(place)
-        if old is not None and not args.again and not (args.refused and "refused" in old):
+        done = old is not None and (photos is None or {"compile_seconds", "refused"} & set(old))
+        if done and not args.again and not (args.refused and old is not None and "refused" in old):
             continue
         cells.rows.pop(place, None)
         folder = args.work / f"{os.getpid()}"
-        made = {"args": each.args, "names": len(each.names)} | apart(each, (calibration, looked_at), folder, 60 * args.minutes)
+        made = {"args": each.args, "names": len(each.names)} | apart(each, photos, folder, 60 * args.minutes)
         cells.get(dict(zip(CELL, place, strict=True)), [each.args], lambda made=made: made)  # type: ignore[misc]
         print(
             each.module, each.name, {k: v for k, v in made.items() if k not in ("args", "names")}, file=sys.stderr, flush=True
@@ -80,7 +84,7 @@ def few(photos: Path, folder: Path) -> Path:
     return folder
 
 
-def apart(each: Structure, photos: tuple[Path, Path], folder: Path, seconds: int) -> dict[str, Any]:
+def apart(each: Structure, photos: tuple[Path, Path] | None, folder: Path, seconds: int) -> dict[str, Any]:
     """The row of a model, made by a process of its own; what it says where it ends early."""
     folder.mkdir(exist_ok=True)
     context = multiprocessing.get_context("fork")
@@ -99,7 +103,7 @@ def apart(each: Structure, photos: tuple[Path, Path], folder: Path, seconds: int
     return found
 
 
-def _child(pipe: Any, name: str, args: dict[str, Any], photos: tuple[Path, Path], folder: Path) -> None:
+def _child(pipe: Any, name: str, args: dict[str, Any], photos: tuple[Path, Path] | None, folder: Path) -> None:
     os.environ["LAMPQ_CACHE"] = str(folder / "cache")
     os.setsid()
     with (folder / "log").open("w") as log:
