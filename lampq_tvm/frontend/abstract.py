@@ -175,16 +175,20 @@ class Scores:
 
 
 @dataclass(frozen=True, eq=False)
-class HeadSum:
-    """The sum of two linear outputs per image, on its way to their average."""
+class Branches:
+    """The sum of several linear layers' outputs: parallel branches on their way to the stream, or heads to their average."""
 
-    first: Elements
-    second: Elements
+    parts: tuple[Elements, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return self.parts[0].shape
 
     def moved(self, move: Callable[[Tensor], Any]) -> Any:
         """Sums are only passed on unchanged."""
         return NotImplemented
 
 
-Known = Union[Elements, Curve, Statistic, Unit, Turned, Scores, HeadSum]  # noqa: UP007  (isinstance needs the tuple below)
-KNOWN = (Elements, Curve, Statistic, Unit, Turned, Scores, HeadSum)
+Known = Union[Elements, Curve, Statistic, Unit, Turned, Scores, Branches]  # noqa: UP007  (isinstance needs the tuple below)
+KNOWN = (Elements, Curve, Statistic, Unit, Turned, Scores, Branches)

@@ -12,6 +12,7 @@ from torch.export.graph_signature import InputKind
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.blocks import open_blocks
+from lampq_tvm.frontend.linears_apart import linears_apart
 from lampq_tvm.frontend.linears_first import linears_first
 from lampq_tvm.frontend.mutation import functional
 from lampq_tvm.frontend.names import operator as operator
@@ -53,6 +54,7 @@ class Graph:
             value = (parameters or {}).get(str(spec.target), own[str(spec.target)])
             self.bound[node] = value.detach().cpu() if isinstance(value, Tensor) else value
         linears_first(program.graph, self.image.meta["val"].shape[0])
+        linears_apart(program.graph)
         self.nodes = [n for n in program.graph.nodes if n.op != "output"]
         self._check_float32()
         self.results = self._outputs()

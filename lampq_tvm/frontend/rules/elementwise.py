@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lampq_tvm.frontend.abstract import GRID, KNOWN, Curve, Elements, HeadSum, Known, Scores, Statistic, Turned, Unit
+from lampq_tvm.frontend.abstract import GRID, KNOWN, Branches, Curve, Elements, Known, Scores, Statistic, Turned, Unit
 from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.rules.norm import divide_statistic, multiply_statistics
 from lampq_tvm.frontend.trace import Base, Trace, parent, per_channel
@@ -39,6 +39,9 @@ def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
         if isinstance(a.scale, Tensor) and isinstance(b.scale, Tensor) and a.offset is None and b.offset is None:
             return Turned(a, b)
         return _residual(trace, a, b)
+    for branches, x in ((a, b), (b, a)):
+        if isinstance(branches, Branches) and isinstance(x, Elements):
+            return _joined(trace, branches, x)
     return trace.refuse("this sum of two computed values")
 
 
@@ -207,9 +210,11 @@ def _multiply_constant(trace: Trace, x: Known, c: Any) -> Any:
         return Curve(x.ids, x.samples * number)
     if number is not None and isinstance(x, Scores) and not x.softmax:
         return replace(x, factor=x.factor * number, bias=None if x.bias is None else x.bias * number)
-    if number == 0.5 and isinstance(x, HeadSum):
-        first, second = trace.tokens(x.first), trace.tokens(x.second)
+    if number == 0.5 and isinstance(x, Branches) and len(x.parts) == len(x.shape) == 2:
+        first, second = map(trace.tokens, x.parts)
         return trace.emit(AverageHeads("average", (first.name, second.name)), first.shape).elements
+    if isinstance(x, Branches):
+        return Branches(tuple(_multiply_constant(trace, part, c) for part in x.parts))
     if number is not None and isinstance(x, (Unit, Turned)):
         return replace(x, factor=x.factor * number)
     if isinstance(x, Scores) and not x.softmax and x.bias is None:
@@ -256,28 +261,52 @@ def _fold(trace: Trace, x: Elements) -> Elements:
 
 
 def _residual(trace: Trace, a: Elements, b: Elements) -> Any:
-    """stream + branch, or the sum of two heads."""
+    """stream + branch, or the sum of two branches."""
     for x, branch in ((a, b), (b, a)):
-        due = trace.patch is not None and trace.touches(x, trace.patch[0])
-        stream = trace.tokens(x) if due else trace.whole(x)
-        if stream is None or not trace.is_stream(stream) or branch.offset is not None:
-            continue
-        source = _branch(trace, stream, branch)
-        scale = per_channel(torch.as_tensor(branch.scale).expand(branch.shape))
-        if source is None or scale is None:
-            continue
-        op = Residual(f"{parent(source.name)}.residual", (stream.name, source.name))
-        return Elements(trace.emit(op, stream.shape, scale=scale).elements.ids.reshape(x.shape))
-    bases = [trace.whole(a), trace.whole(b)]
-    if all(x is not None and isinstance(x.op, Linear) and len(x.shape) == 2 for x in bases):
-        return HeadSum(a, b)
+        stream = _stream(trace, x)
+        found = None if stream is None else _added(trace, stream, branch, stream.name)
+        if found is not None:
+            return Elements(found.elements.ids.reshape(x.shape))
+    bases = [trace.whole(Elements(x.ids)) for x in (a, b)]
+    if a.shape == b.shape and all(x is not None and isinstance(x.op, Linear) and not trace.is_read(x) for x in bases):
+        return Branches((a, b))
     return trace.refuse("this sum of two computed values (parallel branches, or rotary position embedding)")
 
 
-def _branch(trace: Trace, stream: Base, branch: Elements) -> Base | None:
+def _joined(trace: Trace, branches: Branches, x: Elements) -> Any:
+    """stream + branches, one after the other; or one branch more."""
+    stream = _stream(trace, x)
+    if stream is None or isinstance(stream.op, Linear):
+        return Branches((*branches.parts, x))
+    origin = stream.name
+    for part in branches.parts:
+        found = _added(trace, stream, part, origin)
+        if found is None:
+            return trace.refuse("this sum of parallel branches")
+        stream = found
+    return Elements(stream.elements.ids.reshape(x.shape))
+
+
+def _stream(trace: Trace, x: Elements) -> Base | None:
+    """The residual stream that a value is."""
+    due = trace.patch is not None and trace.touches(x, trace.patch[0])
+    stream = trace.tokens(x) if due else trace.whole(x)
+    return stream if stream is not None and trace.is_stream(stream) else None
+
+
+def _added(trace: Trace, stream: Base, branch: Elements, origin: str) -> Base | None:
+    """The stream with a branch added to it, which starts from the value `origin`; None where it is no branch."""
+    source = None if branch.offset is not None else _branch(trace, stream, branch, origin)
+    scale = per_channel(torch.as_tensor(branch.scale).expand(branch.shape))
+    if source is None or scale is None:
+        return None
+    return trace.emit(Residual(f"{parent(source.name)}.residual", (stream.name, source.name)), stream.shape, scale=scale)
+
+
+def _branch(trace: Trace, stream: Base, branch: Elements, origin: str) -> Base | None:
     """The layer or norm whose output a residual branch is, its tokens put back in the order of the stream."""
     source = trace.base_of(branch.ids)
-    if source is None or not isinstance(source.op, (Linear, LayerNorm)) or not trace.depends(source.name, stream.name):
+    if source is None or not isinstance(source.op, (Linear, LayerNorm)) or not trace.depends(source.name, origin):
         return None
     whole = trace.tokens(Elements(branch.ids))
     return whole if whole.shape == stream.shape else None
