@@ -4,9 +4,9 @@
     python -m bench.accuracy.allocations --cifar FOLDER --models cifar10_vit cifar10_swin --images 10000
 
 On the bases of the recipes `lampq` (AdaLog's quantizers) and `default`, at budgets of 4 and 3 bits, activations of the
-weights' width: one width for all layers, every metric, LampQ without its type weights (`fisher`) and without its update.
-The report says by how many points LampQ's widths (type-aware metric and update) lie above each, with the 95 % interval of the
-paired bootstrap. Rows are kept and made anew like those of `bench.accuracy.recipes`.
+weights' width: one width for all layers, every metric, LampQ without its type weights (`fisher`), without its update, and its
+update alone. The report says by how many points LampQ's widths (type-aware metric and update) lie above each, with the 95 %
+interval of the paired bootstrap. Rows are kept and made anew like those of `bench.accuracy.recipes`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ COLUMNS = (*CELL, "top1", "drop", "kl", "payload_bytes")
 BASES = ("lampq", "default")
 METRICS = ("lampq", "fisher_output", "kl", "fisher", "hawq", "nuclear", "greedy", "relevance", "random")
 OURS = "lampq, update"  # LampQ whole: its metric and its update
+UPDATED = "one width, update"  # its update alone
 
 
 def variants(bits: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -38,6 +39,7 @@ def variants(bits: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield metric, f"{bits}bit", {"metric": metric, "update": False}
     yield OURS, f"{bits}bit", {"metric": "lampq", "update": True}
     yield "fisher, update", f"{bits}bit", {"metric": "fisher", "update": True}
+    yield UPDATED, f"{bits}bit", {"metric": "uniform", "update": True}
 
 
 def fill(cells: Cells, args: argparse.Namespace, name: str) -> None:

@@ -34,7 +34,7 @@ def examined(model: str, args: dict[str, Any], photos: tuple[Path, Path] | None,
     """
     start = time.perf_counter()
     row: dict[str, Any] = {}
-    options = Options(model, model_args=args or None, data=photos and photos[0], calib_images=CALIBRATION)
+    options = Options(model, model_args=args, data=photos and photos[0], calib_images=CALIBRATION)
     try:
         network = Pipeline(options).model
         row |= {"imports": True, "import_seconds": round(time.perf_counter() - start, 1), **shares(network)}
