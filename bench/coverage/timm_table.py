@@ -11,6 +11,7 @@ over the photos. A model is a process of its own, forked from one that has loade
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -96,8 +97,9 @@ def apart(each: Structure, photos: tuple[Path, Path] | None, folder: Path, secon
         found: dict[str, Any] = here.recv() if here.poll(seconds) else {"refused": f"not done in {seconds} s", "exit": 1}
     except EOFError:
         child.join()
-        found = {"refused": f"ended by {signal.Signals(-(child.exitcode or 0)).name}", "exit": 1}
-    child.kill()
+        found = {"refused": f"ended with {child.exitcode}", "exit": 1}
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid or 0, signal.SIGKILL)  # and what it started
     child.join()
     shutil.rmtree(folder)
     return found

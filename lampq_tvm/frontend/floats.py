@@ -85,7 +85,10 @@ class Floats:
 
     def value(self, node: fx.Node) -> Any:
         """A node's value in float: elements of an operator's output; a list of them where it has several."""
-        shape, name = node.meta["val"], self.reference(node)
+        shape = node.meta["val"]
+        if not isinstance(shape, (Tensor, list, tuple)):
+            self.trace.refuse("a number that depends on the image")
+        name = self.reference(node)
         if isinstance(shape, (list, tuple)):
             return [self._item(name, i, each) for i, each in enumerate(shape)]
         base = self._settled(node)
@@ -138,6 +141,8 @@ class Floats:
     def _images(self, shape: tuple[int, ...], name: str) -> tuple[int, int]:
         """The axis of a value along which the images lie, and how many entries each has there."""
         other = tuple(self._other(name).shape)
+        if len(other) != len(shape):
+            self.trace.refuse("a shape that depends on the number of images")
         axes = [i for i, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b]
         if len(axes) != 1:
             self.trace.refuse("mixing the images of a batch")
@@ -170,6 +175,8 @@ class Floats:
         except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
             self.trace.refuse(f"operator {node.operator} for any number of images")
         free = node.operator in MOVES | SAME | CASTS | {ITEM, "movedim"} or shape is None or not other.is_floating_point()
+        if shape is not None and other.ndim != len(shape):
+            self.trace.refuse(f"operator {node.operator} for any number of images")
         axes = [] if shape is None else [i for i, (a, b) in enumerate(zip(shape, other.shape, strict=True)) if a != b]
         out = tuple({"images": other.shape[i] - n} if i in axes else n for i, n in enumerate(shape or ()))
         made = self.trace.emit(FloatNode(name, inputs, node, out, free), tuple(shape or ()), **constants)
@@ -238,7 +245,9 @@ class Floats:
 
     def _sizes(self, sizes: list[Any], before: Any, other: Any, after: tuple[int, ...]) -> list[Any]:
         """Sizes that a view is given, for any number of images: that of the axis which the images come to lie along."""
-        axis = next(i for i, (a, b) in enumerate(zip(before, other, strict=True)) if a != b)
+        axis = next((i for i, (a, b) in enumerate(zip(before, other, strict=False)) if a != b), None)
+        if axis is None or len(before) != len(other):
+            self.trace.refuse("a shape that depends on the number of images")
         images = self.trace.batch
         away = math.prod(before[axis:]) // images  # from one image to the next
         for i, size in enumerate(after):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.blocks import open_blocks
@@ -69,7 +69,9 @@ class Graph:
     def _outputs(self) -> tuple[fx.Node, ...]:
         """Each once; whatever is no tensor of the image is left out."""
         outputs = next(n for n in self.program.graph.nodes if n.op == "output").args[0]
-        found = dict.fromkeys(n for n in outputs if isinstance(n, fx.Node) and isinstance(n.meta.get("val"), Tensor))
+        kinds = [spec.kind for spec in self.program.graph_signature.output_specs]  # written inputs and buffers stand there too
+        given = [n for n, kind in zip(outputs, kinds, strict=True) if kind is OutputKind.USER_OUTPUT]
+        found = dict.fromkeys(n for n in given if isinstance(n, fx.Node) and isinstance(n.meta.get("val"), Tensor))
         if not found:
             raise UnsupportedError("the model has no output that is a tensor", where=self.where)
         return tuple(found)

@@ -18,14 +18,17 @@ def functional(program: ExportedProgram) -> ExportedProgram:
 
 
 def _is_shared(node: fx.Node) -> bool:
-    """Whether a node writes into a value that is a part of another one, or that another node reads."""
+    """Whether a node writes into the image, into a part of another value, or into one that another node reads."""
     written = node.args[0] if _schema(node) and _schema(node).is_mutable else None
-    return isinstance(written, fx.Node) and (len(written.users) > 1 or _is_view(written))
+    if not isinstance(written, fx.Node):
+        return False
+    return written.op == "placeholder" or len(written.users) > 1 or _is_view(written)
 
 
 def _is_view(node: fx.Node) -> bool:
     """Whether a node's value lies in another one's memory."""
-    returns = _schema(node).returns if _schema(node) else []
+    source = node.args[0] if getattr(node.target, "__name__", "") == "getitem" else node
+    returns = _schema(source).returns if isinstance(source, fx.Node) and _schema(source) else []
     return any(each.alias_info is not None and not each.alias_info.is_write for each in returns)
 
 

@@ -34,6 +34,8 @@ from lampq_tvm.quiet import quiet
 
 WEIGHTED = {"MatMul": ("", "weight"), "Gemm": ("", "weight", "bias"), "Conv": ("", "weight", "bias")}
 WEIGHTED |= {"LayerNormalization": ("", "weight", "bias")}
+WHOLE = {*WEIGHTED, "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"}
+WHOLE |= {"Concat", "PRelu"}  # whose constants stay tensors, also of one element
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 QUANTIZED = ("Quantize", "Dequantize", "QLinear", "Integer")  # parts of names
 MAX_PIXELS = 64 << 20  # of a batch
@@ -160,7 +162,7 @@ def _image(graph: Any, held: set[str], size: tuple[int, int] | None, where: str)
 
 
 def _attributes(node: Any, opset: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"opset": opset, "outputs": len(node.output)}
+    found: dict[str, Any] = {"opset": opset, "outputs": sum(1 for name in node.output if name)}
     for attribute in node.attribute:
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, onnx.TensorProto):
@@ -226,7 +228,11 @@ def _run(node: Any, opset: int, inputs: list[Any], where: str, limit_bytes: int)
         if is_bug(e):
             raise
         raise UnsupportedError(f"ONNX operator {node.op_type} cannot run on its inputs ({reason(e)})", where=where) from e
-    return results if isinstance(results, list) else [results]
+    found = results if isinstance(results, list) else [results]
+    named = max((i + 1 for i, name in enumerate(node.output) if name), default=0)
+    if len(found) < named:
+        raise UnsupportedError(f"ONNX operator {node.op_type} with {named} outputs is not supported", where=where)
+    return found
 
 
 def _hint(node: Any) -> str | None:
@@ -264,7 +270,9 @@ def _fill(network: Network, nodes: list[Any], constants: dict[str, Tensor], trai
             value = constants.get(name)
             if value is None:
                 inputs.append(("value", name) if name else ("constant", None))
-            elif not value.is_floating_point() or (value.numel() == 1 and value.ndim < 2):
+            elif node.op_type == "Resize" and value.is_floating_point():
+                inputs.append(("constant", value.tolist()))
+            elif not value.is_floating_point() or (value.numel() == 1 and value.ndim < 2 and node.op_type not in WHOLE):
                 if value.numel() > MAX_INTEGERS:
                     raise UnsupportedError(f"a constant of {value.numel()} integers", where=node.name or node.output[0])
                 inputs.append(("constant", value.flatten()[0].item() if value.is_floating_point() else value.tolist()))

@@ -20,13 +20,25 @@ CUBIC = -0.75  # torch's coefficient
 # mode, places of pixels, rounding of the nearest -> torch's mode, and whether corners lie on corners.
 RESIZING: dict[tuple[str, str, str], tuple[str, bool | None]] = {
     ("nearest", "asymmetric", "floor"): ("nearest", None),
-    ("nearest", "half_pixel", "round_prefer_floor"): ("nearest-exact", None),
     ("linear", "half_pixel", ""): ("bilinear", False),
     ("linear", "pytorch_half_pixel", ""): ("bilinear", False),
     ("linear", "align_corners", ""): ("bilinear", True),
     ("cubic", "half_pixel", ""): ("bicubic", False),
     ("cubic", "pytorch_half_pixel", ""): ("bicubic", False),
     ("cubic", "align_corners", ""): ("bicubic", True),
+}
+# ONNX's rules for the nearest: where a pixel of n, scaled by s, lies in m; and how that is rounded.
+PLACES: dict[str, Callable[[Tensor, int, int, float], Tensor]] = {
+    "asymmetric": lambda x, n, m, s: x / s,
+    "half_pixel": lambda x, n, m, s: (x + 0.5) / s - 0.5,
+    "pytorch_half_pixel": lambda x, n, m, s: (x + 0.5) / s - 0.5 if n > 1 else x * 0,
+    "align_corners": lambda x, n, m, s: x * (m - 1) / max(n - 1, 1),
+}
+ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "round_prefer_floor": lambda x: torch.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: torch.floor(x + 0.5),
 }
 DEFINITION = 21  # opset from which the weights of a norm over groups are one per channel
 
@@ -39,6 +51,11 @@ def refuse(operator: str, form: str) -> NoReturn:
 def option(x: Inputs, index: int) -> Any:
     """An input that may be left out."""
     return x[index] if len(x) > index else None
+
+
+def numbers(value: Any) -> list[Any]:
+    """A constant input as a list; empty for one left out."""
+    return [] if value is None else value.tolist() if isinstance(value, Tensor) else list(value)
 
 
 def padded(x: Tensor, a: Attributes, kernel: Sequence[int], value: float, operator: str) -> tuple[Tensor, list[int]]:
@@ -97,6 +114,8 @@ def max_pool(x: Inputs, a: Attributes) -> Tensor:
         refuse("MaxPool", "that is not of images, or gives places too")
     kernel, ones = a["kernel_shape"], [1, 1]
     source, pads = padded(x[0], a, kernel, -math.inf, "MaxPool")
+    if source is not x[0] and a.get("ceil_mode", 0):
+        refuse("MaxPool", "of ceil_mode with asymmetric padding")
     ceil, dilations = bool(a.get("ceil_mode", 0)), a.get("dilations") or ones
     return F.max_pool2d(source, kernel, a.get("strides") or ones, pads, dilations, ceil)
 
@@ -125,20 +144,36 @@ def resize(x: Inputs, a: Attributes) -> Tensor:
     """Images by torch's rules, which are some of ONNX's."""
     mode, where = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
     rounding = a.get("nearest_mode", "round_prefer_floor") if mode == "nearest" else ""
-    scales, sizes = option(x, 2), option(x, 3)
-    scaled = scales is not None and torch.as_tensor(scales).numel() > 0
-    given = torch.as_tensor(scales if scaled else sizes).tolist()
+    given = numbers(option(x, 2)) or numbers(option(x, 3))
+    scaled = bool(numbers(option(x, 2)))
     full = dict(zip((axis % x[0].ndim for axis in a.get("axes") or range(len(given))), given, strict=True))
     outside = [full.get(i) in (None, 1 if scaled else n) for i, n in enumerate(x[0].shape[:2])]
     odd = mode == "cubic" and (a.get("cubic_coeff_a", CUBIC) != CUBIC or a.get("exclude_outside", 0))
-    known = (mode, where, rounding) in RESIZING and x[0].ndim == PLANE + 2 and all(outside) and not odd
-    if not known or a.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+    odd = odd or x[0].ndim != PLANE + 2 or not all(outside) or a.get("keep_aspect_ratio_policy", "stretch") != "stretch"
+    factors = [full.get(i, 1) if scaled else full.get(i, n) / n for i, n in enumerate(x[0].shape)]
+    if where == "pytorch_half_pixel" and mode != "nearest":  # which torch itself takes otherwise for a single pixel
+        odd = odd or min(int(n * f) for n, f in zip(x[0].shape[2:], factors[2:], strict=True)) < PLANE
+    if a.get("antialias", 0) and (mode != "linear" or (min(factors) < 1 and not a.get("exclude_outside", 0))):
+        odd = True  # torch's filters are other ones
+    if (mode, where, rounding) not in RESIZING and not odd and where in PLACES and rounding in ROUNDINGS:
+        return _nearest(x[0], factors, PLACES[where], ROUNDINGS[rounding])
+    if odd or (mode, where, rounding) not in RESIZING:
         refuse("Resize", f"of mode {mode}, {where}, {rounding}")
     how, corners = RESIZING[mode, where, rounding]
     options: dict[str, Any] = {"mode": how, "align_corners": corners, "antialias": bool(a.get("antialias", 0))}
     if scaled:
         return F.interpolate(x[0], scale_factor=[float(full.get(2, 1)), float(full.get(3, 1))], **options)
     return F.interpolate(x[0], size=[int(full.get(i, x[0].shape[i])) for i in (2, 3)], **options)
+
+
+def _nearest(x: Tensor, factors: Sequence[float], place: Callable[..., Tensor], rounding: Callable[[Tensor], Tensor]) -> Tensor:
+    """Rows and columns that lie nearest."""
+    for axis in (2, 3):
+        m, s = x.shape[axis], float(factors[axis])
+        n = math.floor(m * s + 1e-6)
+        at = rounding(place(torch.arange(n, dtype=torch.float64), n, m, s)).clamp(0, m - 1)
+        x = torch.index_select(x, axis, at.long())
+    return x
 
 
 def depth_to_space(x: Inputs, a: Attributes) -> Tensor:

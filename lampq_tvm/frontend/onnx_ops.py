@@ -6,6 +6,7 @@ Semantics: the ONNX operator specification, opsets 11 and up.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -60,7 +61,13 @@ def pad(x: Inputs, a: Attributes) -> Tensor:
         sizes[place : place + 2] = pads[i], pads[i + len(axes)]
     if a.get("mode", "constant") != "constant":
         raise UnsupportedError(f"ONNX operator Pad of mode {a['mode']} is not supported")
-    return F.pad(x[0], sizes, value=float(option(x, 2) or 0.0)) if any(sizes) else x[0]
+    return F.pad(x[0], sizes, value=_value(option(x, 2))) if any(sizes) else x[0]
+
+
+def _value(given: Any) -> float:
+    """A number that may stand in a list, zero where it is left out."""
+    found = torch.as_tensor(0.0 if given is None else given).flatten()
+    return float(found[0])
 
 
 def gather(x: Inputs, a: Attributes) -> Tensor:
@@ -123,6 +130,8 @@ def gemm(x: Inputs, a: Attributes) -> Tensor:
     left = x[0].t() if a.get("transA", 0) else x[0]
     weight = x[1] if a.get("transB", 0) else x[1].t()
     bias, alpha, beta = option(x, 2), a.get("alpha", 1.0), a.get("beta", 1.0)
+    if isinstance(bias, Tensor) and bias.ndim == 2 and len(bias) == 1:
+        bias = bias[0]
     bias = torch.as_tensor(bias).expand(weight.shape[0]) * beta if bias is not None and beta != 1.0 else bias
     return F.linear(left, weight if alpha == 1.0 else weight * alpha, bias)
 
@@ -161,15 +170,19 @@ def flatten(x: Inputs, a: Attributes) -> Tensor:
 
 def divide(x: Inputs, a: Attributes) -> Tensor:
     """Integers divide without remainder."""
-    left = x[0] if isinstance(x[1], Tensor) else torch.as_tensor(x[0])
+    left, right = (torch.as_tensor(v) if isinstance(v, list) else v for v in x)
+    left = left if isinstance(right, Tensor) else torch.as_tensor(left)
     whole = not any(torch.as_tensor(v).is_floating_point() for v in x)
-    quotient: Tensor = torch.div(left, x[1], rounding_mode="trunc") if whole else left / x[1]
+    quotient: Tensor = torch.div(left, right, rounding_mode="trunc") if whole else left / right
     return quotient
 
 
 def log_softmax(x: Inputs, a: Attributes) -> Tensor:
     """The logarithm of the softmax."""
-    return torch.log(softmax(x, a)) if a["opset"] < PER_AXIS else F.log_softmax(x[0], a.get("axis", -1))
+    axis = a.get("axis", -1 if a["opset"] >= PER_AXIS else 1)
+    if a["opset"] < PER_AXIS and axis not in (-1, x[0].ndim - 1):
+        raise UnsupportedError("ONNX operator LogSoftmax over several axes is not supported")
+    return F.log_softmax(x[0], axis)
 
 
 def einsum(x: Inputs, a: Attributes) -> Tensor:
@@ -189,6 +202,13 @@ def hard_sigmoid(x: Inputs, a: Attributes) -> Tensor:
     return F.hardsigmoid(x[0]) if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5 else torch.clamp(alpha * x[0] + beta, 0, 1)
 
 
+def selu(x: Inputs, a: Attributes) -> Tensor:
+    """gamma (max(x, 0) + alpha (exp(min(x, 0)) - 1))."""
+    alpha, gamma = a.get("alpha", 1.67326319), a.get("gamma", 1.05070102)
+    out: Tensor = gamma * F.elu(x[0], alpha)
+    return out
+
+
 def range_of(x: Inputs, a: Attributes) -> Tensor:
     """From a start to a limit by steps."""
     return torch.arange(*(v.item() if isinstance(v, Tensor) else v for v in x[:3]))
@@ -196,11 +216,18 @@ def range_of(x: Inputs, a: Attributes) -> Tensor:
 
 def clip(x: Inputs, a: Attributes) -> Tensor:
     """Between two constants, either of which may be left out."""
-    return torch.clamp(x[0], min=option(x, 1), max=option(x, 2))
+    low, high = option(x, 1), option(x, 2)
+    return x[0] if low is None and high is None else torch.clamp(x[0], min=low, max=high)
 
 
 def _two(function: Callable[[Any, Any], Any]) -> Rule:
-    return lambda x, a: function(x[0] if isinstance(x[1], Tensor) else torch.as_tensor(x[0]), x[1])
+    """Of two inputs, at least one of which is a tensor then; a list is one too."""
+
+    def rule(x: Inputs, a: Attributes) -> Any:
+        second = torch.as_tensor(x[1]) if isinstance(x[1], list) else x[1]
+        return function(x[0] if isinstance(second, Tensor) and not isinstance(x[0], list) else torch.as_tensor(x[0]), second)
+
+    return rule
 
 
 def _one(function: Callable[[Any], Any]) -> Rule:
@@ -213,7 +240,7 @@ RULES: dict[str, Rule] = {
     "Mul": _two(lambda p, q: p * q),
     "Div": divide,
     "Pow": _two(lambda p, q: p**q),
-    "Mod": _two(lambda p, q: p % q),
+    "Mod": lambda x, a: (torch.fmod if a.get("fmod", 0) else torch.remainder)(torch.as_tensor(x[0]), torch.as_tensor(x[1])),
     "Equal": _two(lambda p, q: torch.eq(torch.as_tensor(p), torch.as_tensor(q))),
     "Less": _two(lambda p, q: p < q),
     "Greater": _two(lambda p, q: p > q),
@@ -232,7 +259,7 @@ RULES: dict[str, Rule] = {
     "HardSigmoid": hard_sigmoid,
     "Elu": lambda x, a: F.elu(x[0], a.get("alpha", 1.0)),
     "Celu": lambda x, a: F.celu(x[0], a.get("alpha", 1.0)),
-    "Selu": _one(F.selu),
+    "Selu": selu,
     "LeakyRelu": lambda x, a: F.leaky_relu(x[0], a.get("alpha", 0.01)),
     "PRelu": lambda x, a: torch.where(x[0] >= 0, x[0], x[0] * x[1]),
     "Softplus": _one(F.softplus),
@@ -271,8 +298,9 @@ RULES: dict[str, Rule] = {
     "Clip": clip,
     "And": _two(lambda p, q: torch.logical_and(torch.as_tensor(p), torch.as_tensor(q))),
     "Or": _two(lambda p, q: torch.logical_or(torch.as_tensor(p), torch.as_tensor(q))),
-    "Max": _two(lambda p, q: torch.maximum(torch.as_tensor(p), torch.as_tensor(q))),
-    "Min": _two(lambda p, q: torch.minimum(torch.as_tensor(p), torch.as_tensor(q))),
+    "Max": lambda x, a: functools.reduce(torch.maximum, map(torch.as_tensor, x)),
+    "Min": lambda x, a: functools.reduce(torch.minimum, map(torch.as_tensor, x)),
+    "Sum": lambda x, a: functools.reduce(torch.add, map(torch.as_tensor, x)),
     "Split": split,
     "Gather": gather,
     "Expand": expand,

@@ -33,7 +33,7 @@ def reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Rule:
     def rule(x: Inputs, a: Attributes) -> Tensor:
         source, axes = torch.as_tensor(x[0]), axes_of(x, a)
         if not axes and a.get("noop_with_empty_axes", 0):
-            return source
+            return function(source.unsqueeze(-1), [-1], False)
         return function(source, axes or list(range(source.ndim)), bool(a.get("keepdims", 1)))
 
     return rule
@@ -109,8 +109,10 @@ def one_hot(x: Inputs, a: Attributes) -> Tensor:
     """Two values, the second one where an index is."""
     (depth,), axis = ints(x[1]), a.get("axis", -1)
     off, on = torch.as_tensor(x[2]).unbind()
-    at = torch.as_tensor(x[0]).long() % depth
-    return torch.where(torch.nn.functional.one_hot(at, depth).bool(), on, off).movedim(-1, axis)
+    at = torch.as_tensor(x[0]).long()
+    inside = ((at >= -depth) & (at < depth)).unsqueeze(-1)  # others have no place
+    here = torch.nn.functional.one_hot(at % depth, depth).bool() & inside
+    return torch.where(here, on, off).movedim(-1, axis)
 
 
 def triangle(x: Inputs, a: Attributes) -> Tensor:

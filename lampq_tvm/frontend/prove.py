@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -21,6 +22,7 @@ from lampq_tvm.network.operators.float_part import FloatPart
 from lampq_tvm.store import digest
 
 TOLERANCE = 1e-4
+ROUNDED = 1e-2  # of a network with its own parameters, what roundings may make of themselves in float32
 
 
 def recognize_and_prove(graph: Graph, shape: tuple[int, int, int, int], strict: bool = True) -> Recognized:
@@ -58,7 +60,7 @@ def _compare_random(
     other = recognize(random, shape, strict)
     if (_outlined(other.ops), other.outputs) != (_outlined(found.ops), found.outputs):
         raise UnsupportedError("what the network computes depends on its parameters' values", where=graph.where)
-    _compare(random, other, shape)
+    _compare(random, other, shape, math.inf)  # which may blow up what nobody trained
 
 
 def _alike(own: dict[str, Tensor], random: dict[str, Tensor], images: int) -> dict[str, Tensor]:
@@ -97,10 +99,10 @@ def _random_parameters(own: dict[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def _compare(graph: Graph, found: Recognized, shape: tuple[int, int, int, int]) -> None:
-    """In float32; where that differs, in float64, since some networks make much of a rounding."""
+def _compare(graph: Graph, found: Recognized, shape: tuple[int, int, int, int], most: float = ROUNDED) -> None:
+    """In float32; where that differs a little, in float64, since some networks make much of a rounding."""
     errors = _errors(graph, found, shape, torch.float32)
-    if not _small(errors):
+    if not _small(errors) and all(error <= most for error in errors):
         with contextlib.suppress(RuntimeError, UnsupportedError):  # a program may say float32 itself
             errors = _errors(graph, found, shape, torch.float64)
     if not _small(errors):

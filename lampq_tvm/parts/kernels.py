@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tvm
 from torch import Tensor
+from torch.export import ExportedProgram
 from tvm import relax, te
 from tvm.ir import Expr, GlobalVar, IRModule
 from tvm.ir.expr import GenericConst
-from tvm.relax.frontend.torch import from_exported_program
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 from tvm.s_tir import dlight
 from tvm.tirx import PrimFunc
 
@@ -26,6 +28,8 @@ from lampq_tvm.parts.program import exported
 from lampq_tvm.parts.schedules import Product, Rest
 from lampq_tvm.quiet import quiet
 from lampq_tvm.store import digest
+
+POOL_ARGUMENTS = 7  # of an average pooling whose divisor is given, which TVM overlooks
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,7 @@ def part_steps(
         with BUILDING, quiet():
             nodes, constants = folded(nodes, constants, len(ins))
             program = exported(nodes, ins, constants, images)
-            module = from_exported_program(
-                program, unwrap_unit_return_tuple=True, run_ep_decomposition=False, custom_convert_map=CONVERTERS
-            )
-            return _steps(_lowered(module, isa), len(ins))
+            return _steps(_lowered(_imported(program), isa), len(ins))
     except UnsupportedError:
         raise
     except Exception as e:  # importer and passes raise whatever their operators raise
@@ -69,6 +70,22 @@ def part_steps(
             raise
         operators = ", ".join(dict.fromkeys(node.operator for node in nodes))
         raise UnsupportedError(f"TVM makes no kernels of {operators} ({' '.join(str(e).split())[-200:]})") from e
+
+
+def _imported(program: ExportedProgram) -> IRModule:
+    """The program as Relax, each of whose values has the shape and the type that torch gives it."""
+    importer: Any = ExportedProgramImporter()
+    module: IRModule = importer.from_exported_program(program, False, True, False, CONVERTERS)
+    for node, found in importer.env.items():
+        if "avg_pool2d" in str(node.target) and len(node.args) == POOL_ARGUMENTS:
+            raise UnsupportedError("average pooling with a divisor of its own")
+        value, kind = node.meta.get("val"), getattr(found, "ty", None)
+        if not isinstance(value, Tensor) or not isinstance(kind, relax.TensorType):
+            continue
+        told = str(value.dtype).removeprefix("torch."), list(value.shape)
+        if told != (str(kind.dtype), [int(n) for n in kind.shape]):
+            raise UnsupportedError(f"{node.target} of {told[0]} {told[1]}, which TVM takes for {kind.dtype}")
+    return module
 
 
 def _lowered(module: IRModule, isa: str) -> IRModule:

@@ -13,7 +13,10 @@ from torch.export import ExportedProgram, default_decompositions
 from lampq_tvm.network.operators.float_part import Node, Sizes, run_nodes, whole
 
 ATEN = torch.ops.aten
-WHOLE = (ATEN.upsample_bicubic2d, ATEN._upsample_bicubic2d_aa, ATEN._upsample_bilinear2d_aa)  # which have converters
+WHOLE = (  # which have converters
+    *(ATEN.upsample_bicubic2d, ATEN._upsample_bicubic2d_aa, ATEN._upsample_bilinear2d_aa),
+    *(ATEN.upsample_nearest2d, ATEN._upsample_nearest_exact2d),
+)
 APART = (ATEN.grid_sampler_2d,)  # which TVM takes wrongly
 
 

@@ -116,3 +116,37 @@ def test_a_constant_that_two_nodes_read_is_one(tmp_path):
         torch.onnx.export(Twice(), (torch.randn(1, 3, 8, 8),), str(tmp_path / "m.onnx"), dynamo=False, opset_version=17)
     program = import_onnx(tmp_path / "m.onnx", None)
     assert [tuple(t.shape) for t in program.state_dict.values()] == [(1, 3, 8, 8)]
+
+
+class Pyramid(Hybrid):
+    """Pools, resizes both ways, and adds, on the way to its tokens."""
+
+    def embed(self, x):
+        x = nn.functional.hardswish(self.bn(self.stem(x)))
+        small = nn.functional.max_pool2d(x, 3, 2, 1)
+        wide = nn.functional.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False)
+        near = nn.functional.interpolate(small, size=x.shape[-2:], mode="nearest")
+        return self.down(x + wide + near).flatten(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_resizing_in_a_file(tmp_path, dynamo):
+    torch.manual_seed(4)
+    network = Pyramid().eval()
+    model = load_model(export(network, tmp_path / "m.onnx", dynamo), **NORM)
+    images = torch.randn(2, CHANNELS, SIDE, SIDE)
+    with torch.no_grad():
+        torch.testing.assert_close(run_float(model, images), network(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["Dropout", "LayerNormalization"])
+def test_outputs_that_a_rule_does_not_give_are_refused(tmp_path, op):
+    kinds = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("x", "y")]
+    kind, width = (TensorProto.BOOL, 8) if op == "Dropout" else (TensorProto.FLOAT, 1)
+    more = helper.make_tensor_value_info("m", kind, [1, 3, 8, width])
+    weights = [helper.make_tensor("w", TensorProto.FLOAT, [8], [1.0] * 8)] if op == "LayerNormalization" else []
+    node = helper.make_node(op, ["x", *(w.name for w in weights)], ["y", "m"])
+    graph = helper.make_graph([node], "g", kinds[:1], [kinds[1], more], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    with pytest.raises(UnsupportedError, match=f"{op} with 2 outputs"):
+        load_model(str(tmp_path / "m.onnx"), **NORM)

@@ -78,6 +78,12 @@ OPERATORS = [
     ("BatchNormalization", [ROWS[None], *(np.array(v, np.float32) for v in ([1, 2], [3, 4], [5, 6], [7, 8]))], {}),
     ("InstanceNormalization", [ROWS[None], ROWS[0, 0, :2], ROWS[0, 1, :2]], {}),
     ("Resize", [ROWS[None], none(), constant([1, 1, 2, 2], np.float32)], NEAREST),
+    *(
+        ("Resize", [ROWS[None], none(), none(), constant([1, 2, *size])], {"nearest_mode": how, **where})
+        for size in ([1, 2], [5, 7])
+        for how in ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+        for where in ({}, CORNERS, {"coordinate_transformation_mode": "asymmetric"})
+    ),
     ("Resize", [ROWS[None], none(), none(), constant([1, 2, 5, 7])], {"mode": "linear"}),
     ("Resize", [ROWS[None], none(), none(), constant([1, 2, 5, 7])], {"mode": "linear", **CORNERS}),
     ("Resize", [ROWS[None], none(), none(), constant([1, 2, 5, 7])], {"mode": "cubic", "cubic_coeff_a": -0.75}),
@@ -105,10 +111,21 @@ OPERATORS = [
     ("OneHot", [constant([0, -1, 2]), constant([4]), constant([2, 5])], {"axis": 0}),
     ("Trilu", [ROWS, constant(1)], {}),
     ("Trilu", [ROWS], {"upper": 0}),
+    ("Max", [ROWS, -ROWS, ROWS[0] + 5], {}),
+    ("Max", [ROWS], {}),
+    ("Min", [ROWS, -ROWS, ROWS[0] + 5], {}),
+    ("Sum", [ROWS, ROWS, ROWS], {}),
+    ("Clip", [ROWS], {}),
+    ("OneHot", [constant([0, 7, -9]), constant([4]), constant([2, 5])], {}),
+    ("LogSoftmax", [ROWS * 100], {"axis": -1}),
+    ("Gemm", [ROWS[0], ROWS[1], ROWS[0, :1, :3]], {"transB": 1, "beta": 2.0}),
     ("Einsum", [ROWS, ROWS], {"equation": "b i k, b j k -> b i j"}),
     ("LogSoftmax", [ROWS], {"axis": 1}),
     ("LpNormalization", [ROWS + 0.5], {"axis": 1}),
     ("HardSigmoid", [ROWS], {"alpha": 0.1}),
+    ("Mod", [ROWS, constant(3, np.float32)], {"fmod": 1}),
+    ("Mod", [constant([7, -7, 7]), constant([3, 3, -3])], {}),
+    ("Selu", [ROWS], {"alpha": 1.5, "gamma": 2.0}),
     ("PRelu", [ROWS, ROWS[0, 0]], {}),
     ("GreaterOrEqual", [ROWS, ROWS[::-1]], {}),
     ("LessOrEqual", [ROWS, ROWS[::-1]], {}),
@@ -159,6 +176,10 @@ def test_other_operators_of_constants_are_evaluated():
     body = helper.make_graph([helper.make_node("Identity", ["x"], ["z"])], "g", [], [onnx.ValueInfoProto(name="z")])
     with pytest.raises(UnsupportedError, match="ONNX operator If is not supported"):
         evaluated(helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body), 17, [torch.tensor(True)], 1000)
+    (half,) = evaluated(helper.make_node("EyeLike", ["x"], ["y"], dtype=TensorProto.FLOAT16), 17, [torch.zeros(2, 2)], 1000)
+    assert half.dtype is torch.float32
+    with pytest.raises(UnsupportedError, match="ONNX operator RoiAlign is not supported"):
+        evaluated(helper.make_node("RoiAlign", ["x", "r", "i"], ["y"]), 17, [torch.zeros(2, 2)] * 3, 1000)
     with pytest.raises(UnsupportedError, match="ONNX operator Bernoulli is not supported"):
         evaluated(helper.make_node("Bernoulli", ["x"], ["y"]), 17, [torch.zeros(2)], 1000)
     with pytest.raises(UnsupportedError, match="ONNX operator Nothing is not supported"):

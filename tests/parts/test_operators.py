@@ -30,7 +30,28 @@ def put(x):
     return y
 
 
+def masked(x):
+    y = x * 2
+    y[y > 0.5] = 0
+    return y
+
+
+def pieces(x):
+    first, second = (x * 1).chunk(2, 1)
+    first.mul_(3)
+    return torch.cat([first, second + first], 1)
+
+
 CASES = {
+    "alpha": lambda x: torch.sub(torch.add(x, x.flip(1), alpha=0.5), x.square(), alpha=2),
+    "conditions": lambda x: (x > 0) * 0.5 + (x < 1).cumsum(1, dtype=torch.float32),
+    "down": lambda x: F.interpolate(x, size=(4, 3)),
+    "down_exact": lambda x: F.interpolate(x, scale_factor=0.5, mode="nearest-exact"),
+    "far": lambda x: (100 * x).logcumsumexp(1),
+    "integers": lambda x: (3 * x).long() * 0.1 + (3 * x).long() / 2 + (7 * x).long() // 2 + (2 * x).int().prod(1, keepdim=True),
+    "masked": masked,
+    "pieces": pieces,
+    "up_exact": lambda x: F.interpolate(x, size=(11, 9), mode="nearest-exact"),
     "accumulated": lambda x: x.index_add(1, PLACES, x[:, :4]),
     "acosh": lambda x: torch.acosh(x.abs() + 1.5),
     "adaptive_max": lambda x: F.adaptive_max_pool2d(x, (3, 5), return_indices=True)[0],

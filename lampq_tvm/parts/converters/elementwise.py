@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import fx
 from tvm import relax
 from tvm.ir import Expr
 
-from lampq_tvm.parts.converters.emit import arguments, emit, like
+from lampq_tvm.parts.converters.emit import Converter, arguments, cast, emit, like, wanted
+
+
+def arithmetic(operator: Callable[[Expr, Expr], Expr], turned: bool = False) -> Converter:
+    """x and y (or y and x), the second one given times alpha, in the type that torch computes in."""
+
+    def convert(node: fx.Node, importer: Any) -> Expr:
+        x, y, *rest = importer.retrieve_args(node)
+        alpha, dtype = node.kwargs.get("alpha", rest[0] if rest else 1), wanted(node)
+        first, second = cast(importer, x, dtype), cast(importer, y, dtype)
+        by = first if turned else second
+        scaled = by if alpha == 1 else emit(importer, relax.op.multiply(by, cast(importer, alpha, dtype)))
+        return emit(importer, operator(second, scaled) if turned else operator(first, scaled))
+
+    return convert
 
 
 def divide(node: fx.Node, importer: Any) -> Expr:
-    """Division rounded down, or toward zero."""
+    """Division rounded down, or toward zero, or not."""
     x, y = importer.retrieve_args(node)[:2]
-    quotient = emit(importer, relax.op.divide(x, like(x, y) if isinstance(y, (int, float)) else y))
-    rounding = {"floor": relax.op.floor, "trunc": relax.op.trunc}.get(str(node.kwargs.get("rounding_mode")))
-    return quotient if rounding is None else emit(importer, rounding(quotient))
+    dtype, rounding = wanted(node), node.kwargs.get("rounding_mode")
+    first, second = cast(importer, x, dtype), cast(importer, y, dtype)
+    if rounding == "floor":
+        return emit(importer, relax.op.floor_divide(first, second))
+    quotient = emit(importer, relax.op.divide(first, second))
+    return emit(importer, relax.op.trunc(quotient)) if rounding == "trunc" and "float" in dtype else quotient
 
 
 def elu(node: fx.Node, importer: Any) -> Expr:
@@ -67,7 +85,13 @@ def rrelu(node: fx.Node, importer: Any) -> Expr:
     return relax.Tuple([found, x])
 
 
+ARITHMETIC = {"add": relax.op.add, "sub": relax.op.subtract, "mul": relax.op.multiply}
 CONVERTERS = {
+    **{f"{name}.{kind}": arithmetic(operator) for name, operator in ARITHMETIC.items() for kind in ("Tensor", "Scalar")},
+    "rsub.Tensor": arithmetic(relax.op.subtract, turned=True),
+    "rsub.Scalar": arithmetic(relax.op.subtract, turned=True),
+    "div.Tensor": divide,
+    "div.Scalar": divide,
     "acosh.default": inverse_hyperbolic,
     "asinh.default": inverse_hyperbolic,
     "atanh.default": inverse_hyperbolic,

@@ -35,6 +35,18 @@ def like(x: Expr, value: float) -> Expr:
     return relax.const(value, str(x.ty.dtype))
 
 
+def wanted(node: fx.Node) -> str:
+    """The type that torch gives a node's value."""
+    return str(node.meta["val"].dtype).removeprefix("torch.")
+
+
+def cast(importer: Any, x: Any, dtype: str) -> Expr:
+    """A value, or a number, in a type."""
+    if isinstance(x, (bool, int, float)):
+        return relax.const(x, dtype)
+    return x if str(x.ty.dtype) == dtype else emit(importer, relax.op.astype(x, dtype))
+
+
 def lengths(x: Expr) -> list[int]:
     """Shape of a value."""
     return [int(n) for n in x.ty.shape]

@@ -11,7 +11,7 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.parts.converters.emit import computed, emit, lengths
+from lampq_tvm.parts.converters.emit import cast, computed, emit, lengths
 
 
 def index(node: fx.Node, importer: Any) -> Expr:
@@ -27,6 +27,8 @@ def index_put(node: fx.Node, importer: Any) -> Expr:
     """Values put where arrays of indices say, the last one of a place, or added to what is there."""
     x, indices, values, *given = importer.retrieve_args(node)
     shape = lengths(x)
+    if len(indices) == 1 and str(indices[0].ty.dtype) == "bool" and lengths(indices[0]) == shape and not any(given):
+        return emit(importer, relax.op.where(indices[0], relax.op.broadcast_to(values, shape), x))
     before, inside, after, flat, each = _flat(node, importer, x, indices)
     whole = emit(importer, relax.op.broadcast_to(values, [*before, *each, *after]))
     count, first = math.prod(each), math.prod(before)
@@ -59,6 +61,8 @@ def _flat(node: fx.Node, importer: Any, x: Expr, indices: Any) -> tuple[list[int
     axes = [i for i, each in enumerate(indices) if each is not None]
     if axes != list(range(axes[0], axes[-1] + 1)):
         raise UnsupportedError("indices along axes that are apart", where=node.name)
+    if any(str(indices[i].ty.dtype) == "bool" for i in axes):
+        raise UnsupportedError("indices that are conditions", where=node.name)
     shape = lengths(x)
     each = list(np.broadcast_shapes(*(tuple(lengths(indices[i])) for i in axes)))
     flat = None
@@ -122,6 +126,7 @@ def _scaled(importer: Any, x: Expr, factor: int) -> Expr:
 
 def _wrapped(importer: Any, at: Expr, length: int) -> Expr:
     """Indices of which negative ones count from the end."""
+    at = cast(importer, at, "int64")
     negative = emit(importer, relax.op.less(at, relax.const(0, "int64")))
     return emit(importer, relax.op.where(negative, emit(importer, relax.op.add(at, relax.const(length, "int64"))), at))
 

@@ -9,7 +9,7 @@ from torch import fx
 from tvm import relax
 from tvm.ir import Expr
 
-from lampq_tvm.parts.converters.emit import Converter, emit
+from lampq_tvm.parts.converters.emit import Converter, cast, emit, wanted
 
 
 def along_axes(operator: Callable[..., Expr]) -> Converter:
@@ -19,7 +19,8 @@ def along_axes(operator: Callable[..., Expr]) -> Converter:
         x, *rest = importer.retrieve_args(node)
         axes, keep = (*rest, None, False)[:2] if rest else (None, False)
         given = [axes] if isinstance(axes, int) else axes
-        return emit(importer, operator(x, axis=list(given) if given else None, keepdims=bool(keep)))
+        source = cast(importer, x, wanted(node))
+        return emit(importer, operator(source, axis=list(given) if given else None, keepdims=bool(keep)))
 
     return convert
 
