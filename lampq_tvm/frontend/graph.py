@@ -11,11 +11,11 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.blocks import open_blocks
-from lampq_tvm.frontend.linears_apart import linears_apart
-from lampq_tvm.frontend.linears_first import linears_first
-from lampq_tvm.frontend.mutation import functional
 from lampq_tvm.frontend.names import operator as operator
+from lampq_tvm.frontend.passes.blocks import open_blocks
+from lampq_tvm.frontend.passes.linears_apart import linears_apart
+from lampq_tvm.frontend.passes.linears_first import linears_first
+from lampq_tvm.frontend.passes.mutation import functional
 
 
 class Graph:

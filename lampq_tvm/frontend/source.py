@@ -15,7 +15,7 @@ from lampq_tvm.frontend.export import export_module, input_shape, load_pt2
 from lampq_tvm.frontend.features import Wanted, with_features
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.model_files import file_suffix, model_files
-from lampq_tvm.frontend.onnx_import import import_onnx
+from lampq_tvm.frontend.onnx.read import import_onnx
 from lampq_tvm.frontend.preprocessing import check_scale
 from lampq_tvm.frontend.timm_source import build_timm, check_name, takes_size
 from lampq_tvm.network.model import InputSpec

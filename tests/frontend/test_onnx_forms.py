@@ -16,7 +16,7 @@ from torch import nn
 
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.load import load_model
-from lampq_tvm.frontend.onnx_import import import_onnx
+from lampq_tvm.frontend.onnx.read import import_onnx
 from lampq_tvm.network.execute import run_float
 from lampq_tvm.network.macs import float_parts
 from tests.parts.hybrids import CHANNELS, SIDE, Hybrid, module

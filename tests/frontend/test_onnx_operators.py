@@ -10,9 +10,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend.onnx_constants import evaluated
-from lampq_tvm.frontend.onnx_import import _attributes
-from lampq_tvm.frontend.onnx_ops import RULES
+from lampq_tvm.frontend.onnx.constants import evaluated
+from lampq_tvm.frontend.onnx.ops import RULES
+from lampq_tvm.frontend.onnx.read import _attributes
 
 
 def constant(value: object, kind: type = np.int64) -> np.ndarray:

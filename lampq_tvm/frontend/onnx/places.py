@@ -1,4 +1,4 @@
-"""ONNX's gathering, scattering, ordering and reducing in torch: as `frontend.onnx_ops`, which has all others."""
+"""ONNX's gathering, scattering, ordering and reducing in torch: as `frontend.onnx.ops`, which has all others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lampq_tvm.frontend.onnx_layers import option, refuse
+from lampq_tvm.frontend.onnx.layers import option, refuse
 
 Inputs = Sequence[Any]
 Attributes = Mapping[str, Any]

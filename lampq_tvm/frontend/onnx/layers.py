@@ -1,4 +1,4 @@
-"""ONNX's convolutions, pools, norms, resizing and attention in torch: as `frontend.onnx_ops`, which has all others."""
+"""ONNX's convolutions, pools, norms, resizing and attention in torch: as `frontend.onnx.ops`, which has all others."""
 
 from __future__ import annotations
 

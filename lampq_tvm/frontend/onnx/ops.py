@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lampq_tvm.errors import UnsupportedError
-from lampq_tvm.frontend import onnx_layers, onnx_places
-from lampq_tvm.frontend.onnx_layers import option
-from lampq_tvm.frontend.onnx_places import axes_of, ints
+from lampq_tvm.frontend.onnx import layers, places
+from lampq_tvm.frontend.onnx.layers import option
+from lampq_tvm.frontend.onnx.places import axes_of, ints
 
 Inputs = Sequence[Any]
 Attributes = Mapping[str, Any]
@@ -312,6 +312,6 @@ RULES: dict[str, Rule] = {
     "Cast": cast,
     "Identity": lambda x, a: x[0],
     "Dropout": lambda x, a: x[0],
-    **onnx_layers.RULES,
-    **onnx_places.RULES,
+    **layers.RULES,
+    **places.RULES,
 }

@@ -25,11 +25,11 @@ from lampq_tvm.errors import UnsupportedError, UsageError, is_bug
 from lampq_tvm.files import reason
 from lampq_tvm.frontend.export import export_module
 from lampq_tvm.frontend.model_files import read_onnx
-from lampq_tvm.frontend.onnx_check import check_form, check_onnx
-from lampq_tvm.frontend.onnx_constants import evaluated
-from lampq_tvm.frontend.onnx_memory import MAX_BYTES, Bounded
-from lampq_tvm.frontend.onnx_names import scope
-from lampq_tvm.frontend.onnx_ops import RULES
+from lampq_tvm.frontend.onnx.check import check_form, check_onnx
+from lampq_tvm.frontend.onnx.constants import evaluated
+from lampq_tvm.frontend.onnx.memory import MAX_BYTES, Bounded
+from lampq_tvm.frontend.onnx.names import scope
+from lampq_tvm.frontend.onnx.ops import RULES
 from lampq_tvm.quiet import quiet
 
 WEIGHTED = {"MatMul": ("", "weight"), "Gemm": ("", "weight", "bias"), "Conv": ("", "weight", "bias")}
