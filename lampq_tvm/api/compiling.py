@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +146,8 @@ def stays_float(model: ImportedModel) -> dict[str, Any]:
     from lampq_tvm.network.macs import float_parts, total_macs
 
     parts = float_parts(model)
-    return {"parts": [dataclasses.asdict(part) for part in parts], "macs": total_macs(model, parts)} if parts else {}
+    rows = [{"name": part.name, "operators": part.operators, "macs": part.macs} for part in parts]
+    return {"parts": rows, "macs": total_macs(model, parts)} if parts else {}
 
 
 def gate(pipeline: Pipeline, artifact: Artifact, ptx: Mapping[bytes, str]) -> None:
