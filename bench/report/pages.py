@@ -3,7 +3,7 @@
     python -m bench.report.pages            writes what is out of date
     python -m bench.report.pages --check    writes nothing; exit code 1 where something is out of date
 
-These are `docs/results.md`, the README's blocks, the pictures in `docs/pictures/`, the table of rooms in
+These are `docs/results.md`, `docs/coverage.md`, the README's blocks, the pictures in `docs/pictures/`, the table of rooms in
 `docs/architecture.md` and that of operators in `docs/arithmetic.md`.
 """
 
@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.report import blocks, limits, pictures, readme, recipes, results
+from bench.report import blocks, coverage, limits, pictures, readme, recipes, results
 from bench.report.operators import operators
 from bench.report.tables import ROOT
 from tests.test_floors import FLOORS
@@ -24,6 +24,7 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs"
     return {
         docs / "results.md": results.page(),
+        docs / "coverage.md": coverage.page(),
         docs / "pictures" / "road.svg": pictures.road(),
         docs / "pictures" / "floors.svg": pictures.floors(FLOORS),
         docs / "pictures" / "roofline.svg": limits.roofline(),
