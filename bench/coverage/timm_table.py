@@ -92,6 +92,8 @@ def apart(each: Structure, photos: tuple[Path, Path] | None, folder: Path, secon
     here, there = context.Pipe()
     child = context.Process(target=_child, args=(there, each.name, each.args, photos, folder))
     child.start()
+    pid = child.pid
+    assert pid is not None, "it was started"
     there.close()
     try:
         found: dict[str, Any] = here.recv() if here.poll(seconds) else {"refused": f"not done in {seconds} s", "exit": 1}
@@ -99,7 +101,7 @@ def apart(each: Structure, photos: tuple[Path, Path] | None, folder: Path, secon
         child.join()
         found = {"refused": f"ended with {child.exitcode}", "exit": 1}
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid or 0, signal.SIGKILL)  # and what it started
+        os.killpg(pid, signal.SIGKILL)  # and what it started
     child.join()
     shutil.rmtree(folder)
     return found

@@ -185,7 +185,7 @@ class Floats:
 
     def _make(self, node: fx.Node) -> str:
         """The float node of a node of the graph, and of those that it reads: constants as they are, or for every image."""
-        for each in node.all_input_nodes:
+        for each in node.all_input_nodes:  # which stay where the first try is taken back
             if each in self.trace.graph.computed:
                 self.reference(each)
         before = self.trace.saved()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lampq_tvm.errors import UnsupportedError
+from lampq_tvm.frontend.onnx.inputs import Attributes, Inputs, Rule, numbers, option, refuse
 
-Inputs = Sequence[Any]
-Attributes = Mapping[str, Any]
 PLANE = 2  # axes of an image
 CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 CUBIC = -0.75  # torch's coefficient
@@ -41,21 +39,6 @@ ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "round_prefer_ceil": lambda x: torch.floor(x + 0.5),
 }
 DEFINITION = 21  # opset from which the weights of a norm over groups are one per channel
-
-
-def refuse(operator: str, form: str) -> NoReturn:
-    """Raise UnsupportedError for a form of an operator."""
-    raise UnsupportedError(f"ONNX operator {operator} {form} is not supported")
-
-
-def option(x: Inputs, index: int) -> Any:
-    """An input that may be left out."""
-    return x[index] if len(x) > index else None
-
-
-def numbers(value: Any) -> list[Any]:
-    """A constant input as a list; empty for one left out."""
-    return [] if value is None else value.tolist() if isinstance(value, Tensor) else list(value)
 
 
 def padded(x: Tensor, a: Attributes, kernel: Sequence[int], value: float, operator: str) -> tuple[Tensor, list[int]]:
@@ -209,7 +192,7 @@ def attention(x: Inputs, a: Attributes) -> Tensor:
     return out.transpose(1, 2).flatten(2) if tokens else out
 
 
-RULES: dict[str, Callable[[Inputs, Attributes], Any]] = {
+RULES: dict[str, Rule] = {
     "Attention": attention,
     "AveragePool": average_pool,
     "BatchNormalization": batch_norm,

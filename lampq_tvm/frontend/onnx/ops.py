@@ -1,6 +1,5 @@
 """ONNX operators in torch: one short function each, of (inputs, attributes).
 
-Inputs are torch tensors, or Python numbers and lists where the importer knows them already; None for one left out.
 Semantics: the ONNX operator specification, opsets 11 and up.
 """
 
@@ -8,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.onnx import layers, places
-from lampq_tvm.frontend.onnx.layers import option
-from lampq_tvm.frontend.onnx.places import axes_of, ints
-
-Inputs = Sequence[Any]
-Attributes = Mapping[str, Any]
-Rule = Callable[[Inputs, Attributes], Any]
+from lampq_tvm.frontend.onnx.inputs import Attributes, Inputs, Rule, axes_of, ints, option, refuse
 
 PER_AXIS = 13  # opset from which a softmax runs over one axis
 # TensorProto data types: float, int32, int64, bool, float16 (computed in float32), double.
@@ -60,7 +53,7 @@ def pad(x: Inputs, a: Attributes) -> Tensor:
         place = 2 * (rank - 1 - axis % rank)
         sizes[place : place + 2] = pads[i], pads[i + len(axes)]
     if a.get("mode", "constant") != "constant":
-        raise UnsupportedError(f"ONNX operator Pad of mode {a['mode']} is not supported")
+        refuse("Pad", f"of mode {a['mode']}")
     return F.pad(x[0], sizes, value=_value(option(x, 2))) if any(sizes) else x[0]
 
 
@@ -111,12 +104,16 @@ def unsqueeze(x: Inputs, a: Attributes) -> Tensor:
     return out
 
 
-def softmax(x: Inputs, a: Attributes) -> Tensor:
+def _over_axis(name: str, function: Callable[[Tensor, int], Tensor]) -> Rule:
     """Over one axis; before opset 13 over all axes from `axis` on, which is the same for the last one."""
-    axis = a.get("axis", -1 if a["opset"] >= PER_AXIS else 1)
-    if a["opset"] < PER_AXIS and axis not in (-1, x[0].ndim - 1):
-        raise UnsupportedError("ONNX operator Softmax over several axes is not supported")
-    return torch.softmax(x[0], axis)
+
+    def rule(x: Inputs, a: Attributes) -> Tensor:
+        axis = a.get("axis", -1 if a["opset"] >= PER_AXIS else 1)
+        if a["opset"] < PER_AXIS and axis not in (-1, x[0].ndim - 1):
+            refuse(name, "over several axes")
+        return function(x[0], axis)
+
+    return rule
 
 
 def layer_norm(x: Inputs, a: Attributes) -> Tensor:
@@ -139,7 +136,7 @@ def gemm(x: Inputs, a: Attributes) -> Tensor:
 def cast(x: Inputs, a: Attributes) -> Tensor:
     """To another element type."""
     if a["to"] not in TYPES:
-        raise UnsupportedError(f"ONNX operator Cast to type {a['to']} is not supported")
+        refuse("Cast", f"to type {a['to']}")
     return torch.as_tensor(x[0]).to(TYPES[a["to"]])
 
 
@@ -175,14 +172,6 @@ def divide(x: Inputs, a: Attributes) -> Tensor:
     whole = not any(torch.as_tensor(v).is_floating_point() for v in x)
     quotient: Tensor = torch.div(left, right, rounding_mode="trunc") if whole else left / right
     return quotient
-
-
-def log_softmax(x: Inputs, a: Attributes) -> Tensor:
-    """The logarithm of the softmax."""
-    axis = a.get("axis", -1 if a["opset"] >= PER_AXIS else 1)
-    if a["opset"] < PER_AXIS and axis not in (-1, x[0].ndim - 1):
-        raise UnsupportedError("ONNX operator LogSoftmax over several axes is not supported")
-    return F.log_softmax(x[0], axis)
 
 
 def einsum(x: Inputs, a: Attributes) -> Tensor:
@@ -275,7 +264,7 @@ RULES: dict[str, Rule] = {
     "IsNaN": _one(torch.isnan),
     "IsInf": infinite,
     "Einsum": einsum,
-    "LogSoftmax": log_softmax,
+    "LogSoftmax": _over_axis("LogSoftmax", F.log_softmax),
     "LpNormalization": lambda x, a: F.normalize(x[0], a.get("p", 2), a.get("axis", -1), eps=0.0),
     "Size": lambda x, a: torch.tensor(torch.as_tensor(x[0]).numel()),
     "Floor": _one(torch.floor),
@@ -286,7 +275,7 @@ RULES: dict[str, Rule] = {
     "MatMul": lambda x, a: torch.matmul(x[0], x[1]),
     "Gemm": gemm,
     "LayerNormalization": layer_norm,
-    "Softmax": softmax,
+    "Softmax": _over_axis("Softmax", torch.softmax),
     "Reshape": reshape,
     "Flatten": flatten,
     "Transpose": transpose,

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lampq_tvm.frontend.onnx.layers import option, refuse
-
-Inputs = Sequence[Any]
-Attributes = Mapping[str, Any]
-Rule = Callable[[Inputs, Attributes], Any]
-
-
-def ints(value: Any) -> list[int]:
-    """A constant integer input as a list."""
-    value = value.tolist() if isinstance(value, Tensor) else value
-    return [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
-
-
-def axes_of(x: Inputs, a: Attributes, index: int = 1) -> list[int] | None:
-    """`axes`, an attribute in older opsets and an input in newer ones."""
-    given = a.get("axes") if "axes" in a else option(x, index)
-    return None if given is None else ints(given)
+from lampq_tvm.frontend.onnx.inputs import Attributes, Inputs, Rule, axes_of, ints, option, refuse
 
 
 def reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Rule:
