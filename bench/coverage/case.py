@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from bench.common.subjects import artifact_answers, compiled, logits_of
+from lampq_tvm.api.looking import inspect
 from lampq_tvm.api.options import Options
 from lampq_tvm.api.pipeline import Pipeline
 from lampq_tvm.api.running import float_logits
 from lampq_tvm.data import open_dataset
 from lampq_tvm.errors import LampqError
-from lampq_tvm.network.macs import float_parts, integer_macs
+from lampq_tvm.network.macs import Part, float_parts, total_macs
 from lampq_tvm.network.model import ImportedModel
 from lampq_tvm.spread import one_thread
 
@@ -37,7 +38,8 @@ def examined(model: str, args: dict[str, Any], photos: tuple[Path, Path] | None,
     options = Options(model, model_args=args, data=photos and photos[0], calib_images=CALIBRATION)
     try:
         network = Pipeline(options).model
-        row |= {"imports": True, "import_seconds": round(time.perf_counter() - start, 1), **shares(network)}
+        parts = float_parts(network)
+        row |= {"imports": True, "import_seconds": round(time.perf_counter() - start, 1), **shares(network, parts)}
         if photos is not None:
             row |= _answers(options, network, photos[1], folder)
     except LampqError as e:
@@ -56,17 +58,17 @@ def _answers(options: Options, network: ImportedModel, photos: Path, folder: Pat
     with one_thread():
         exact = logits_of(partial(float_logits, network), images)
     found = correlation(exact, artifact_answers(artifact, images))
-    return {"compile_seconds": seconds, "correlation": round(found, 4)}
+    parts = float_parts(network, {part["name"] for part in inspect(artifact)["parts"]})  # also products that codes do not suit
+    return {"compile_seconds": seconds, "correlation": round(found, 4), **shares(network, parts)}
 
 
-def shares(network: ImportedModel) -> dict[str, float]:
-    """Shares of the multiply-adds: of integer operators, and of convolutions and products that stay float."""
-    integer, parts = sum(integer_macs(network).values()), float_parts(network)
+def shares(network: ImportedModel, parts: Sequence[Part]) -> dict[str, float]:
+    """Shares of the multiply-adds: of integer operators, and of convolutions that stay float."""
     convolutions = sum(n for part in parts for name, n in part.macs_by.items() if "conv" in name)
-    total = integer + sum(part.macs for part in parts)
+    total = total_macs(network, parts)
     return {
         "gmacs": round(total / 1e9, 3),
-        "integer": round(integer / total, 4),
+        "integer": round(1 - sum(part.macs for part in parts) / total, 4),
         "convolutions": round(convolutions / total, 4),
         "float_parts": len(parts),
     }

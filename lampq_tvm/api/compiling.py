@@ -28,6 +28,7 @@ from lampq_tvm.records.held import held_records
 from lampq_tvm.spread import spread
 
 if TYPE_CHECKING:
+    from lampq_tvm.quantize.model import QuantizedModel
     from lampq_tvm.runtime.runner import Runner
 
 GATE_IMAGES = 2
@@ -77,7 +78,7 @@ def build(pipeline: Pipeline) -> Artifact:
 
     def compute() -> Artifact:
         sections, manifest, ptx = compiler.compile()
-        facts = {"float_model": pipeline.model_digest, **stays_float(pipeline.model)}
+        facts = {"float_model": pipeline.model_digest, **stays_float(pipeline.model, pipeline.quantized)}
         artifact = unpack(pack(sections, {**manifest, **facts}), target.name)
         gate(pipeline, artifact, ptx)
         return artifact
@@ -141,11 +142,12 @@ def checking_device(pipeline: Pipeline) -> str | None:
     return pipeline.options.device or (HERE if runs_here(pipeline.target) else None)
 
 
-def stays_float(model: ImportedModel) -> dict[str, Any]:
-    """What an artifact says of its float parts; nothing where it has none."""
+def stays_float(model: ImportedModel, quantized: QuantizedModel) -> dict[str, Any]:
+    """What an artifact says of its float parts, products that codes would lose too much of among them; nothing without any."""
     from lampq_tvm.network.macs import float_parts, total_macs
+    from lampq_tvm.quantize.operators.float_part import QFloatPart
 
-    parts = float_parts(model)
+    parts = float_parts(model, {op.name for op in quantized.ops if isinstance(op, QFloatPart)})
     rows = [{"name": part.name, "operators": part.operators, "macs": part.macs} for part in parts]
     return {"parts": rows, "macs": total_macs(model, parts)} if parts else {}
 

@@ -33,7 +33,7 @@ class Calibration:
         weights: layer -> bits -> quantizer of its weights [N, K]; the patch embedding's belong to the weights with pixel
             scale and std folded in (`network.pixels`).
         activations: layer -> bits -> quantizer of the layer's input (the patch embedding has none: pixels are codes).
-        preactivations: Activation op -> its 8-bit input quantizer.
+        preactivations: Activation op -> its 8-bit input quantizer; operand of a MatMul op -> its own, where 8 bits are enough.
         attention: Attention op -> bits -> quantizer of q, k and v, with scales [3, heads].
         probabilities: Attention op -> bits -> quantizer of p, where its kind leaves anything to choose.
         samples: layer -> rows [R, K] float32 of its input in that model, for errors measured later.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.calibrate.margins import widen
+from lampq_tvm.calibrate.multiplied import operand_quantizers
 from lampq_tvm.calibrate.observe import observe
 from lampq_tvm.calibrate.rounding import find_rounding
 from lampq_tvm.calibrate.search import search_activation
@@ -85,7 +86,8 @@ def calibrate(
             op.name: Uniform.of_range(float(seen.low[op.name].min()), float(seen.high[op.name].max()), 8)
             for op in model.ops
             if isinstance(op, Function)
-        },
+        }
+        | operand_quantizers(model, seen),
         attention={name: {b: SymmetricHeads(b, fit[str(b)]) for b in widths} for name, fit in heads.items()},
         samples=dict(seen.rows),
         probabilities={

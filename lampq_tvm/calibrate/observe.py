@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lampq_tvm.calibrate.multiplied import operand_statistics
 from lampq_tvm.calibrate.novelty import ENOUGH, image_hashes, merge
 from lampq_tvm.errors import UsageError
 from lampq_tvm.network.execute import model_tensors, normalize, run_float
-from lampq_tvm.network.model import Attends, Function, ImportedModel, Op, PatchEmbed
+from lampq_tvm.network.model import Attends, Function, ImportedModel, Multiplies, Op, PatchEmbed
 from lampq_tvm.network.op import FloatOp
 from lampq_tvm.network.seen import F32, Ranks, Seen
 from lampq_tvm.quantizers.probabilities import NATS, STEPS
@@ -142,7 +143,7 @@ def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Calla
     found: Arrays = {}
     limits: dict[int, np.uint64] = {}
 
-    def see(op: Op, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+    def see(op: Op, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0]
         if isinstance(op, FloatOp) and op.layer_type is not None:
             rows = op.columns(x)
@@ -162,6 +163,8 @@ def _statistics(model: ImportedModel, piece: ImagePiece, seed: int, limit: Calla
             found[f"low/{op.name}"], found[f"high/{op.name}"] = low.numpy(), high.numpy()
             if shares and isinstance(op, Attends):
                 found[f"shares/{op.name}"] = share_weights(op.scores(x, model_tensors(model)))
+        elif isinstance(op, Multiplies):
+            found.update(operand_statistics(op, inputs, output))
         if f"low/{op.name}" in found:
             found[f"tokens/{op.name}"] = np.array([rows_per_image(op, x)], np.int64)
 

@@ -75,12 +75,13 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Statistic:
-    """A step of a LayerNorm written out over the last axis of element[ids].
+    """A step of a LayerNorm or RMSNorm written out over the last axis of element[ids].
 
     Attributes:
-        kind: mean, centred (x - mean), squares (of centred), variance, deviation (its root) or inverse (of the root); or
-            length, the root of the sum of the squares of x itself.
-        eps: added to the variance; the smallest length.
+        kind: mean, centred (x - mean), squares (of centred), variance, deviation (its root) or inverse (of the root); of
+            RMSNorm power (the mean of the squares of x itself), root (of that) or inverse_root; or length, the root of the
+            sum of the squares of x itself.
+        eps: added to the variance or power; the smallest length.
     """
 
     kind: str

@@ -12,7 +12,7 @@ from lampq_tvm.frontend.cones import joined
 from lampq_tvm.frontend.layers import layer_types
 from lampq_tvm.frontend.rules.movement import CASTS, MOVES, SAME
 from lampq_tvm.frontend.trace import Base, Trace
-from lampq_tvm.network.model import Attends, Attention, Gate, LayerNorm, Linear, Op, Regroup, TakeToken
+from lampq_tvm.network.model import Attends, Attention, Gate, LayerNorm, Linear, Multiplies, Op, Regroup, TakeToken
 from lampq_tvm.network.op import IMAGE, FloatOp
 from lampq_tvm.network.operators.float_part import FloatPart
 
@@ -93,7 +93,7 @@ def _tokens_before_norms(
         norm = norms[op.inputs[0]]
         name = norm.name if op.name == readers[norm.name][0].name else f"{norm.name}.{op.index}"
         token = TakeToken(f"{norm.inputs[0]}.token{op.index}", norm.inputs, op.index)
-        moved += [o for o in (token, LayerNorm(name, (token.name,), norm.eps)) if o not in moved]
+        moved += [o for o in (token, dataclasses.replace(norm, name=name, inputs=(token.name,))) if o not in moved]
         tensors |= {f"{name}.{field}": tensors[f"{norm.name}.{field}"] for field in ("gamma", "beta")}
         renamed[op.name] = name
     return moved, tuple(renamed.get(output, output) for output in outputs), tensors
@@ -126,5 +126,5 @@ def _before_moves(name: str, ops: list[Op]) -> Op | None:
         return before if isinstance(before, (Regroup, Gate)) else op
     if isinstance(op, Regroup):
         before = _before_moves(op.inputs[0], ops)
-        return before if isinstance(before, (Attention, FloatPart)) else op
+        return before if isinstance(before, (Attention, Multiplies, FloatPart)) else op
     return op

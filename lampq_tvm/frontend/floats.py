@@ -21,6 +21,7 @@ from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.abstract import Elements
 from lampq_tvm.frontend.float_node import FloatNode
 from lampq_tvm.frontend.graph import module_path, operator
+from lampq_tvm.frontend.products import is_product, product
 from lampq_tvm.frontend.refusals import words
 from lampq_tvm.frontend.rules.movement import CASTS, MOVES, SAME
 from lampq_tvm.frontend.trace import Base, Trace
@@ -111,13 +112,33 @@ class Floats:
 
     def reference(self, node: fx.Node) -> str:
         """Name of an operator that gives a node's value in the node's own shape, made where there is none."""
-        base = self._settled(node)
+        base = self._settled(node) or self._product(node)
         if base is not None:
             shape = self._shape(node.meta["val"])
             return base.name if shape == tuple(base.shape) else self._view(base.name, base.shape, shape)
         if node not in self.made:
             self.made[node] = self._make(node)
         return self.made[node]
+
+    def _product(self, node: fx.Node) -> Base | None:
+        """The product that a node is, tried once."""
+        if node in self.made or not is_product(node):
+            return None
+        self._read_inputs(node)
+        before, others = self.trace.saved(), dict(self.others)
+        base = product(self, node)
+        if base is None:
+            self.trace.restore(before)
+            self.others = others
+        else:
+            self.settled[node] = base
+        return base
+
+    def _read_inputs(self, node: fx.Node) -> None:
+        """Make what a node reads, which stays where a first try of the node itself is taken back."""
+        for each in node.all_input_nodes:
+            if each in self.trace.graph.computed:
+                self.reference(each)
 
     def _shape(self, value: Any) -> tuple[int, ...]:
         """A value's shape with the graph's number of images."""
@@ -126,14 +147,28 @@ class Floats:
     def _elements(self, name: str, value: Any) -> Elements:
         """Elements of a float node's output, in the shape that it has there; its operator has images first."""
         shape = self._shape(value)
+        axis, _ = self._images(shape, name)
+        ahead = (shape[axis], *shape[:axis], *shape[axis + 1 :])
+        found: Elements = self._ahead(name, shape).elements.moved(lambda t: t.reshape(ahead).movedim(0, axis))
+        return found
+
+    def images_first(self, node: fx.Node) -> Base:
+        """A node's value with the images along its first axis, alone."""
+        return self._ahead(self.reference(node), self._shape(node.meta["val"]))
+
+    def _ahead(self, name: str, shape: tuple[int, ...]) -> Base:
         axis, times = self._images(shape, name)
         ahead = (shape[axis], *shape[:axis], *shape[axis + 1 :])
         if axis:
             name = self._emit("aten.movedim.int", [{"value": 0}, axis, 0], name, ahead)
         if times > 1:
             name = self._view(name, ahead, (self.trace.batch, times, *ahead[1:]))
-        found: Elements = self._base(name).elements.moved(lambda t: t.reshape(ahead).movedim(0, axis))
-        return found
+        return self._base(name)
+
+    def apply(self, target: str, base: Base, *args: Any) -> Base:
+        """An operator that keeps the shape, on one value."""
+        node = Node(target, ({"value": 0}, *args))
+        return self._base(self._add(f"{base.name}.{node.operator}", (base.name,), node, {}, tuple(base.shape)))
 
     def _base(self, name: str) -> Base:
         return next(base for base in reversed(self.trace.bases) if base.alive and base.name == name)
@@ -185,9 +220,7 @@ class Floats:
 
     def _make(self, node: fx.Node) -> str:
         """The float node of a node of the graph, and of those that it reads: constants as they are, or for every image."""
-        for each in node.all_input_nodes:  # which stay where the first try is taken back
-            if each in self.trace.graph.computed:
-                self.reference(each)
+        self._read_inputs(node)
         before = self.trace.saved()
         try:
             return self._made(node, repeated=False)

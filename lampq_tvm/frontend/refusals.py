@@ -11,13 +11,11 @@ from lampq_tvm.frontend.graph import Graph, module_path, operator
 
 # Most telling first: an error names the first of these that a model contains, then the others.
 WORDS = {
-    "rms_norm": "RMSNorm (rms_norm)",
     "batch_norm": "batch normalization (batch_norm)",
     "_native_batch_norm_legit_no_training": "batch normalization (batch_norm)",
     "group_norm": "group normalization (group_norm)",
     "max_pool2d": "max pooling (max_pool2d)",
     "avg_pool2d": "average pooling of feature maps (avg_pool2d)",
-    "adaptive_avg_pool2d": "average pooling of feature maps (adaptive_avg_pool2d)",
     "sum": "a sum over an axis or of parallel branches (sum)",
     "upsample_bicubic2d": "resizing inside the network",
 }

@@ -26,6 +26,7 @@ class Base:
     Attributes:
         op: the operator that computes it; None for the image and for the patch grid before positions are added.
         shape: of the value; start: the number of its first element.
+        node: the node of the graph that it was made for.
         alive: False once the value was replaced by another one (a bias was folded into it).
     """
 
@@ -33,6 +34,7 @@ class Base:
     shape: tuple[int, ...]
     start: int
     alive: bool = True
+    node: fx.Node | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +104,7 @@ class Trace:
         """Give numbers to the elements of a new value."""
         last = self.bases[-1] if self.bases else None
         start = last.start + int(torch.Size(last.shape).numel()) if last else 0
-        self.bases.append(Base(op, shape, start))
+        self.bases.append(Base(op, shape, start, node=self.node))
         return self.bases[-1]
 
     def emit(self, op: Op, shape: tuple[int, ...], **tensors: Tensor) -> Base:
@@ -203,7 +205,8 @@ class Trace:
         if index is None:
             return self.refuse(f"regrouping the tokens of {source.name} in this way")
         parts = index.shape[-1]
-        if isinstance(source.op, Linear) and parts == 1 and not self.is_read(source) and bool((index >= 0).all()):
+        alone = not self.is_read(source) and (source.node is None or len(source.node.users) == 1)
+        if isinstance(source.op, Linear) and parts == 1 and alone and bool((index >= 0).all()):
             return self._regrouped_before(source, index)
         for other in self.bases:
             known = other.alive and isinstance(other.op, Regroup) and other.op.inputs == (source.name,)

@@ -16,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
 from lampq_tvm.kernels.emit import function, pick, ramp
-from lampq_tvm.kernels.factor import Factor, Sink, Sums
+from lampq_tvm.kernels.factor import Factor, Sink, Sums, row_tiles
 from lampq_tvm.kernels.isa import LEVELS
 from lampq_tvm.kernels.panel import BYTES, lay_out, panel_shape
 from lampq_tvm.kernels.shapes import round_up
@@ -73,16 +73,7 @@ def bias_shape(shape: AttentionShape, isa: str, bits: int) -> tuple[int, int, in
 
 def attention_tiles(shape: AttentionShape, isa: str, bits: int) -> Tiles:
     """Sizes without tuning: those with the fewest multiply-adds, loads and scores, rows computed twice included."""
-    found, level = factors(shape, isa, bits), LEVELS[isa].data
-    vectors = min(level.attention_vectors, found[0].packed[0])
-
-    def cost(rows: int) -> float:
-        products = sum(f.packed[1] * -(-f.padded[0] // f.dot.lanes) * f.dot.instructions(rows, 1) for f in found)
-        return -(-shape.tokens // rows) * (products + SOFTMAX * rows * shape.tokens)
-
-    fitting = [r for r in range(min(level.attention_rows, shape.tokens), 0, -1) if all(f.dot.fits(r, vectors) for f in found)]
-    rows = min(fitting, key=cost)
-    return Tiles(rows, vectors, unroll=found[0].dot.unroll)
+    return row_tiles(shape.tokens, factors(shape, isa, bits), LEVELS[isa].data, SOFTMAX * shape.tokens)
 
 
 def build_attention(shape: AttentionShape, isa: str, bits: int, tiles: Tiles | None = None, *, table: bool = False) -> PrimFunc:

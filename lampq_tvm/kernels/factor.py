@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from lampq_tvm.kernels.isa.operand import Packed
 from lampq_tvm.kernels.panel import panel_shape
 from lampq_tvm.kernels.registers import Registers
 from lampq_tvm.kernels.shapes import round_up
+from lampq_tvm.kernels.tiles import Tiles
+from lampq_tvm.levels.level import CpuLevel
 
 Sizes = tuple[int, int, int]  # rows and vectors of a register tile, and steps along the depth that are written out
 Sums = list[list[Expr]]  # of a tile, row by row: registers of int32
@@ -162,3 +164,20 @@ class Factor:
             dot.multiply(tile)
             sums = [[total for v in range(vectors) for total in dot.read(tile, row, v)] for row in range(rows)]
             sink(sums, block * self.dot.lanes, columns or vectors * dot.lanes)
+
+
+def row_tiles(rows: int, factors: Sequence[Factor], level: CpuLevel, each: int = 0) -> Tiles:
+    """Sizes for rows that are multiplied with factors one after the other: those with the fewest instructions, the rows that
+    the last tile computes twice included.
+
+    Args:
+        each: instructions of a row between the products.
+    """
+    vectors = min(level.attention_vectors, factors[0].packed[0])
+
+    def cost(count: int) -> float:
+        products = sum(f.packed[1] * -(-f.padded[0] // f.dot.lanes) * f.dot.instructions(count, 1) for f in factors)
+        return -(-rows // count) * (products + each * count)
+
+    fitting = [r for r in range(min(level.attention_rows, rows), 0, -1) if all(f.dot.fits(r, vectors) for f in factors)]
+    return Tiles(min(fitting, key=cost), vectors, unroll=factors[0].dot.unroll)

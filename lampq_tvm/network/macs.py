@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lampq_tvm.network.model import Attends, ImportedModel
+from lampq_tvm.network.model import Attends, ImportedModel, Multiplies
 from lampq_tvm.network.op import FloatOp
 from lampq_tvm.network.operators.float_part import FloatPart, whole
 
@@ -34,22 +34,32 @@ class Part:
 
 
 def integer_macs(model: ImportedModel) -> dict[str, int]:
-    """Multiply-adds of layers and of attention's two products, by operator."""
+    """Multiply-adds of layers and of products of computed values, by operator."""
     found = {layer.name: layer.macs for layer in model.layers}
     for op in model.ops:
-        if isinstance(op, Attends):
-            found[op.name] = sum(_counted(model, op, (torch.zeros((1, *model.shapes[op.inputs[0]])),)).values())
+        if isinstance(op, Attends | Multiplies):
+            found[op.name] = sum(_counted(model, op, tuple(torch.zeros((1, *model.shapes[x])) for x in op.inputs)).values())
     return found
 
 
 def total_macs(model: ImportedModel, parts: Iterable[Part]) -> int:
     """Multiply-adds of a whole network, whose float parts are given."""
-    return sum(integer_macs(model).values()) + sum(part.macs for part in parts)
+    return sum((integer_macs(model) | {part.name: part.macs for part in parts}).values())
 
 
-def float_parts(model: ImportedModel) -> tuple[Part, ...]:
-    """The parts that stay float, in execution order."""
-    return tuple(Part(op.name, op.operators, part_macs(model, op)) for op in model.ops if isinstance(op, FloatPart))
+def float_parts(model: ImportedModel, products: Collection[str] = ()) -> tuple[Part, ...]:
+    """The parts that stay float, in execution order.
+
+    Args:
+        products: names of whatever is known to stay float; products of computed values are parts where they are named.
+    """
+    found = []
+    for op in model.ops:
+        if isinstance(op, FloatPart):
+            found.append(Part(op.name, op.operators, part_macs(model, op)))
+        elif isinstance(op, Multiplies) and op.name in products:
+            found.append(Part(op.name, {"matmul": 1}, {"matmul": integer_macs(model)[op.name]}))
+    return tuple(found)
 
 
 def part_macs(model: ImportedModel, op: FloatPart) -> dict[str, int]:

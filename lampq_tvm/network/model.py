@@ -35,6 +35,8 @@ from lampq_tvm.network.operators.heads import Rotary as Rotary
 from lampq_tvm.network.operators.heads import UnitHeads as UnitHeads
 from lampq_tvm.network.operators.layer_norm import LayerNorm as LayerNorm
 from lampq_tvm.network.operators.linear import Linear as Linear
+from lampq_tvm.network.operators.matmul import MatMul as MatMul
+from lampq_tvm.network.operators.matmul import Multiplies as Multiplies
 from lampq_tvm.network.operators.patch_embed import PatchEmbed as PatchEmbed
 from lampq_tvm.network.operators.regroup import Regroup as Regroup
 from lampq_tvm.network.operators.residual import Residual as Residual

@@ -18,7 +18,7 @@ class Seen:
     Attributes:
         low, high: layer -> smallest and largest input per channel [K]; Attention op -> the same of q, k and v
             [3 * heads * head_dim] (of k and v where the queries are constant); Activation or Gate op -> the same of its
-            input.
+            input; operand of a MatMul op -> [1], and `{name}.error` -> [1], what codes of the operands lose.
         rows: layer -> sampled input rows [R, K] (normalized pixels for the patch embedding); ranks [R] order them.
         distinct: `images`, `patches` -> hashes of different ones, as many as matter (`calibrate.novelty`).
         tokens: whatever has a range -> its rows per image.

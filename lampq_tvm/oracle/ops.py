@@ -260,3 +260,9 @@ def mean_tokens(x: F32, start: int, inv: F32) -> F32:
 def average_heads(a: F32, b: F32) -> F32:
     """fl(fl(a + b) * 0.5)."""
     return np.asarray((a + b) * np.float32(0.5))
+
+
+def matmul(a: I8, b: I8, zero: int, S: F32) -> F32:
+    """fl(fl(acc) * S), acc = (a - zero) b of matrices [.., M, K] and [.., K, N]."""
+    acc = product_acc(a, b.swapaxes(-1, -2)) - zero * b.sum(-2, dtype=np.int32, keepdims=True)
+    return np.asarray(acc.astype(np.float32) * S)

@@ -48,6 +48,7 @@ WINDOWS = [
     ("swin_tiny_patch4_window7_224", {**STAGES, "img_size": 56, "window_size": 4}),  # 14 x 14 tokens, padded to 16 x 16
     ("swin_s3_tiny_224", {**STAGES, "window_size": (7, 14)}),
     ("swinv2_tiny_window8_256", {**STAGES, "img_size": 64}),
+    ("swinv2_cr_tiny_ns_224", {**STAGES, "img_size": 64}),
     ("eva02_base_patch14_224", {**SMALL, "img_size": 56}),
     ("vit_base_patch16_siglip_224", SMALL),
     ("vit_base_patch16_siglip_gap_224", SMALL),
@@ -55,7 +56,6 @@ WINDOWS = [
 BLOCK = ["qkv", "proj", "fc1", "fc2"]
 REFUSED = [
     ("eva02_base_patch16_clip_224", {**SMALL, "img_size": 64}, "LayerNorm on blocks.0.attn", ""),
-    ("swinv2_cr_tiny_224", STAGES, "average pooling", ""),
     ("cait_xxs24_224", {"depth": 1, "img_size": 32}, "attention", ""),
     ("vit_small_patch16_18x2_224", SMALL, "parallel branches (sum)", ""),
     ("vit_tiny_patch16_224", {**SMALL, "qk_norm": True}, "normalization of q and k", ""),

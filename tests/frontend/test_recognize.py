@@ -13,7 +13,7 @@ from lampq_tvm.frontend.export import export_module
 from lampq_tvm.frontend.finish import Recognized
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.prove import recognize_and_prove
-from lampq_tvm.network.model import Activation, Attention, LayerNorm, Linear, Regroup, Residual
+from lampq_tvm.network.model import Activation, Attention, LayerNorm, Linear, MeanTokens, Regroup, Residual
 
 SHAPE = (2, 3, 8, 8)
 
@@ -137,6 +137,27 @@ class Narrowed(Tiny):
         return self.norm(x).narrow(1, 3, 1).squeeze(1)
 
 
+class Rms(Tiny):
+    def first(self, x):
+        return nn.functional.rms_norm(x, (8,), self.norm1.weight, 1e-5)
+
+
+class OwnRms(Tiny):
+    def first(self, x):
+        return self.norm1.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5))
+
+
+class OwnRmsRoot(Tiny):
+    def first(self, x):
+        return x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) * self.norm1.weight
+
+
+class PooledMap(Tiny):
+    def pool(self, x):
+        grid = self.norm(x)[:, 1:].transpose(1, 2).reshape(len(x), 8, 2, 2)
+        return nn.functional.adaptive_avg_pool2d(grid, 1).flatten(1)
+
+
 SAME = [
     (Interleaved, "qkv"),
     (Separate, "qkv"),
@@ -160,6 +181,17 @@ def test_other_spellings_are_recognized(module: type[Tiny], what: str) -> None:
     assert [op.layer_type for op in other.ops] == [op.layer_type for op in plain.ops]
     if "gelu" in what or what in ("silu", "relu"):
         assert [op.kind for op in other.ops if isinstance(op, Activation)] == [what]
+
+
+@pytest.mark.parametrize("module", [Rms, OwnRms, OwnRmsRoot])
+def test_spellings_of_rmsnorm(module: type[Tiny]) -> None:
+    norms = [op for op in recognized(module()).ops if isinstance(op, LayerNorm)]
+    assert [norm.centred for norm in norms] == [False, True, True] and norms[0].eps == 1e-5
+
+
+def test_a_map_pooled_to_one_place_is_the_mean_of_its_tokens() -> None:
+    (mean,) = (op for op in recognized(PooledMap()).ops if isinstance(op, MeanTokens))
+    assert mean.start == 1
 
 
 def test_interleaved_heads_permute_the_weights() -> None:

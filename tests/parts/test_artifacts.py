@@ -59,7 +59,7 @@ def test_every_level_here(isa):
 @pytest.mark.parametrize("isa", BOARDS)
 def test_boards(isa):
     board_session(isa).close()  # skips where there is no board
-    for name in ("Convolved", "WindowsOfProducts"):
+    for name in ("Convolved", "TalkingHeads", "WindowsOfProducts"):
         runner = Runner(compiled(name, isa), "emulated")
         assert list(differences(quantized(name), pixels(2), runner.trace(pixels(2)))) == []
 

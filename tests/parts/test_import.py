@@ -15,7 +15,7 @@ from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.prove import recognize_and_prove
 from lampq_tvm.network.execute import run_float
 from lampq_tvm.network.macs import float_parts, integer_macs
-from lampq_tvm.network.model import Attention, ImportedModel
+from lampq_tvm.network.model import Attention, ImportedModel, MatMul
 from lampq_tvm.network.operators.float_part import FloatPart
 from tests.parts.hybrids import CHANNELS, HYBRIDS, SIDE, hybrid, module
 
@@ -45,6 +45,16 @@ def test_the_stem_is_one_part():
     first = hybrid("Hybrid").ops[0]
     assert isinstance(first, FloatPart) and first.inputs == ("image",)
     assert {"conv2d": 2, "batch_norm": 1, "hardswish": 1}.items() <= first.operators.items()
+
+
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_products_of_computed_values_are_integer(name):
+    """Those of every kind of attention that is not recognized whole; their matrices need not be turned first."""
+    products = [op for op in hybrid(name).ops if isinstance(op, MatMul)]
+    wanted = {"Hybrid": [], "Convolved": [], "SequenceFirst": [False]}  # attention whole; none; scores by baddbmm
+    assert [op.transposed for op in products] == wanted.get(name, [True, False])
+    left = {n.operator for op in hybrid(name).ops if isinstance(op, FloatPart) for n in op.nodes}
+    assert not left & {"matmul", "bmm", "scaled_dot_product_attention"}
 
 
 def test_no_node_is_in_two_parts_unless_it_only_moves():

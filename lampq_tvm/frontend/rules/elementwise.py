@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lampq_tvm.frontend.abstract import GRID, KNOWN, Branches, Curve, Elements, Known, Scores, Statistic, Turned, Unit
 from lampq_tvm.frontend.rules import RULES
-from lampq_tvm.frontend.rules.norm import divide_statistic, multiply_statistics
+from lampq_tvm.frontend.rules.norm import divide_statistic, multiply_power, multiply_statistics
 from lampq_tvm.frontend.trace import Base, Trace, parent, per_channel
 from lampq_tvm.network.model import Activation, AverageHeads, Gate, LayerNorm, Linear, Residual
 from lampq_tvm.network.unary import UNARY
@@ -66,6 +66,9 @@ def multiply(trace: Trace, a: Any, b: Any) -> Any:
         return _multiply_constant(trace, a, b)
     if isinstance(a, Statistic) and isinstance(b, Statistic):
         return multiply_statistics(trace, a, b)
+    for x, statistic in ((a, b), (b, a)):
+        if isinstance(x, Elements) and isinstance(statistic, Statistic):
+            return multiply_power(trace, x, statistic)
     if _same_elements(a, b):
         first, second = to_curve(trace, a), to_curve(trace, b)
         return Curve(first.ids, first.samples * second.samples)
@@ -105,7 +108,8 @@ def divide(trace: Trace, a: Any, b: Any) -> Any:
 def unary(trace: Trace, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Any function of one number, followed by its values on the grid."""
     target: Any = trace.node.target
-    return Curve(x.ids, target(to_curve(trace, x).samples.clone(), *args, **kwargs))
+    of = to_curve(trace, x)
+    return Curve(of.ids, target(of.samples.clone(), *args, **kwargs))
 
 
 def to_curve(trace: Trace, x: Any) -> Curve:
@@ -114,6 +118,8 @@ def to_curve(trace: Trace, x: Any) -> Curve:
         return x
     if not isinstance(x, Elements):
         return trace.refuse("a function of this value")
+    if trace.patch is not None and trace.touches(x, trace.patch[0]):
+        x = trace.tokens(x).elements  # positions and class token are part of it
     scale, offset = _number(x.scale), _number(x.offset)
     if scale is None or offset is None:
         return trace.refuse("an activation function of channels scaled or shifted one by one")
@@ -191,8 +197,8 @@ def _add_constant(trace: Trace, x: Known, c: Any) -> Any:
     number = _constant_number(c)
     if isinstance(x, Curve) and number is not None:
         return Curve(x.ids, x.samples + number)
-    if isinstance(x, Statistic) and x.kind == "variance" and number is not None:
-        return Statistic("variance", x.ids, x.eps + number)
+    if isinstance(x, Statistic) and x.kind in ("variance", "power") and number is not None:
+        return replace(x, eps=x.eps + number)
     if isinstance(x, Scores) and not x.softmax and tuple(np.broadcast_shapes(x.shape, torch.as_tensor(c).shape)) == x.shape:
         bias = torch.as_tensor(c, dtype=torch.float32).expand(x.shape)
         return replace(x, bias=bias if x.bias is None else x.bias + bias)

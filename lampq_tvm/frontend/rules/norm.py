@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lampq_tvm.frontend.abstract import Elements, Statistic, Unit
+from lampq_tvm.frontend.abstract import GRID, Curve, Elements, Statistic, Unit
 from lampq_tvm.frontend.graph import module_path
 from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.trace import Base, Trace
@@ -21,6 +21,9 @@ STEPS = {
     ("sqrt", "variance"): "deviation",
     ("rsqrt", "variance"): "inverse",
     ("reciprocal", "deviation"): "inverse",
+    ("sqrt", "power"): "root",
+    ("rsqrt", "power"): "inverse_root",
+    ("reciprocal", "root"): "inverse_root",
 }
 
 
@@ -37,9 +40,21 @@ def layer_norm(
     """LayerNorm over the last axis."""
     if len(shape) != 1:
         trace.refuse("a LayerNorm over several axes")
+    return _emit(trace, x, _name(trace), eps, weight, bias)
+
+
+@RULES.register("rms_norm")
+def rms_norm(trace: Trace, x: Any, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Elements:
+    """RMSNorm over the last axis; without eps it is float32's."""
+    if len(shape) != 1:
+        trace.refuse("an RMSNorm over several axes")
+    return _emit(trace, x, _name(trace), torch.finfo(torch.float32).eps if eps is None else eps, weight, None, centred=False)
+
+
+def _name(trace: Trace) -> str:
+    """That of the layer whose weights the node reads, else of the module that it stands in."""
     names = [arg for arg in trace.node.args[2:4] if isinstance(arg, fx.Node)]
-    name = trace.weight_name(names[0], "norm") if names else module_path(trace.node) or "norm"
-    return _emit(trace, x, name, eps, weight, bias)
+    return trace.weight_name(names[0], "norm") if names else module_path(trace.node) or "norm"
 
 
 @RULES.register("native_layer_norm")
@@ -48,7 +63,9 @@ def native_layer_norm(trace: Trace, *args: Any) -> tuple[Any, None, None]:
     return layer_norm(trace, *args), None, None
 
 
-def _emit(trace: Trace, x: Any, name: str, eps: float, weight: Tensor | None, bias: Tensor | None) -> Elements:
+def _emit(
+    trace: Trace, x: Any, name: str, eps: float, weight: Tensor | None, bias: Tensor | None, *, centred: bool = True
+) -> Elements:
     if not isinstance(x, Elements):
         trace.refuse("a LayerNorm of an activation function's output (inside the MLP)")
     source = trace.base_of(x.ids)
@@ -60,7 +77,7 @@ def _emit(trace: Trace, x: Any, name: str, eps: float, weight: Tensor | None, bi
     channels = base.shape[-1]
     gamma = torch.ones(channels) if weight is None else weight
     beta = torch.zeros(channels) if bias is None else bias
-    norm = trace.emit(LayerNorm(name, (base.name,), float(eps)), base.shape, gamma=gamma, beta=beta)
+    norm = trace.emit(LayerNorm(name, (base.name,), float(eps), centred), base.shape, gamma=gamma, beta=beta)
     moved: Elements = norm.elements.moved(lambda t: t.reshape(x.shape))
     return moved
 
@@ -71,6 +88,8 @@ def mean(trace: Trace, x: Any, dim: Any = None, keepdim: bool = False, **unused:
     dims = [dim] if isinstance(dim, int) else list(dim or [])
     if isinstance(x, Statistic):
         return step(trace, "mean", x)
+    if isinstance(x, Curve):
+        return _power(trace, x, dims, keepdim)
     if isinstance(x, Elements) and len(x.shape) == 4 and sorted(dims) == [1, 2] and not keepdim:
         x, dims = x.moved(lambda t: t.flatten(1, 2)), [1]  # tokens [B, rows, columns, C]
     if not isinstance(x, Elements) or len(dims) != 1:
@@ -82,6 +101,24 @@ def mean(trace: Trace, x: Any, dim: Any = None, keepdim: bool = False, **unused:
         pooled: Elements = _mean_tokens(trace, x).elements
         return pooled.moved(lambda t: t.unsqueeze(1)) if keepdim else pooled
     return trace.refuse(f"a mean over axis {axis}")
+
+
+def _power(trace: Trace, x: Curve, dims: list[int], keepdim: bool) -> Statistic:
+    """Mean of the squares of a token's channels, the first step of an RMSNorm written out."""
+    squares = torch.allclose(x.samples, GRID**2, rtol=1e-5, atol=1e-5)
+    if not squares or not keepdim or dims not in ([-1], [len(x.shape) - 1]):
+        trace.refuse("this mean")
+    return Statistic("power", x.ids)
+
+
+@RULES.register("adaptive_avg_pool1d", "adaptive_avg_pool2d")
+def pool(trace: Trace, x: Any, size: Any) -> Elements:
+    """Pooling of [B, C, ..] to one place: the mean of all tokens."""
+    axes = len(x.shape) - 2
+    if not isinstance(x, Elements) or any(n != 1 for n in ([size] if isinstance(size, int) else size)) or axes < 1:
+        trace.refuse("average pooling of feature maps to more than one place")
+    pooled: Elements = _mean_tokens(trace, x.moved(lambda t: t.flatten(2).transpose(1, 2))).elements
+    return pooled.moved(lambda t: t.reshape(*x.shape[:2], *[1] * axes))  # type: ignore[no-any-return]
 
 
 def _mean_tokens(trace: Trace, x: Elements) -> Base:
@@ -120,10 +157,20 @@ def multiply_statistics(trace: Trace, a: Statistic, b: Statistic) -> Any:
     return trace.refuse("this product of statistics")
 
 
+def multiply_power(trace: Trace, a: Elements, b: Statistic) -> Elements:
+    """x times the inverse root of its power."""
+    source = trace.tokens(a)
+    if b.kind != "inverse_root" or not torch.equal(source.elements.ids.flatten(), b.ids.flatten()):
+        trace.refuse("this product with a token's statistic")
+    return _emit(trace, a, f"{source.name}.norm", b.eps, None, None, centred=False)
+
+
 def divide_statistic(trace: Trace, a: Any, b: Statistic) -> Any:
     """Centred over the deviation, or one over the deviation."""
     if isinstance(a, Elements) and b.kind == "length" and a.plain and torch.equal(a.ids, b.ids):
         return Unit(a.ids, b.eps)
+    if isinstance(a, Elements) and b.kind == "root":
+        return multiply_power(trace, a, step(trace, "reciprocal", b))
     if isinstance(a, Statistic) and a.kind == "centred" and b.kind == "deviation" and torch.equal(a.ids, b.ids):
         return _written_out(trace, b)
     if not isinstance(a, (Elements, Statistic)) and float(a) == 1.0:
