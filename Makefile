@@ -77,7 +77,7 @@ pins: $(TOOLS)/.installed
 	$(RESOLVE) pyproject.toml -o requirements/board.txt
 	$(RESOLVE) --group maintain -o requirements/maintain.txt
 	$(RESOLVE) --group docs -o requirements/docs.txt
-	$(RESOLVE) pyproject.toml --extra compile --extra test --group build -o $(PINS)
+	$(RESOLVE) pyproject.toml --extra compile --extra hf --extra test --group build -o $(PINS)
 	PYTHONPATH=. $(TOOLS)/bin/python requirements/sbom.py
 
 audit: $(TOOLS)/.installed

@@ -26,6 +26,7 @@ ASKED = {
     "workstation.txt": [
         *PROJECT["project"]["dependencies"],
         *EXTRAS["compile"],
+        *EXTRAS["hf"],
         *EXTRAS["test"],
         *PROJECT["dependency-groups"]["build"],
     ],

@@ -14,7 +14,7 @@ from lampq_tvm.errors import UsageError
 if TYPE_CHECKING:
     from lampq_tvm.data.reading import Reading
 
-MODEL = Option("A timm name, a .pt2 or an .onnx.", argument=True)
+MODEL = Option("A timm name, a folder of the Hugging Face hub, a .pt2 or an .onnx.", argument=True)
 DATA = Option("Folder of class folders or of images, or .npz with images (and labels).")
 
 

@@ -15,7 +15,7 @@ from lampq_tvm.bitplan import BitPlan
 from lampq_tvm.calibrate.calibration import WIDTHS, Calibration
 from lampq_tvm.data import Dataset, Reading, open_dataset
 from lampq_tvm.errors import UsageError
-from lampq_tvm.frontend.model_files import file_digest, file_suffix, model_files
+from lampq_tvm.frontend.model_files import file_digest, lies_in_files, model_files
 from lampq_tvm.frontend.preprocessing import input_rows
 from lampq_tvm.latency.table import LatencyTable
 from lampq_tvm.network.model import ImportedModel
@@ -59,7 +59,7 @@ class Stages:
     def import_folder(self) -> Path:
         """Where the imported model lies: named after all bytes that are read for it, not after their paths."""
         o = self.options
-        name = o.model if file_suffix(o.model) is None else Path(o.model).name
+        name = Path(o.model).resolve().name if lies_in_files(o.model) else o.model
         weights = [
             o.pretrained,
             None if o.checkpoint or o.pretrained else o.seed,

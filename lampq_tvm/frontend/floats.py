@@ -66,7 +66,7 @@ class Floats:
 
     def instead(self, node: fx.Node, by_rule: Callable[[Mapping[fx.Node, Any]], Any]) -> Any:
         """The value of a node that its rule refused: by the rule from its inputs in float, else in float itself."""
-        unread = [n for n in node.all_input_nodes if n in self.trace.graph.computed and not self._is_read(n)]
+        unread = [n for n in node.all_input_nodes if n in self.trace.graph.computed and self._settled(n) is None]
         if unread:
             values = {**self.values, **{n: self.value(n) for n in unread}}
             before = self.trace.saved()
@@ -75,10 +75,6 @@ class Floats:
             except UnsupportedError:
                 self.trace.restore(before)
         return self.value(node)
-
-    def _is_read(self, node: fx.Node) -> bool:
-        """Whether a node's value is that of an operator or a float node."""
-        return node in self.made or self._settled(node) is not None
 
     def _settled(self, node: fx.Node) -> Base | None:
         base = self.settled.get(node)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampq_tvm.errors import UsageError
 from lampq_tvm.files import read_bytes, reason
+from lampq_tvm.frontend.hugging_face.folder import is_folder, open_folder
 
 if TYPE_CHECKING:
     from onnx import TensorProto
@@ -24,15 +25,20 @@ def file_suffix(model: str) -> str | None:
     return suffix if suffix in FILES else None
 
 
+def lies_in_files(model: str) -> bool:
+    """Whether MODEL names a file or a folder, and no model of timm's."""
+    return file_suffix(model) is not None or is_folder(model)
+
+
 def model_files(model: str) -> tuple[Path, ...]:
-    """Every file whose bytes are read for a MODEL that names a file; none for a timm name.
+    """Every file whose bytes are read for a MODEL that names a file or a folder; none for a timm name.
 
     Raises:
-        UsageError: one is missing, broken, or lies where it must not.
+        UsageError: one is missing, broken, or lies where it must not. UnsupportedError: the folder holds a quantized model.
     """
     suffix = file_suffix(model)
     if suffix is None:
-        return ()
+        return open_folder(model).files if is_folder(model) else ()
     path = Path(model)
     check_file(path, "the model")
     return (path, *external_files(path)) if suffix == ".onnx" else (path,)

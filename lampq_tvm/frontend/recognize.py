@@ -26,7 +26,7 @@ from lampq_tvm.frontend.rules.elementwise import read
 from lampq_tvm.frontend.rules.norm import step
 from lampq_tvm.frontend.trace import Base, Trace
 
-CHOICES = ("where", "masked_fill")
+CHOICES = ("where", "masked_fill", "scaled_dot_product_attention")  # may be told by a condition
 
 
 def recognize(graph: Graph, image_shape: tuple[int, ...], strict: bool = True) -> Recognized:

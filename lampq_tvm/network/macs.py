@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lampq_tvm.network.model import Attends, ImportedModel, Multiplies
-from lampq_tvm.network.op import FloatOp
+from lampq_tvm.network.op import FloatOp, Shape
 from lampq_tvm.network.operators.float_part import FloatPart, whole
+
+
+def _attention_flops(q: Shape, k: Shape, v: Shape, *more: Any, **options: Any) -> int:
+    return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+
+
+# What torch's counter passes over: attention as CPUs run it.
+UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def part_macs(model: ImportedModel, op: FloatPart) -> dict[str, int]:
 def _counted(model: ImportedModel, op: FloatOp, inputs: tuple[torch.Tensor, ...]) -> dict[str, int]:
     """Half the floating-point operations of an operator's matrix products and convolutions."""
     own = {f"{op.name}.{field}": torch.from_numpy(np.array(v)) for field, v in op.constants(model.tensors).items()}
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
         op.run(inputs, own)
     counted = counter.get_flop_counts().get("Global", {})
     return {str(name).removeprefix("aten."): int(flops) // 2 for name, flops in counted.items()}
