@@ -19,6 +19,8 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
+from lampq_tvm.heap import give_back, large_arrays_apart
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -145,6 +147,7 @@ def spread(
     source = enumerate(items)
     found: dict[int, R] = {}
     given, taken = 0, 0
+    large_arrays_apart()
     with one_thread(), _Crew(function, wanted, name) as crew:
         while True:
             while given - taken < AHEAD * wanted and (more := next(source, None)) is not None:
@@ -230,3 +233,4 @@ class _Crew(Generic[T, R]):
                         e.add_note(f"at {self.name(task[1])}")
                     self.results.put((task[0], None, e))
                 del task  # what an item holds is not kept while waiting for the next one
+                give_back()

@@ -13,8 +13,8 @@ import lampq_tvm
 PACKAGE = Path(lampq_tvm.__file__).parent
 # From the ground up; rooms of one floor do not know each other. `docs/architecture.md` says what each of them is.
 FLOORS = (
-    ("errors", "kinds", "lean", "memfile", "progress", "quiet", "spread"),
-    ("arrays", "files", "locks", "registry", "resources"),
+    ("errors", "heap", "kinds", "lean", "memfile", "progress", "quiet"),
+    ("arrays", "files", "locks", "registry", "resources", "spread"),
     ("levels", "quantizers", "sources", "store"),
     ("targets",),
     ("artifact", "network", "scratch", "stage_cache"),

@@ -25,23 +25,23 @@ from lampq_tvm.spread import one_thread
 CALIBRATION = 128  # photos
 
 
-def examined(model: str, args: dict[str, Any], photos: tuple[Path, Path] | None, folder: Path) -> dict[str, Any]:
+def examined(model: str, photos: tuple[Path, Path] | None, folder: Path, **options: Any) -> dict[str, Any]:
     """All that the table says of a model; without photos only of its import.
 
     Args:
-        model: a timm name or a file; args: of `timm.create_model`.
+        model: a timm name, a folder or a file; options: of its import.
         photos: folders of those that calibrate, and of those that are looked at.
         folder: for the artifact.
     """
     start = time.perf_counter()
     row: dict[str, Any] = {}
-    options = Options(model, model_args=args, data=photos and photos[0], calib_images=CALIBRATION)
+    asked = Options(model, data=photos and photos[0], calib_images=CALIBRATION, **options)
     try:
-        network = Pipeline(options).model
+        network = Pipeline(asked).model
         parts = float_parts(network)
         row |= {"imports": True, "import_seconds": round(time.perf_counter() - start, 1), **shares(network, parts)}
         if photos is not None:
-            row |= _answers(options, network, photos[1], folder)
+            row |= _answers(asked, network, photos[1], folder)
     except LampqError as e:
         row |= {"refused": e.what, "where": e.where, "exit": e.exit_code}
     except Exception as e:  # a bug of ours: it belongs into the table

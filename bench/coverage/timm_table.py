@@ -11,26 +11,21 @@ over the photos. A model is a process of its own, forked from one that has loade
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
 import os
-import shutil
-import signal
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench.common.cells import Cells
-from bench.common.photos import halves
 from bench.common.run import arguments
+from bench.coverage.apart import apart, chosen
 from bench.coverage.case import examined
 from bench.coverage.names import MODULES, Structure, structures
 
 CELL = ("module", "name")
 COLUMNS = (*CELL, "names", "gmacs", "integer", "convolutions", "correlation", "compile_seconds", "peak_mib", "refused")
-TESTED = 64  # photos that are looked at
 
 
 def main() -> None:
@@ -44,10 +39,7 @@ def main() -> None:
     parser.add_argument("--refused", action="store_true", help="make anew the rows of models that were refused")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    photos = None
-    if args.photos is not None:
-        calibration, test = halves(args.photos, args.work)
-        photos = calibration, few(test, args.work / "looked_at")
+    photos = None if args.photos is None else chosen(args.photos, args.work)
     cells = Cells(args.output, CELL)
     for each in listed(args.work / "structures.json"):
         if each.module not in args.modules or each.parameters > args.largest * 1e6:
@@ -59,7 +51,8 @@ def main() -> None:
             continue
         cells.rows.pop(place, None)
         folder = args.work / f"{os.getpid()}"
-        made = {"args": each.args, "names": len(each.names)} | apart(each, photos, folder, 60 * args.minutes)
+        made = {"args": each.args, "names": len(each.names)}
+        made |= apart(partial(examined, each.name, photos, model_args=each.args), folder, 60 * args.minutes)
         cells.get(dict(zip(CELL, place, strict=True)), [each.args], lambda made=made: made)  # type: ignore[misc]
         print(
             each.module, each.name, {k: v for k, v in made.items() if k not in ("args", "names")}, file=sys.stderr, flush=True
@@ -73,46 +66,6 @@ def listed(kept: Path) -> list[Structure]:
         kept.write_text(json.dumps([asdict(each) for each in structures(MODULES)]))
     found = [Structure(**each) for each in json.loads(kept.read_text())]
     return sorted(found, key=lambda each: each.parameters)
-
-
-def few(photos: Path, folder: Path) -> Path:
-    """A folder of links to some photos."""
-    folder.mkdir(exist_ok=True)
-    files = sorted(photos.iterdir())
-    for path in files[:: max(1, len(files) // TESTED)][:TESTED]:
-        if not (folder / path.name).exists():
-            (folder / path.name).symlink_to(path.resolve())
-    return folder
-
-
-def apart(each: Structure, photos: tuple[Path, Path] | None, folder: Path, seconds: int) -> dict[str, Any]:
-    """The row of a model, made by a process of its own; what it says where it ends early."""
-    folder.mkdir(exist_ok=True)
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    child = context.Process(target=_child, args=(there, each.name, each.args, photos, folder))
-    child.start()
-    pid = child.pid
-    assert pid is not None, "it was started"
-    there.close()
-    try:
-        found: dict[str, Any] = here.recv() if here.poll(seconds) else {"refused": f"not done in {seconds} s", "exit": 1}
-    except EOFError:
-        child.join()
-        found = {"refused": f"ended with {child.exitcode}", "exit": 1}
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # and what it started
-    child.join()
-    shutil.rmtree(folder)
-    return found
-
-
-def _child(pipe: Any, name: str, args: dict[str, Any], photos: tuple[Path, Path] | None, folder: Path) -> None:
-    os.environ["LAMPQ_CACHE"] = str(folder / "cache")
-    os.setsid()
-    with (folder / "log").open("w") as log:
-        os.dup2(log.fileno(), 2)
-        pipe.send(examined(name, args, photos, folder))
 
 
 if __name__ == "__main__":

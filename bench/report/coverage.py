@@ -39,7 +39,33 @@ outputs and the float model's, less their mean over the photos, on photos that d
 What is refused:
 
 {_refused(rows)}
+
+## Forms
+
+`python -m bench.coverage.forms_table`: small models of transformers, torchvision and timm, each as a folder of the Hugging
+Face hub, as a program of `torch.export` and as an ONNX file of today's default exporter; columns as above, for one model each.
+
+{textwrap.fill(_forms_summary(), WIDTH)}
+
+{table(["model", "form", "integer", "convolutions", "correlation", "refused"], [_form(row) for row in load("forms")["rows"]])}
 """
+
+
+def _forms_summary() -> str:
+    rows = load("forms")["rows"]
+    exported = [row for row in rows if "not_exported" not in row]
+    told = [row["correlation"] for row in exported if "correlation" in row]
+    median = f"; correlation {statistics.median(told):.4f} in the median, {min(told):.4f} at least" if told else ""
+    return (
+        f"{len(rows)} forms; {len(rows) - len(exported)} that whoever exports them refuses. Of the others "
+        f"{sum('imports' in row for row in exported)} import, and {len(told)} compile{median}."
+    )
+
+
+def _form(row: Row) -> list[object]:
+    shares = [f"{percent(row[field])} %" if field in row else None for field in ("integer", "convolutions")]
+    told = f"{row['correlation']:.4f}" if "correlation" in row else None
+    return [row["model"], row["form"], *shares, told, row.get("refused") or ("not exported" if "not_exported" in row else None)]
 
 
 def _family(module: str, rows: list[Row]) -> list[object]:

@@ -35,12 +35,12 @@ def choosing() -> str:
     found = load("choosing")["rows"]
     stages = [name.removesuffix("_seconds") for name in found[0] if name.endswith("_seconds")]
     lines = [
-        [SHORT.get(row["model"], row["model"]), row["images"]]
+        [SHORT.get(row["model"], row["model"]), f"{row['images']} {row['data']}"]
         + [f"{figure(row[f'{stage}_seconds'])} s, {row[f'{stage}_mib'] / 1024:.1f} GiB" for stage in stages]
         for row in found
     ]
-    return f"""`python -m bench.workstation.choosing`: until a plan stands, each stage a process of its own that finds what came
-before in the cache; time, and most memory of the process:
+    return f"""`python -m bench.workstation.choosing --data PHOTOS`: until a plan stands, each stage a process of its own that
+finds what came before in the cache; time, and most memory of the process:
 
 {table(["model at 224", "images", *stages], lines)}"""
 

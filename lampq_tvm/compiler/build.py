@@ -20,7 +20,9 @@ from lampq_tvm.compiler.linking import link_library
 from lampq_tvm.lower.context import TilesFor
 from lampq_tvm.lower.module import Lowered, lower
 from lampq_tvm.lower.shared import shared_names
+from lampq_tvm.network.op import IMAGE
 from lampq_tvm.quantize.model import QuantizedModel
+from lampq_tvm.quantize.op import QOp
 from lampq_tvm.quantize.operators.float_part import QFloatPart
 from lampq_tvm.records.cpu import Records
 from lampq_tvm.scratch import scratch
@@ -126,21 +128,26 @@ def manifest(qm: QuantizedModel, target: Target, batch: int) -> dict[str, Any]:
 
 
 def layer_rows(qm: QuantizedModel) -> list[dict[str, Any]]:
-    """Rows of `inspect`: the plan's layers and, without parameters, the two attention products after their qkv layer."""
+    """Rows of `inspect`: the plan's layers and, without parameters, products of computed values after the layer behind them."""
     inputs, layers = {op.name: op.inputs for op in qm.ops}, {layer.name for layer in qm.plan.layers}
-    attention = {_layer_behind(op.name, inputs, layers): op for op in qm.ops if op.unweighted}
-    rows: list[dict[str, Any]] = []
+    products: dict[str, list[QOp]] = {}
+    for op in qm.ops:
+        if op.unweighted:
+            products.setdefault(_layer_behind(op.name, inputs, layers), []).append(op)
+    rows = [row for op in products.get(IMAGE, []) for row in _product_rows(op)]
     for layer in qm.plan.layers:
         rows.append(layer.model_dump(exclude={"reason"}))
-        op = attention.get(layer.name)
-        if op is not None:
-            widths = [(product, {"w_bits": kind.bits, "a_bits": kind.bits}) for product, kind in op.unweighted.items()]
-            rows += [{"name": f"{op.name}.{product}", "type": product, **each, "params": 0} for product, each in widths]
+        rows += [row for op in products.get(layer.name, []) for row in _product_rows(op)]
     return rows
 
 
+def _product_rows(op: QOp) -> list[dict[str, Any]]:
+    widths = [(product, {"w_bits": kind.bits, "a_bits": kind.bits}) for product, kind in op.unweighted.items()]
+    return [{"name": f"{op.name}.{product}", "type": product, **each, "params": 0} for product, each in widths]
+
+
 def _layer_behind(name: str, inputs: Mapping[str, tuple[str, ...]], layers: Collection[str]) -> str:
-    """The layer that an attention's operands come from."""
-    while name not in layers:
+    """The layer that an attention's operands come from; `IMAGE` where none stands before."""
+    while name not in layers and name != IMAGE:
         name = inputs[name][0]
     return name

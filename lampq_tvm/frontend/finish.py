@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from lampq_tvm.network.model import Attends, Attention, Gate, LayerNorm, Linear,
 from lampq_tvm.network.op import IMAGE, FloatOp
 from lampq_tvm.network.operators.float_part import FloatPart
 
+ANY = "fc1"  # type of a layer beside parts that stay float, of which nothing tells its place
 VECTORS = 2  # axes of an output that has one vector an image
 CLOSEST = ("qkv", "proj", "fc1", "fc2")  # types of layers that a neighbour decides before all else, in this order
 
@@ -107,7 +109,7 @@ def _layer_type(trace: Trace, op: Linear, ops: list[Op], outputs: Sequence[str],
     found = next((kind for kind in CLOSEST if kind in (*wanted, given)), None)
     if found is None:
         found = "head" if op.name in outputs or wanted <= {"head"} else given
-    found = found or types.get(op.name)
+    found = found or types.get(op.name) or types.get(re.sub(r"_\d+$", "", op.name)) or (ANY if types else None)
     return found or trace.refuse(f"the place of the linear layer {op.name} (neither attention, MLP nor head)")
 
 

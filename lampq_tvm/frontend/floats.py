@@ -65,10 +65,10 @@ class Floats:
         return base if torch.equal(ids, base.elements.ids.reshape(-1)) else None
 
     def instead(self, node: fx.Node, by_rule: Callable[[Mapping[fx.Node, Any]], Any]) -> Any:
-        """The value of a node that its rule refused: by the rule from its inputs in float, else in float itself."""
+        """The value of a node that its rule refused: by the rule from inputs in float, one or all, else in float itself."""
         unread = [n for n in node.all_input_nodes if n in self.trace.graph.computed and self._settled(n) is None]
-        if unread:
-            values = {**self.values, **{n: self.value(n) for n in unread}}
+        for tried in [*([n] for n in unread if len(unread) > 1), *([unread] if unread else [])]:
+            values = {**self.values, **{n: self.value(n) for n in tried}}
             before = self.trace.saved()
             try:
                 return by_rule(values)
@@ -108,6 +108,8 @@ class Floats:
 
     def reference(self, node: fx.Node) -> str:
         """Name of an operator that gives a node's value in the node's own shape, made where there is none."""
+        if (source := self._same(node)) is not None:
+            return self.reference(source)
         base = self._settled(node) or self._product(node)
         if base is not None:
             shape = self._shape(node.meta["val"])
@@ -115,6 +117,15 @@ class Floats:
         if node not in self.made:
             self.made[node] = self._make(node)
         return self.made[node]
+
+    def _same(self, node: fx.Node) -> fx.Node | None:
+        """The node whose value a node only passes on."""
+        source = node.args[0] if operator(node) in SAME | CASTS and node.args else None
+        if not isinstance(source, fx.Node) or source not in self.trace.graph.computed:
+            return None
+        values = [each.meta["val"] for each in (source, node)]
+        tensors = all(isinstance(value, Tensor) for value in values)
+        return source if tensors and len({(tuple(value.shape), value.dtype) for value in values}) == 1 else None
 
     def _product(self, node: fx.Node) -> Base | None:
         """The product that a node is, tried once."""

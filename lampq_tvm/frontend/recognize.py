@@ -115,7 +115,9 @@ def _interpret(trace: Trace, node: fx.Node, values: Mapping[fx.Node, Any]) -> An
     if args and isinstance(args[0], Statistic) and args[0].kind == "length" and name in ("clamp_min", "clamp"):
         return replace(args[0], eps=float(args[1]))
     rule = RULES.get(name)
-    if rule is None and not any(isinstance(leaf, KNOWN) for leaf in _leaves((args, kwargs))):
+    leaves = list(_leaves((args, kwargs)))
+    constant = not any(isinstance(leaf, KNOWN) for leaf in leaves)
+    if constant and (rule is None or any(isinstance(leaf, Tensor) for leaf in leaves)):
         return _plain_call(node, args, kwargs)
     if rule is None or (name == "getitem" and isinstance(args[0], KNOWN)):
         return trace.refuse(words(node))

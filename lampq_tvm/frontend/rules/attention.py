@@ -86,12 +86,6 @@ def equal(trace: Trace, x: Any, value: Any) -> Tensor:
     return torch.zeros(x.shape, dtype=torch.bool)
 
 
-@RULES.register("full_like")
-def full_like(trace: Trace, x: Any, value: float, **options: Any) -> Tensor:
-    """A constant of the shape of a computed value."""
-    return torch.full(x.shape, value)
-
-
 @RULES.register("where")
 def where(trace: Trace, condition: Any, a: Any, b: Any) -> Any:
     """A choice that is the same everywhere."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lampq_tvm.frontend.abstract import GRID, KNOWN, Branches, Curve, Elements, Known, Scores, Statistic, Turned, Unit
+from lampq_tvm.frontend.graph import operator
 from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.rules.norm import divide_statistic, multiply_power, multiply_statistics
 from lampq_tvm.frontend.trace import Base, Trace, parent, per_channel
@@ -43,6 +44,15 @@ def add(trace: Trace, a: Any, b: Any, alpha: float = 1) -> Any:
         if isinstance(branches, Branches) and isinstance(x, Elements):
             return _joined(trace, branches, x)
     return trace.refuse("this sum of two computed values")
+
+
+@RULES.register("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like")
+def filled(trace: Trace, x: Any, *args: Any, **options: Any) -> Tensor:
+    """A constant of the shape or the type of a computed value."""
+    wanted, name = trace.node.meta["val"], operator(trace.node)
+    number = 0 if "zeros" in name else 1 if "ones" in name else args[-1]
+    shape = [int(n) if isinstance(n, int) else trace.batch for n in wanted.shape]
+    return torch.full(shape, number, dtype=wanted.dtype)
 
 
 @RULES.register("sub")
