@@ -54,12 +54,17 @@ def _answers(options: Options, network: ImportedModel, photos: Path, folder: Pat
     start = time.perf_counter()
     artifact, _ = compiled(options, "8/8", folder)
     seconds = round(time.perf_counter() - start, 1)
+    found = answers(network, artifact, photos)
+    parts = float_parts(network, {part["name"] for part in inspect(artifact)["parts"]})  # also products that codes do not suit
+    return {"compile_seconds": seconds, "correlation": found, **shares(network, parts)}
+
+
+def answers(network: ImportedModel, artifact: Path, photos: Path) -> float:
+    """Correlation of a host artifact's outputs with the float model's on photos."""
     images = np.concatenate([pixels for pixels, _ in open_dataset(photos, network.input)])
     with one_thread():
         exact = logits_of(partial(float_logits, network), images)
-    found = correlation(exact, artifact_answers(artifact, images))
-    parts = float_parts(network, {part["name"] for part in inspect(artifact)["parts"]})  # also products that codes do not suit
-    return {"compile_seconds": seconds, "correlation": round(found, 4), **shares(network, parts)}
+    return round(correlation(exact, artifact_answers(artifact, images)), 4)
 
 
 def shares(network: ImportedModel, parts: Sequence[Part]) -> dict[str, float]:

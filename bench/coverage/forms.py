@@ -68,13 +68,12 @@ EXPORTED = {  # of torchvision and timm
 }
 
 
-def of_transformers(kind: str) -> nn.Module:
+def of_transformers(kind: str, config: dict[str, Any] | None = None) -> nn.Module:
     """A model of transformers, with random weights."""
     import transformers
 
     found = getattr(transformers, kind)
-    config = found.config_class(**KINDS[kind])
-    made: nn.Module = found(config)
+    made: nn.Module = found(found.config_class(**(KINDS[kind] if config is None else config)))
     return made
 
 
@@ -100,13 +99,15 @@ class First(nn.Module):
         return first
 
 
-def folder(kind: str, place: Path) -> Path:
-    """A folder as `save_pretrained` writes it."""
+def folder(kind: str, place: Path, config: dict[str, Any] | None = None) -> Path:
+    """A folder as `save_pretrained` writes it; of the small model where no configuration is given."""
     import transformers
 
     with quiet():
-        spread(of_transformers(kind)).save_pretrained(place)  # type: ignore[operator]
-        size = {"height": SIDE, "width": SIDE}
+        model: Any = spread(of_transformers(kind, config))
+        model.save_pretrained(place)
+        side = model.config.image_size
+        size = {"height": side, "width": side} if isinstance(side, int) else {"height": SIDE, "width": SIDE}
         processor = transformers.ViTImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.25] * 3)
         processor.save_pretrained(place)
     return place

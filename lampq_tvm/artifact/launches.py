@@ -84,9 +84,15 @@ class Bucket(Schema):
     batch: Count
     arena_bytes: Count
     input: Region
-    output: Region
+    outputs: tuple[Region, ...] = ()
+    output: Region | None = None  # of files of the time when there was but one
     launches: tuple[Launch, ...] = pydantic.Field(min_length=1)
     values: tuple[Value, ...] = ()
+
+    @property
+    def given(self) -> tuple[Region, ...]:
+        """Where the network's outputs lie."""
+        return self.outputs or (() if self.output is None else (self.output,))
 
 
 class Plan(Schema):
@@ -144,9 +150,10 @@ def check_plan(plan: Plan, cubins_bytes: int, params: int, names: Sequence[str],
 
 def _check_bucket(bucket: Bucket, kernels: int, params: int) -> None:
     where = f"batch {bucket.batch}"
-    for offset, size in (bucket.input, bucket.output):
+    for offset, size in (bucket.input, *bucket.given):
         _need(offset % ALIGN == 0 and offset + size <= bucket.arena_bytes, f"{where}: input or output lies outside the arena")
-    _need(bucket.output[1] % (4 * bucket.batch) == 0, f"{where}: the output is not float32")
+    _need(bool(bucket.given), f"{where}: there is no output")
+    _need(all(size % (4 * bucket.batch) == 0 for _, size in bucket.given), f"{where}: an output is not float32")
     values = {value.name: value for value in bucket.values}
     written: set[str] = set()
     for number, launch in enumerate(bucket.launches):

@@ -125,8 +125,10 @@ class Manifest(Schema):
         given = self.outputs or ()
         if not set(given) <= {value.name for value in self.values if value.dtype == "float32"}:
             raise ValueError("an output is no value of float32")
-        if len(given) > 1 and (self.cuda is not None or self.has_classifier):
-            raise ValueError("several outputs of a GPU, or of a classifier")
+        if len(given) > 1 and self.has_classifier:
+            raise ValueError("several outputs of a classifier")
+        if self.cuda is not None and any(len(bucket.given) != max(1, len(given)) for bucket in self.cuda.buckets):
+            raise ValueError("its GPU plan gives another number of outputs")
         batches = {self.batch} if self.cuda is None else {bucket.batch for bucket in self.cuda.buckets}
         if self.batch not in batches or any(value.shape[0] not in batches for value in self.values):
             raise ValueError("a value is of another batch")

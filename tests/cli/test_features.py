@@ -9,6 +9,8 @@ import pytest
 import timm
 import torch
 
+from lampq_tvm.artifact.container import read_artifact
+
 NAME = "vit_small_patch14_reg4_dinov2"
 SIZES = {"depth": 2, "embed_dim": 32, "num_heads": 2}
 ARGUMENTS = [x for k, v in SIZES.items() for x in ("--model-arg", f"{k}={v}")]
@@ -71,10 +73,13 @@ def test_wrong_ones_are_refused(lampq, images, tmp_path, chosen, said):
     assert found.code == 2 and said in found.line
 
 
-def test_a_gpu_takes_one_output(lampq, images, tmp_path):
-    target = ["--features", "0,1", "--feature-form", "tokens", "--target", "jetson-agx-orin-64gb"]
-    found = lampq("compile", *MODEL, *target, "--data", images, "-o", tmp_path / "no.lampq")
-    assert found.code == 3 and "a network of 2 outputs" in found.line
+def test_a_gpu_gives_several_outputs(lampq, images, tmp_path):
+    chosen = ["--features", "0,1", "--feature-form", "tokens", "--target", "jetson-agx-orin-64gb"]
+    few = ["--calib-images", "32", "--sens-images", "32", "-o", tmp_path / "gpu.lampq"]
+    found = lampq("compile", *MODEL, *chosen, "--data", images, *few)
+    assert found.code == 0, found.err
+    buckets = read_artifact(tmp_path / "gpu.lampq").manifest["cuda"]["buckets"]
+    assert [size for _, size in buckets[0]["outputs"]] == [4 * 8 * 32] * 2
 
 
 def test_no_float_model_to_compare_with(lampq, images, tmp_path):

@@ -93,7 +93,7 @@ def build_cuda(qm: QuantizedModel, target: Target, *, batch: int = 1, records: C
     lowered = [lower_cuda(qm, target.isa, size, records) for size in buckets(batch)]
     kernels = compile_kernels([launch for x in lowered for launch in x.launches], target.isa, target.cuda_major)
     part = CudaPart(target.isa, target.cuda_major, kernels)
-    cuda = part.manifest(lowered, qm.outputs[0])
+    cuda = part.manifest(lowered)
     last = cuda["buckets"][-1]["values"]
     values = [{"name": v["name"], "shape": v["shape"], "dtype": v["dtype"].replace("int4", "int8")} for v in last]
     head = manifest(qm, target, batch) | {"cuda": cuda, "params": part.recipes, "values": values}
@@ -122,13 +122,13 @@ class CudaPart:
             self.cubins += kernel.cubin + bytes(-len(kernel.cubin) % 64)
         self._head = {"arch": arch, "major": major, "kernels": rows}
 
-    def manifest(self, lowered: Iterable[CudaLowered], output: str) -> dict[str, Any]:
+    def manifest(self, lowered: Iterable[CudaLowered]) -> dict[str, Any]:
         """The part, for networks lowered for rising batches; its values are those that every batch size stores."""
         networks = list(lowered)
         stored = [name for name in networks[0].shapes if all(name in x.shapes for x in networks)]
-        return {**self._head, "buckets": [self._bucket(x, output, stored) for x in networks]}
+        return {**self._head, "buckets": [self._bucket(x, stored) for x in networks]}
 
-    def _bucket(self, lowered: CudaLowered, output: str, stored: Collection[str]) -> dict[str, Any]:
+    def _bucket(self, lowered: CudaLowered, stored: Collection[str]) -> dict[str, Any]:
         values = {value.name: value for launch in lowered.launches for _, value in launch.outs} | {"image": lowered.image}
         region = {name: [lowered.offsets[name], value.bytes] for name, value in values.items()}
         rows = []
@@ -141,7 +141,7 @@ class CudaPart:
             "batch": lowered.batch,
             "arena_bytes": lowered.arena_bytes,
             "input": [region["image"][0], pixels],
-            "output": region[output],
+            "outputs": [region[name] for name in lowered.outputs],
             "launches": [self._launch(launch, region, stored) for launch in lowered.launches],
             "values": rows,
         }

@@ -224,6 +224,20 @@ def build_gate(s: GateShape, name: str = "gate") -> CudaKernel:
     return elementwise(name, s.rows * words, declare)
 
 
+def build_copy(rows: int, channels: int, name: str = "copy") -> CudaKernel:
+    """x, out [rows, C] f32."""
+
+    def declare() -> Callable[[Expr], None]:
+        x, out = (argument(letter, (rows, channels), "float32") for letter in ("x", "out"))
+
+        def work(item: Expr) -> None:
+            put(out, (item // channels, item % channels), x[item // channels, item % channels])
+
+        return work
+
+    return elementwise(name, rows * channels, declare)
+
+
 def build_sum(rows: int, channels: int, half: bool, name: str = "add") -> CudaKernel:
     """fl(a + b), or fl(fl(a + b) * 0.5) for two heads: a, b, out [rows, C] f32."""
 

@@ -17,9 +17,6 @@ def check_cuda_model(model: ImportedModel, target: str, cpu: str | None) -> None
     Raises:
         UnsupportedError: the first operator without a kernel, by name.
     """
-    if len(model.outputs) > 1:
-        hint = f"compile for {cpu}" if cpu else "compile for host"
-        raise UnsupportedError(f"{target}: a network of {len(model.outputs)} outputs", where=model.source, hint=hint)
     for op in model.ops:
         limit = SIZES.get(type(op))
         what = None if limit is None else limit(op)

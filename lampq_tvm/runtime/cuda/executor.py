@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -64,18 +65,18 @@ class Executor:
         self._arena = gpu.allocate(arena_bytes)
         gpu.upload(self._arena, np.zeros(arena_bytes, np.uint8))  # the first launches read it before any image came
         self._image = gpu.pinned(max(bucket.input[1] for bucket in self.plan.buckets))
-        self._result = gpu.pinned(max(bucket.output[1] for bucket in self.plan.buckets))
+        self._result = gpu.pinned(max(sum(size for _, size in bucket.given) for bucket in self.plan.buckets))
         self._graphs = {batch: gpu.capture(functools.partial(self._launch_all, b)) for batch, b in self._buckets.items()}
 
     def call(self, function: str, image: np.ndarray, outputs: int = 1) -> list[np.ndarray]:
-        """Run `main` (one output) or `trace` (every value) on uint8 images of one of `batches`; results as arrays here."""
+        """Run `main` (the outputs) or `trace` (every value) on uint8 images of one of `batches`; results as arrays here."""
         self.gpu.activate()
         bucket = self._bucket(len(image))
         if function == "trace":
             return self._trace(bucket, image)
         self._enter(bucket, image)
         self.gpu.replay(self._graphs[bucket.batch])
-        return [self._leave(bucket)]
+        return self._leave(bucket)
 
     def pixels(self, x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """uint8 pixels [B, C, H, W] of a normalized float32 image batch; scale and shift are [C] float32."""
@@ -123,11 +124,13 @@ class Executor:
         np.copyto(staged, np.ascontiguousarray(image).reshape(-1))
         self.gpu.copy_in(self._arena + bucket.input[0], staged)
 
-    def _leave(self, bucket: Bucket) -> np.ndarray:
-        offset, size = bucket.output
-        self.gpu.copy_out(self._result[:size], self._arena + offset)
+    def _leave(self, bucket: Bucket) -> list[np.ndarray]:
+        ends = list(accumulate(size for _, size in bucket.given))
+        staged = [self._result[end - size : end] for end, (_, size) in zip(ends, bucket.given, strict=True)]
+        for part, (offset, _) in zip(staged, bucket.given, strict=True):
+            self.gpu.copy_out(part, self._arena + offset)
         self.gpu.synchronize()
-        return self._result[:size].view(np.float32).reshape(bucket.batch, -1).copy()
+        return [part.view(np.float32).reshape(bucket.batch, -1).copy() for part in staged]
 
     def _launch_all(self, bucket: Bucket) -> None:
         for launch in bucket.launches:

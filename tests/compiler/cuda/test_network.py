@@ -13,7 +13,7 @@ from lampq_tvm.kernels.cuda.tiles import CudaTiles
 from lampq_tvm.lower.cuda.network import lower_cuda
 from lampq_tvm.network.model import Op
 from lampq_tvm.ptx.driver import PtxDriver
-from lampq_tvm.quantize.model import QFloatNorm, QGate, QLayerNorm, QRegroup, QRotary, QuantizedModel
+from lampq_tvm.quantize.model import QFloatNorm, QGate, QLayerNorm, QProduct, QRegroup, QRotary, QuantizedModel
 from lampq_tvm.quantize.reference import run_reference
 from lampq_tvm.records.cuda import CudaRecord, CudaRecords
 from lampq_tvm.runtime.runner import Runner
@@ -64,6 +64,20 @@ def readers(qm: QuantizedModel, name: str) -> list[Op]:
 @pytest.mark.parametrize(("plan", "target"), [("mixed", t) for t in TARGETS] + [(p, TARGETS[1]) for p in ("8/8", "4/4")])
 def test_gpu_equals_reference(target, plan):
     assert_equal_bits("vit", plan, build_cuda(quantized("vit", plan), resolve_target(target)), 1)
+
+
+def test_several_outputs_are_there_at_the_end():
+    """The stream after each sum, which the next one is written over, and the answer."""
+    qm = quantized("vit", "mixed")
+    sums = [op.name for op in qm.ops if isinstance(op, QProduct) and op.epilogue == "residual"]
+    several, pixels = dataclasses.replace(qm, outputs=(*sums[::-1], qm.output)), images("vit", 3)
+    made = build_cuda(several, resolve_target("jetson-agx-orin-64gb"), batch=2)
+    assert {"copy" in kernel["name"] for kernel in made.manifest["cuda"]["kernels"]} == {True, False}
+    wanted = run_reference(qm, pixels, values=True)
+    with runner(made) as gpu:
+        found = gpu(pixels)
+    for name, value in zip(several.outputs, found, strict=True):
+        assert value.tobytes() == wanted[name].tobytes(), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
