@@ -73,8 +73,8 @@ def logits_of(call: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> n
 
 
 def artifact_answers(artifact: Path, images: np.ndarray) -> np.ndarray:
-    """Outputs [N, ...] of an artifact; on one thread, since two wait for each other beside other work."""
-    return logits_of(load(artifact, threads=1), images)
+    """Output [N, ...] of an artifact, of several their numbers [N, numbers]; on one thread, since two wait for each other."""
+    return logits_of(load(artifact, threads=1).one, images)
 
 
 def is_budget(widths: str) -> bool:

@@ -159,9 +159,11 @@ class Floats:
         found: Elements = self._ahead(name, shape).elements.moved(lambda t: t.reshape(ahead).movedim(0, axis))
         return found
 
-    def images_first(self, node: fx.Node) -> Base:
-        """A node's value with the images along its first axis, alone."""
-        return self._ahead(self.reference(node), self._shape(node.meta["val"]))
+    def images_first(self, node: fx.Node) -> Base | None:
+        """A node's value with the images along its first axis, alone; None where they lie along another one."""
+        name, shape = self.reference(node), self._shape(node.meta["val"])
+        axis, _ = self._images(shape, name)
+        return None if axis else self._ahead(name, shape)
 
     def _ahead(self, name: str, shape: tuple[int, ...]) -> Base:
         axis, times = self._images(shape, name)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PRODUCTS = ("matmul", "bmm")
 ATTENTION = "scaled_dot_product_attention"
+OPTIONS = ("attn_mask", "dropout_p", "is_causal")  # behind q, k and v; others are given by name
 AXES = 3  # of an operand, at least: images, rows, columns
 
 
@@ -36,13 +37,15 @@ def product(floats: Floats, node: fx.Node) -> Base | None:
 
 def _attention(floats: Floats, node: fx.Node) -> Base | None:
     """torch's fused attention as two products around a softmax."""
-    q, k, v, *options = node.args
-    if any(value not in (None, 0.0, False) for value in options) or node.kwargs.keys() - {"scale"}:
+    q, k, v, *given = node.args
+    options: dict[str, Any] = {**dict(zip(OPTIONS, given, strict=False)), **node.kwargs}
+    scale = options.pop("scale", None)
+    if any(value not in (None, 0.0, False) for value in options.values()):
         return None
     operands = [_operand(floats, each) for each in (q, k, v)]
     if any(each is None for each in operands):
         return None
-    scale = node.kwargs.get("scale") or 1 / math.sqrt(operands[0].shape[-1])  # type: ignore[union-attr]
+    scale = 1 / math.sqrt(operands[0].shape[-1]) if scale is None else scale  # type: ignore[union-attr]
     scores = _emit(floats, node, *operands[:2], transposed=True)  # type: ignore[arg-type]
     if scores is None:
         return None
@@ -66,7 +69,7 @@ def _turned(node: Any) -> tuple[Any, bool]:
 
 
 def _operand(floats: Floats, node: Any) -> Base | None:
-    """A computed value with the images first; None where it is none, or they lie elsewhere."""
+    """A computed value whose images lie along its first axis, alone; None where it is none, or they lie elsewhere."""
     if not isinstance(node, fx.Node) or node not in floats.trace.graph.computed or not isinstance(node.meta["val"], Tensor):
         return None
     return floats.images_first(node)

@@ -93,6 +93,15 @@ class Convolved(Hybrid):
         return grid.flatten(2).transpose(1, 2)
 
 
+class HeadsFirst(Hybrid):
+    """Images lie along the second axis of q, k and v, behind the heads."""
+
+    def mix(self, x: Tensor) -> Tensor:
+        q, k, v = (part.transpose(0, 1) for part in self.operands(x))
+        mixed = nn.functional.scaled_dot_product_attention(q * k.sigmoid(), k, v, None, 0.0, False, scale=0.5)
+        return mixed.permute(1, 2, 0, 3).reshape(x.shape)
+
+
 class WindowsOfProducts(Hybrid):
     """Windows are cut after the projection, images and windows along one axis; every other value is repeated."""
 
@@ -105,7 +114,7 @@ class WindowsOfProducts(Hybrid):
         return mixed + torch.cat([x[:, :1].expand(-1, t - 1, -1), torch.ones(1, 1, c).expand(b, -1, -1)], 1)
 
 
-KINDS = (Hybrid, TalkingHeads, ChannelAttention, SequenceFirst, Convolved, WindowsOfProducts)
+KINDS = (Hybrid, TalkingHeads, ChannelAttention, SequenceFirst, HeadsFirst, Convolved, WindowsOfProducts)
 HYBRIDS = {kind.__name__: kind for kind in KINDS}
 
 

@@ -51,10 +51,11 @@ def test_the_stem_is_one_part():
 def test_products_of_computed_values_are_integer(name):
     """Those of every kind of attention that is not recognized whole; their matrices need not be turned first."""
     products = [op for op in hybrid(name).ops if isinstance(op, MatMul)]
-    wanted = {"Hybrid": [], "Convolved": [], "SequenceFirst": [False]}  # attention whole; none; scores by baddbmm
+    # Attention that is whole; none; scores by baddbmm; images along another axis than the first.
+    wanted = {"Hybrid": [], "Convolved": [], "SequenceFirst": [False], "HeadsFirst": []}
     assert [op.transposed for op in products] == wanted.get(name, [True, False])
     left = {n.operator for op in hybrid(name).ops if isinstance(op, FloatPart) for n in op.nodes}
-    assert not left & {"matmul", "bmm", "scaled_dot_product_attention"}
+    assert bool(left & {"matmul", "bmm", "scaled_dot_product_attention"}) == (name == "HeadsFirst")
 
 
 def test_no_node_is_in_two_parts_unless_it_only_moves():
