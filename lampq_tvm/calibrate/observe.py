@@ -55,6 +55,8 @@ class Observed(Seen):
                 self.distinct[name] = merge(self.distinct.get(name), array, most)
             elif group == "tokens":
                 self.tokens[name] = int(array[0])
+            elif group == "errors":
+                self.errors[name] = np.maximum(self.errors.get(name, array), array)
             elif group == "shares":
                 self.shares[name] = self.shares.get(name, 0.0) + array
 

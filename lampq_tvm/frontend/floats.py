@@ -10,6 +10,7 @@ along which the images lie.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -133,7 +134,9 @@ class Floats:
             return None
         self._read_inputs(node)
         before, others = self.trace.saved(), dict(self.others)
-        base = product(self, node)
+        base = None
+        with contextlib.suppress(UnsupportedError):
+            base = product(self, node)
         if base is None:
             self.trace.restore(before)
             self.others = others

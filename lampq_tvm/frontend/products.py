@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, fx
 
 from lampq_tvm.frontend.graph import module_path, operator
@@ -21,8 +22,8 @@ AXES = 3  # of an operand, at least: images, rows, columns
 
 
 def is_product(node: fx.Node) -> bool:
-    """Whether a node may be a product of two computed values."""
-    return operator(node) in (*PRODUCTS, ATTENTION)
+    """Whether a node may be a product of two computed values, in float32."""
+    return operator(node) in (*PRODUCTS, ATTENTION) and _is_float32(node)
 
 
 def product(floats: Floats, node: fx.Node) -> Base | None:
@@ -70,9 +71,15 @@ def _turned(node: Any) -> tuple[Any, bool]:
 
 def _operand(floats: Floats, node: Any) -> Base | None:
     """A computed value whose images lie along its first axis, alone; None where it is none, or they lie elsewhere."""
-    if not isinstance(node, fx.Node) or node not in floats.trace.graph.computed or not isinstance(node.meta["val"], Tensor):
+    if not isinstance(node, fx.Node) or node not in floats.trace.graph.computed or not _is_float32(node):
         return None
-    return floats.images_first(node)
+    found = floats.images_first(node)
+    return None if found is floats.trace.image else found
+
+
+def _is_float32(node: fx.Node) -> bool:
+    value = node.meta["val"]
+    return isinstance(value, Tensor) and value.dtype is torch.float32
 
 
 def _emit(floats: Floats, node: fx.Node, a: Base, b: Base, *, transposed: bool) -> Base | None:

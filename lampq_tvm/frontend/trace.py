@@ -12,9 +12,12 @@ from torch import Tensor, fx
 from lampq_tvm.errors import UnsupportedError
 from lampq_tvm.frontend.abstract import NOTHING, Elements
 from lampq_tvm.frontend.float_node import FloatNode
-from lampq_tvm.frontend.graph import Graph, module_path, parameter_name
+from lampq_tvm.frontend.graph import Graph, module_path, operator, parameter_name
 from lampq_tvm.network.model import LayerNorm, Linear, Op, PatchEmbed, Regroup, Residual, TakeToken
 
+PASSED_ON = {"view", "reshape", "_unsafe_view", "flatten", "unflatten", "permute", "transpose", "roll"}
+PASSED_ON |= {"contiguous", "clone", "dropout"}
+TAKEN_APART = {"unbind", "split", "split_with_sizes", "chunk"}
 HINT = "recognized are ViT, DeiT, DINOv2, CLIP, SigLIP, BEiT, EVA-02 and Swin built of LayerNorm, attention and MLP"
 STREAMS = (PatchEmbed, Residual, LayerNorm, Linear, Regroup, FloatNode)
 
@@ -205,7 +208,7 @@ class Trace:
         if index is None:
             return self.refuse(f"regrouping the tokens of {source.name} in this way")
         parts = index.shape[-1]
-        alone = not self.is_read(source) and (source.node is None or len(source.node.users) == 1)
+        alone = not self.is_read(source) and (source.node is None or not _branches(source.node))
         if isinstance(source.op, Linear) and parts == 1 and alone and bool((index >= 0).all()):
             return self._regrouped_before(source, index)
         for other in self.bases:
@@ -282,6 +285,15 @@ class Trace:
         """Name of the layer that the constant `node` is the weight of."""
         name = parameter_name(self.graph, node).removesuffix(".weight")
         return name or module_path(self.node) or fallback
+
+
+def _branches(node: fx.Node) -> bool:
+    """Whether a value is read as it is by more than one node; pieces of it, and views of the whole, are no readers yet."""
+    while len(node.users) == 1:
+        (node,) = node.users
+        if operator(node) not in PASSED_ON:
+            return False
+    return any(operator(user) != "getitem" for user in node.users) and operator(node) not in TAKEN_APART
 
 
 def _offset(x: Elements) -> Tensor:

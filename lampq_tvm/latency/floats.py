@@ -16,7 +16,7 @@ from tvm.tirx import PrimFunc
 from lampq_tvm.kernels.elementwise import build_add
 from lampq_tvm.kernels.floats import FloatShape, build_float_product, build_float_softmax, build_float_unary
 from lampq_tvm.kernels.layernorm import build_layernorm
-from lampq_tvm.network.model import Activation, Attention, AttentionPool, Gate, ImportedModel, LayerNorm, Op, Residual
+from lampq_tvm.network.model import Activation, Attention, AttentionPool, Gate, ImportedModel, LayerNorm, MatMul, Op, Residual
 
 Shape = tuple[int, ...]
 Part = tuple[str, Callable[[str], PrimFunc]]  # a kernel's name, and what builds it for a level
@@ -53,6 +53,8 @@ def _parts(op: Op, given: Shape, made: Shape) -> Iterator[Part]:
     match op:
         case Attention() | AttentionPool():
             yield from _attention(rows // made[-2] * op.heads, made[-2], given[-2], op.head_dim)
+        case MatMul():
+            yield _product(FloatShape(rows // made[-2], made[-2], made[-1], given[-1]))
         case LayerNorm():
             kind = "norm" if op.centred else "rms"
             build = functools.partial(build_layernorm, rows, made[-1], op.eps, False, centred=op.centred)

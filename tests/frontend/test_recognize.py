@@ -14,6 +14,7 @@ from lampq_tvm.frontend.finish import Recognized
 from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.prove import recognize_and_prove
 from lampq_tvm.network.model import Activation, Attention, LayerNorm, Linear, MeanTokens, Regroup, Residual
+from lampq_tvm.network.operators.float_part import FloatPart
 
 SHAPE = (2, 3, 8, 8)
 
@@ -152,6 +153,19 @@ class OwnRmsRoot(Tiny):
         return x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) * self.norm1.weight
 
 
+class InsideRms(Tiny):
+    def first(self, x):
+        return self.norm1.weight * (x * torch.rsqrt((x.pow(2) + 9e-6).mean(-1, keepdim=True)))
+
+
+class ReadTwice(Tiny):
+    """A linear layer's tokens in another order, and as they are, behind a view and a dropout."""
+
+    def first(self, x):
+        y = nn.functional.dropout(self.proj(x).reshape(len(x), 5, 8), 0.1, False)
+        return self.norm2(y.flip(1)) + y
+
+
 class PooledMap(Tiny):
     def pool(self, x):
         grid = self.norm(x)[:, 1:].transpose(1, 2).reshape(len(x), 8, 2, 2)
@@ -183,10 +197,17 @@ def test_other_spellings_are_recognized(module: type[Tiny], what: str) -> None:
         assert [op.kind for op in other.ops if isinstance(op, Activation)] == [what]
 
 
-@pytest.mark.parametrize("module", [Rms, OwnRms, OwnRmsRoot])
+@pytest.mark.parametrize("module", [Rms, OwnRms, OwnRmsRoot, InsideRms])
 def test_spellings_of_rmsnorm(module: type[Tiny]) -> None:
     norms = [op for op in recognized(module()).ops if isinstance(op, LayerNorm)]
-    assert [norm.centred for norm in norms] == [False, True, True] and norms[0].eps == 1e-5
+    assert [norm.centred for norm in norms] == [False, True, True]
+    assert norms[0].eps == pytest.approx(9e-6 if module is InsideRms else 1e-5)
+
+
+def test_a_layer_that_is_read_twice_stays_where_it_is() -> None:
+    found = recognize_and_prove(Graph(export_module(ReadTwice(), SHAPE, "tiny"), "tiny"), SHAPE, strict=False)
+    parts = [node.operator for op in found.ops if isinstance(op, FloatPart) for node in op.nodes]
+    assert "linear" not in parts and sum(isinstance(op, Linear) and op.name.startswith("proj") for op in found.ops) == 2
 
 
 def test_a_map_pooled_to_one_place_is_the_mean_of_its_tokens() -> None:

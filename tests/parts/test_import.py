@@ -15,7 +15,7 @@ from lampq_tvm.frontend.graph import Graph
 from lampq_tvm.frontend.prove import recognize_and_prove
 from lampq_tvm.network.execute import run_float
 from lampq_tvm.network.macs import float_parts, integer_macs
-from lampq_tvm.network.model import Attention, ImportedModel, MatMul
+from lampq_tvm.network.model import Attention, ImportedModel, Linear, MatMul
 from lampq_tvm.network.operators.float_part import FloatPart
 from tests.parts.hybrids import CHANNELS, HYBRIDS, SIDE, hybrid, module
 
@@ -56,6 +56,35 @@ def test_products_of_computed_values_are_integer(name):
     assert [op.transposed for op in products] == wanted.get(name, [True, False])
     left = {n.operator for op in hybrid(name).ops if isinstance(op, FloatPart) for n in op.nodes}
     assert bool(left & {"matmul", "bmm", "scaled_dot_product_attention"}) == (name == "HeadsFirst")
+
+
+def with_end(end: Callable[[torch.Tensor], torch.Tensor], side: int = SIDE) -> Recognized:
+    """A network whose image goes through a function and a layer."""
+
+    class Made(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.fc = nn.Linear(end(torch.zeros(1, CHANNELS, side, side)).shape[1], 5)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.fc(end(image))
+
+    shape = (2, CHANNELS, side, side)
+    return recognize_and_prove(Graph(export_module(Made().eval(), shape, "made"), "made"), shape, strict=False)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: (x @ x.transpose(-1, -2)).flatten(1),  # the image itself
+        lambda x: ((x * 2).double() @ (x + 1).double()).float().flatten(1),
+        lambda x: ((x * 2).half() @ (x + 1).half()).float().flatten(1),
+        lambda x: nn.functional.adaptive_avg_pool2d((x * 2).flatten(2).transpose(1, 2), 1).flatten(1),  # three axes, no maps
+    ],
+)
+def test_what_no_integer_operator_does_stays_in_parts(end):
+    assert {type(op) for op in with_end(end).ops} == {FloatPart, Linear}
 
 
 def test_no_node_is_in_two_parts_unless_it_only_moves():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from lampq_tvm.frontend.abstract import GRID, Curve, Elements, Statistic, Unit
-from lampq_tvm.frontend.graph import module_path
+from lampq_tvm.frontend.graph import module_path, operator
 from lampq_tvm.frontend.rules import RULES
 from lampq_tvm.frontend.trace import Base, Trace
 from lampq_tvm.network.model import Gate, LayerNorm, Linear, MeanTokens, TakeToken
@@ -105,17 +105,19 @@ def mean(trace: Trace, x: Any, dim: Any = None, keepdim: bool = False, **unused:
 
 def _power(trace: Trace, x: Curve, dims: list[int], keepdim: bool) -> Statistic:
     """Mean of the squares of a token's channels, the first step of an RMSNorm written out."""
-    squares = torch.allclose(x.samples, GRID**2, rtol=1e-5, atol=1e-5)
+    eps = float(x.samples[len(GRID) // 2])  # at zero: some add it inside of the mean
+    squares = eps >= 0 and torch.allclose(x.samples - eps, GRID**2, rtol=1e-9, atol=1e-12)
     if not squares or not keepdim or dims not in ([-1], [len(x.shape) - 1]):
         trace.refuse("this mean")
-    return Statistic("power", x.ids)
+    return Statistic("power", x.ids, eps)
 
 
 @RULES.register("adaptive_avg_pool1d", "adaptive_avg_pool2d")
 def pool(trace: Trace, x: Any, size: Any) -> Elements:
     """Pooling of [B, C, ..] to one place: the mean of all tokens."""
-    axes = len(x.shape) - 2
-    if not isinstance(x, Elements) or any(n != 1 for n in ([size] if isinstance(size, int) else size)) or axes < 1:
+    axes = 1 if operator(trace.node).endswith("1d") else 2
+    sizes = [size] if isinstance(size, int) else list(size)
+    if not isinstance(x, Elements) or len(x.shape) != 2 + axes or any(n != 1 for n in sizes):
         trace.refuse("average pooling of feature maps to more than one place")
     pooled: Elements = _mean_tokens(trace, x.moved(lambda t: t.flatten(2).transpose(1, 2))).elements
     return pooled.moved(lambda t: t.reshape(*x.shape[:2], *[1] * axes))  # type: ignore[no-any-return]
