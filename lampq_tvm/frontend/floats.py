@@ -133,13 +133,13 @@ class Floats:
         if node in self.made or not is_product(node):
             return None
         self._read_inputs(node)
-        before, others = self.trace.saved(), dict(self.others)
+        before, kept = self.trace.saved(), (dict(self.others), dict(self.made), dict(self.settled))
         base = None
         with contextlib.suppress(UnsupportedError):
             base = product(self, node)
         if base is None:
             self.trace.restore(before)
-            self.others = others
+            self.others, self.made, self.settled = kept
         else:
             self.settled[node] = base
         return base
