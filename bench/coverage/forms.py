@@ -57,7 +57,7 @@ STAGED = {"depths": (2, 2), "num_heads": (2, 4), "embed_dim": 24, "img_size": SI
 EXPORTED = {  # of torchvision and timm
     "torchvision vit_b_16": lambda: torchvision.models.VisionTransformer(SIDE, 16, 2, 3, 48, 96),
     "torchvision swin_t": lambda: torchvision.models.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [7, 7]),
-    "torchvision maxvit_t": lambda: torchvision.models.MaxVit((SIDE, SIDE), 16, 2, [16, 32], [1, 1], 16),
+    "torchvision maxvit_t": lambda: torchvision.models.MaxVit((SIDE, SIDE), 16, 2, [16, 32], [1, 1], 16, 0.0),
     "timm dinov2": lambda: timm.create_model("vit_small_patch14_dinov2", depth=2, embed_dim=48, num_heads=3, img_size=56),
     "timm swinv2": lambda: timm.create_model(
         "swinv2_tiny_window8_256", depths=(2, 2), num_heads=(2, 4), embed_dim=24, img_size=64
@@ -82,7 +82,7 @@ def spread(module: nn.Module, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     for parameter in module.parameters():
         if parameter.ndim < 2:
-            nn.init.normal_(parameter, 0.5, 0.1)
+            parameter.data += 0.1 * torch.randn(parameter.shape)
     return module.eval()
 
 
@@ -106,7 +106,7 @@ def folder(kind: str, place: Path, config: dict[str, Any] | None = None) -> Path
     with quiet():
         model: Any = spread(of_transformers(kind, config))
         model.save_pretrained(place)
-        side = model.config.image_size
+        side = getattr(model.config, "image_size", None)
         size = {"height": side, "width": side} if isinstance(side, int) else {"height": SIDE, "width": SIDE}
         processor = transformers.ViTImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.25] * 3)
         processor.save_pretrained(place)

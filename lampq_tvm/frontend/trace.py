@@ -17,7 +17,7 @@ from lampq_tvm.network.model import LayerNorm, Linear, Op, PatchEmbed, Regroup, 
 
 PASSED_ON = {"view", "reshape", "_unsafe_view", "flatten", "unflatten", "permute", "transpose", "roll"}
 PASSED_ON |= {"contiguous", "clone", "dropout"}
-TAKEN_APART = {"unbind", "split", "split_with_sizes", "chunk"}
+PIECES = {"getitem", "unbind", "split", "split_with_sizes", "chunk", "slice", "narrow", "select", "index_select"}
 HINT = "recognized are ViT, DeiT, DINOv2, CLIP, SigLIP, BEiT, EVA-02 and Swin built of LayerNorm, attention and MLP"
 STREAMS = (PatchEmbed, Residual, LayerNorm, Linear, Regroup, FloatNode)
 
@@ -288,12 +288,12 @@ class Trace:
 
 
 def _branches(node: fx.Node) -> bool:
-    """Whether a value is read as it is by more than one node; pieces of it, and views of the whole, are no readers yet."""
+    """Whether a value is read by more than one node; views of the whole, and those that take pieces, are no readers yet."""
     while len(node.users) == 1:
         (node,) = node.users
         if operator(node) not in PASSED_ON:
             return False
-    return any(operator(user) != "getitem" for user in node.users) and operator(node) not in TAKEN_APART
+    return any(operator(user) not in PIECES for user in node.users)
 
 
 def _offset(x: Elements) -> Tensor:
