@@ -48,8 +48,12 @@ def integer_macs(model: ImportedModel) -> dict[str, int]:
     found = {layer.name: layer.macs for layer in model.layers}
     for op in model.ops:
         if isinstance(op, Attends | Multiplies):
-            found[op.name] = sum(_counted(model, op, tuple(torch.zeros((1, *model.shapes[x])) for x in op.inputs)).values())
+            found[op.name] = _product_macs(model, op)
     return found
+
+
+def _product_macs(model: ImportedModel, op: Attends | Multiplies) -> int:
+    return sum(_counted(model, op, tuple(torch.zeros((1, *model.shapes[x])) for x in op.inputs)).values())
 
 
 def total_macs(model: ImportedModel, parts: Iterable[Part]) -> int:
@@ -68,7 +72,7 @@ def float_parts(model: ImportedModel, products: Collection[str] = ()) -> tuple[P
         if isinstance(op, FloatPart):
             found.append(Part(op.name, op.operators, part_macs(model, op)))
         elif isinstance(op, Multiplies) and op.name in products:
-            found.append(Part(op.name, {"matmul": 1}, {"matmul": integer_macs(model)[op.name]}))
+            found.append(Part(op.name, {"matmul": 1}, {"matmul": _product_macs(model, op)}))
     return tuple(found)
 
 

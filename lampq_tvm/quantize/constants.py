@@ -23,9 +23,14 @@ F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
 
 
+def fits(k: int, largest_a: int, largest_w: int) -> bool:
+    """Whether no sum of k products of codes up to so large can leave int32."""
+    return k * largest_a * largest_w < 1 << 31
+
+
 def check_range(k: int, largest_a: int, largest_w: int, where: str) -> None:
     """Raise UnsupportedError where a sum of k products could leave int32."""
-    if k * largest_a * largest_w >= 1 << 31:
+    if not fits(k, largest_a, largest_w):
         raise UnsupportedError(
             f"a sum of {k} products of codes up to {largest_a} and {largest_w} could leave int32",
             where=where,

@@ -26,7 +26,7 @@ def matmul(b: Builder, op: MatMul) -> str:
     if b.plan.float_attention or left is None or right is None:
         return _in_float(b, op)
     depth, largest = b.model.shapes[op.inputs[0]][-1], max(left.high - left.zero, left.zero - left.low)
-    if depth * largest * -right.low >= 1 << 31:
+    if not constants.fits(depth, largest, -right.low):
         return _in_float(b, op)
     codes = []
     for name, source, x in zip(op.operands, op.inputs, (left, right), strict=True):
